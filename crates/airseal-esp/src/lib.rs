@@ -1,1 +1,18 @@
-//! x
+//! Facts about Espressif chips that Airseal needs, without allocation and without I/O of its own.
+//!
+//! - [`chip`]: chip ids, names, and where each family keeps its bootloader.
+//! - [`image`]: application and bootloader images: header, segments, checksum, appended SHA-256, descriptors.
+//! - [`partition`]: the partition table in its binary and its CSV form.
+//!
+//! Everything read here comes from outside, so nothing panics on it and every refusal names a field and an offset.
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod chip;
+pub mod image;
+pub mod partition;
+
+pub use chip::Chip;
+pub use image::{Image, ImageError, ImageFault, ImageSource};

@@ -1,0 +1,330 @@
+//! The partition table in the form the chip reads and in the form people write (ESP-IDF `gen_esp32part.py`,
+//! `flash_partitions.c`).
+//!
+//! Both forms end in one [`PartitionTable`], checked by the same rules, so that what depends on a table (will this image
+//! fit?) does not depend on which file was at hand.
+
+use core::fmt;
+
+use md5::{Digest, Md5};
+
+mod csv;
+mod rules;
+
+/// Where the table lies unless a project moved it, in bytes from the start of the flash.
+pub const DEFAULT_TABLE_OFFSET: u32 = 0x8000;
+/// Bytes of the flash sector that rows may occupy; a signature may use the rest.
+pub const MAX_TABLE_LEN: usize = 0xC00;
+
+const ROW_LEN: usize = 32;
+const ROW_MAGIC: [u8; 2] = [0xAA, 0x50];
+const MD5_MAGIC: [u8; 2] = [0xEB, 0xEB];
+const MAX_ROWS: usize = MAX_TABLE_LEN / ROW_LEN - 1;
+const TYPE_APP: u8 = 0;
+const TYPE_DATA: u8 = 1;
+const SUBTYPE_OTA_FIRST: u8 = 0x10;
+const SUBTYPE_OTA_LAST: u8 = 0x1F;
+
+/// One row of a partition table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Partition {
+    /// 0 app, 1 data, 2 bootloader, 3 partition table, 0x40 to 0xFE the project's own.
+    pub kind: u8,
+    /// What it is within its kind, for example 0x10 for `ota_0`.
+    pub subtype: u8,
+    /// Start in flash, in bytes.
+    pub offset: u32,
+    /// Length in bytes.
+    pub size: u32,
+    /// The name.
+    pub label: Label,
+    /// Bit 0 encrypted, bit 1 read-only.
+    pub flags: u32,
+}
+
+impl Partition {
+    /// True for `ota_0` to `ota_15`.
+    pub fn is_ota_slot(&self) -> bool {
+        self.kind == TYPE_APP && (SUBTYPE_OTA_FIRST..=SUBTYPE_OTA_LAST).contains(&self.subtype)
+    }
+
+    fn end(&self) -> u64 {
+        u64::from(self.offset) + u64::from(self.size)
+    }
+}
+
+/// The name of a partition: up to 16 bytes, NUL padded.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Label([u8; 16]);
+
+impl Label {
+    /// The bytes before the first NUL.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.split(|byte| *byte == 0).next().unwrap_or_default()
+    }
+
+    /// Takes the first 16 bytes, as Espressif's tool does with longer names.
+    fn truncated(name: &str) -> Label {
+        let mut label = [0; 16];
+        for (to, from) in label.iter_mut().zip(name.bytes()) {
+            *to = from;
+        }
+        Label(label)
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in self.as_bytes() {
+            write!(f, "{}", byte.escape_ascii())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+/// A checked partition table.
+#[derive(Clone, Debug)]
+pub struct PartitionTable {
+    rows: [Partition; MAX_ROWS],
+    len: usize,
+    has_md5: bool,
+}
+
+impl PartitionTable {
+    /// Reads either form: a table that starts with a row's magic is binary, anything else CSV.
+    ///
+    /// `table_offset` is where the table will lie; only CSV rows without an offset depend on it.
+    ///
+    /// # Errors
+    /// [`PartitionFault`], with the line of a CSV or the offset in a binary.
+    pub fn parse(bytes: &[u8], table_offset: u32) -> Result<PartitionTable, PartitionFault> {
+        if bytes.starts_with(&ROW_MAGIC)
+            || bytes.starts_with(&MD5_MAGIC)
+            || bytes.starts_with(&[0xFF; 4])
+        {
+            return Self::from_binary(bytes);
+        }
+        let text = core::str::from_utf8(bytes).map_err(|error| PartitionFault::NotText {
+            offset: error.valid_up_to(),
+        })?;
+        Self::from_csv(text, table_offset)
+    }
+
+    /// Reads the form that lies in flash; whatever follows the first 0xC00 bytes is not looked at.
+    ///
+    /// # Errors
+    /// [`PartitionFault`] with the offset of the row.
+    pub fn from_binary(bytes: &[u8]) -> Result<PartitionTable, PartitionFault> {
+        let mut table = PartitionTable::empty();
+        let (rows, _) = bytes
+            .get(..MAX_TABLE_LEN)
+            .unwrap_or(bytes)
+            .as_chunks::<ROW_LEN>();
+        let mut md5 = Md5::new();
+        for (index, row) in rows.iter().enumerate() {
+            let offset = index * ROW_LEN;
+            if row.starts_with(&[0xFF; 4]) && table.len > 0 {
+                rules::check(table.as_slice(), None)?;
+                return Ok(table);
+            } else if row.starts_with(&MD5_MAGIC) {
+                if table.has_md5 {
+                    return Err(PartitionFault::SecondMd5 { offset });
+                }
+                let computed: [u8; 16] = md5.clone().finalize().into();
+                if row.last_chunk() != Some(&computed) {
+                    return Err(PartitionFault::Md5 { offset });
+                }
+                table.has_md5 = true;
+            } else if row.starts_with(&ROW_MAGIC) {
+                md5.update(row);
+                table
+                    .push(parse_row(row))
+                    .map_err(|TooManyRows| PartitionFault::TooManyRows)?;
+            } else {
+                return Err(PartitionFault::RowMagic {
+                    offset,
+                    found: [row[0], row[1]],
+                });
+            }
+        }
+        Err(PartitionFault::NoEnd {
+            offset: rows.len() * ROW_LEN,
+        })
+    }
+
+    /// Reads the form that people write; see the module's source for how empty fields are filled.
+    ///
+    /// # Errors
+    /// [`PartitionFault`] with the number of the line, from 1.
+    pub fn from_csv(text: &str, table_offset: u32) -> Result<PartitionTable, PartitionFault> {
+        let table = csv::parse(text, table_offset)?;
+        rules::check(table.as_slice(), Some(table_offset))?;
+        Ok(table)
+    }
+
+    /// The rows in file order.
+    pub fn as_slice(&self) -> &[Partition] {
+        self.rows.get(..self.len).unwrap_or_default()
+    }
+
+    /// The smallest slot that an update can be written to, `None` if the table has no `ota_N` row.
+    pub fn smallest_ota_slot(&self) -> Option<&Partition> {
+        self.as_slice()
+            .iter()
+            .filter(|row| row.is_ota_slot())
+            .min_by_key(|row| row.size)
+    }
+
+    /// True if the rows were covered by a checksum that held (binary form only).
+    pub fn has_md5(&self) -> bool {
+        self.has_md5
+    }
+
+    fn empty() -> PartitionTable {
+        PartitionTable {
+            rows: [Partition::default(); MAX_ROWS],
+            len: 0,
+            has_md5: false,
+        }
+    }
+
+    fn push(&mut self, row: Partition) -> Result<(), TooManyRows> {
+        *self.rows.get_mut(self.len).ok_or(TooManyRows)? = row;
+        self.len += 1;
+        Ok(())
+    }
+}
+
+/// What is wrong with a partition table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartitionFault {
+    /// The file is neither binary nor text.
+    NotText {
+        /// Offset of the first byte that is no UTF-8.
+        offset: usize,
+    },
+    /// A binary row starts with neither `AA 50`, `EB EB` nor `FF FF`.
+    RowMagic {
+        /// Offset of the row.
+        offset: usize,
+        /// The two bytes found.
+        found: [u8; 2],
+    },
+    /// The MD5 row does not match the rows before it.
+    Md5 {
+        /// Offset of the row.
+        offset: usize,
+    },
+    /// A second MD5 row.
+    SecondMd5 {
+        /// Offset of the row.
+        offset: usize,
+    },
+    /// The table has no rows, or no end marker behind them.
+    NoEnd {
+        /// Where the end marker was looked for.
+        offset: usize,
+    },
+    /// More rows than a table holds.
+    TooManyRows,
+    /// A field of a CSV line can't be understood.
+    Field {
+        /// Line, from 1.
+        line: usize,
+        /// Name of the column.
+        field: &'static str,
+    },
+    /// A CSV row begins before the end of the row above.
+    Overlap {
+        /// Line, from 1.
+        line: usize,
+        /// Where the row begins.
+        offset: u32,
+        /// First free byte.
+        free: u32,
+    },
+    /// A row breaks a rule of the bootloader or of Espressif's tool.
+    Rule {
+        /// The row's name.
+        label: Label,
+        /// The rule in words.
+        rule: &'static str,
+    },
+}
+
+impl fmt::Display for PartitionFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            PartitionFault::NotText { offset } => {
+                write!(
+                    f,
+                    "neither a binary partition table nor text: byte at offset {offset} is no UTF-8"
+                )
+            }
+            PartitionFault::RowMagic {
+                offset,
+                found: [a, b],
+            } => {
+                write!(
+                    f,
+                    "row at offset {offset:#x} starts with {a:02X} {b:02X}, expected AA 50, EB EB or FF FF"
+                )
+            }
+            PartitionFault::Md5 { offset } => {
+                write!(
+                    f,
+                    "MD5 at offset {offset:#x} does not match the rows before it: the table is damaged"
+                )
+            }
+            PartitionFault::SecondMd5 { offset } => {
+                write!(f, "second MD5 row at offset {offset:#x}")
+            }
+            PartitionFault::NoEnd { offset } => write!(
+                f,
+                "no end marker (FF FF ...) behind the rows at offset {offset:#x}"
+            ),
+            PartitionFault::TooManyRows => write!(f, "more than {MAX_ROWS} rows"),
+            PartitionFault::Field { line, field } => {
+                write!(f, "line {line}: {field} can't be understood")
+            }
+            PartitionFault::Overlap { line, offset, free } => {
+                write!(
+                    f,
+                    "line {line}: offset {offset:#x} lies before the first free byte {free:#x}"
+                )
+            }
+            PartitionFault::Rule { label, rule } => write!(f, "partition {label}: {rule}"),
+        }
+    }
+}
+
+impl core::error::Error for PartitionFault {}
+
+struct TooManyRows;
+
+fn parse_row(row: &[u8; ROW_LEN]) -> Partition {
+    let word = |at: usize| {
+        row.get(at..)
+            .and_then(|rest| rest.first_chunk())
+            .map_or(0, |bytes| u32::from_le_bytes(*bytes))
+    };
+    Partition {
+        kind: row[2],
+        subtype: row[3],
+        offset: word(4),
+        size: word(8),
+        label: Label(
+            row.get(12..)
+                .and_then(|rest| rest.first_chunk())
+                .copied()
+                .unwrap_or_default(),
+        ),
+        flags: word(28),
+    }
+}

@@ -1,0 +1,236 @@
+//! The CSV form: `Name, Type, SubType, Offset, Size, Flags`, one row per line.
+//!
+//! Empty offsets are filled with the next free address; a negative size means "up to this absolute address"; `K` and `M`
+//! multiply. Environment variables are not expanded: a table that needs them is not self-contained.
+
+use super::{Label, Partition, PartitionFault, PartitionTable, TYPE_APP, TYPE_DATA};
+
+const SECTOR: u32 = 0x1000;
+const APP_ALIGNMENT: u32 = 0x1_0000;
+const TYPE_BOOTLOADER: u8 = 2;
+const TYPE_TABLE: u8 = 3;
+
+pub(super) fn parse(text: &str, table_offset: u32) -> Result<PartitionTable, PartitionFault> {
+    let mut table = PartitionTable::empty();
+    let mut free = table_offset.saturating_add(SECTOR);
+    for (index, line) in text.trim_start_matches('\u{FEFF}').lines().enumerate() {
+        let line_number = index + 1;
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let row = parse_line(line, line_number, table_offset, free)?;
+        if row.kind != TYPE_BOOTLOADER && row.kind != TYPE_TABLE {
+            if row.offset < free {
+                return Err(PartitionFault::Overlap {
+                    line: line_number,
+                    offset: row.offset,
+                    free,
+                });
+            }
+            free = row
+                .offset
+                .checked_add(row.size)
+                .ok_or(PartitionFault::Field {
+                    line: line_number,
+                    field: "Size",
+                })?;
+        }
+        table.push(row).map_err(|_| PartitionFault::TooManyRows)?;
+    }
+    if table.as_slice().is_empty() {
+        return Err(PartitionFault::NoEnd { offset: 0 });
+    }
+    Ok(table)
+}
+
+fn parse_line(
+    line: &str,
+    line_number: usize,
+    table_offset: u32,
+    free: u32,
+) -> Result<Partition, PartitionFault> {
+    let fault = |field| PartitionFault::Field {
+        line: line_number,
+        field,
+    };
+    let mut fields = line.split(',').map(str::trim);
+    let mut next = || fields.next().unwrap_or_default();
+    let (name, kind, subtype, offset, size, flags) =
+        (next(), next(), next(), next(), next(), next());
+    let kind = parse_kind(kind).ok_or_else(|| fault("Type"))?;
+    let subtype = parse_subtype(kind, subtype).ok_or_else(|| fault("SubType"))?;
+    let flags = parse_flags(flags).ok_or_else(|| fault("Flags"))?;
+    let (offset, size) = match kind {
+        TYPE_TABLE => (table_offset, SECTOR),
+        TYPE_BOOTLOADER => {
+            let offset = parse_number(offset)
+                .and_then(|n| u32::try_from(n).ok())
+                .unwrap_or(0);
+            (offset, table_offset.saturating_sub(offset))
+        }
+        _ => {
+            let offset = if offset.is_empty() {
+                let alignment = if kind == TYPE_APP {
+                    APP_ALIGNMENT
+                } else {
+                    SECTOR
+                };
+                free.checked_next_multiple_of(alignment)
+                    .ok_or_else(|| fault("Offset"))?
+            } else {
+                parse_number(offset)
+                    .and_then(|n| u32::try_from(n).ok())
+                    .ok_or_else(|| fault("Offset"))?
+            };
+            let size = parse_number(size).ok_or_else(|| fault("Size"))?;
+            let size = if size < 0 {
+                size.checked_neg()
+                    .and_then(|end| end.checked_sub(i64::from(offset)))
+            } else {
+                Some(size)
+            };
+            (
+                offset,
+                size.and_then(|n| u32::try_from(n).ok())
+                    .ok_or_else(|| fault("Size"))?,
+            )
+        }
+    };
+    Ok(Partition {
+        kind,
+        subtype,
+        offset,
+        size,
+        label: Label::truncated(name),
+        flags,
+    })
+}
+
+fn parse_kind(text: &str) -> Option<u8> {
+    match () {
+        () if text.eq_ignore_ascii_case("app") => Some(TYPE_APP),
+        () if text.eq_ignore_ascii_case("data") => Some(TYPE_DATA),
+        () if text.eq_ignore_ascii_case("bootloader") => Some(TYPE_BOOTLOADER),
+        () if text.eq_ignore_ascii_case("partition_table") => Some(TYPE_TABLE),
+        () => u8::try_from(parse_number(text)?).ok(),
+    }
+}
+
+fn parse_subtype(kind: u8, text: &str) -> Option<u8> {
+    const NAMES: &[(u8, &str, u8)] = &[
+        (TYPE_APP, "factory", 0x00),
+        (TYPE_APP, "test", 0x20),
+        (TYPE_APP, "tee_0", 0x30),
+        (TYPE_APP, "tee_1", 0x31),
+        (TYPE_DATA, "ota", 0x00),
+        (TYPE_DATA, "phy", 0x01),
+        (TYPE_DATA, "nvs", 0x02),
+        (TYPE_DATA, "coredump", 0x03),
+        (TYPE_DATA, "nvs_keys", 0x04),
+        (TYPE_DATA, "efuse", 0x05),
+        (TYPE_DATA, "undefined", 0x06),
+        (TYPE_DATA, "esphttpd", 0x80),
+        (TYPE_DATA, "fat", 0x81),
+        (TYPE_DATA, "spiffs", 0x82),
+        (TYPE_DATA, "littlefs", 0x83),
+        (TYPE_DATA, "tee_ota", 0x90),
+        (TYPE_BOOTLOADER, "primary", 0x00),
+        (TYPE_BOOTLOADER, "ota", 0x01),
+        (TYPE_BOOTLOADER, "recovery", 0x02),
+        (TYPE_TABLE, "primary", 0x00),
+        (TYPE_TABLE, "ota", 0x01),
+    ];
+    if text.is_empty() {
+        return match kind {
+            TYPE_DATA => Some(0x06),
+            TYPE_APP => None,
+            _ => Some(0),
+        };
+    }
+    if let Some((_, _, number)) = NAMES
+        .iter()
+        .find(|(of, name, _)| *of == kind && text.eq_ignore_ascii_case(name))
+    {
+        return Some(*number);
+    }
+    if kind == TYPE_APP
+        && let Some((prefix, number)) = text.split_at_checked(4)
+        && prefix.eq_ignore_ascii_case("ota_")
+    {
+        return number
+            .parse()
+            .ok()
+            .filter(|n: &u8| *n < 16)
+            .map(|n| super::SUBTYPE_OTA_FIRST + n);
+    }
+    u8::try_from(parse_number(text)?).ok()
+}
+
+fn parse_flags(text: &str) -> Option<u32> {
+    text.split(':')
+        .map(str::trim)
+        .filter(|flag| !flag.is_empty())
+        .try_fold(0, |flags, flag| match () {
+            () if flag.eq_ignore_ascii_case("encrypted") => Some(flags | 1),
+            () if flag.eq_ignore_ascii_case("readonly") => Some(flags | 2),
+            () => None,
+        })
+}
+
+/// Decimal, `0x`, `0o` or `0b`, with an optional sign and an optional `K` or `M`.
+fn parse_number(text: &str) -> Option<i64> {
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let last = digits.bytes().last()?;
+    let (digits, factor) = match last {
+        b'k' | b'K' => (digits.get(..digits.len() - 1)?, 1 << 10),
+        b'm' | b'M' => (digits.get(..digits.len() - 1)?, 1 << 20),
+        _ => (digits, 1),
+    };
+    let radix = |prefix: &str| {
+        digits
+            .get(..2)
+            .filter(|p| p.eq_ignore_ascii_case(prefix))
+            .and_then(|_| digits.get(2..))
+    };
+    let value = if let Some(hex) = radix("0x") {
+        u32::from_str_radix(hex, 16).ok()?
+    } else if let Some(octal) = radix("0o") {
+        u32::from_str_radix(octal, 8).ok()?
+    } else if let Some(binary) = radix("0b") {
+        u32::from_str_radix(binary, 2).ok()?
+    } else {
+        digits.parse::<u32>().ok()?
+    };
+    let value = i64::from(value).checked_mul(factor)?;
+    if negative {
+        value.checked_neg()
+    } else {
+        Some(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_as_people_write_them() {
+        for (text, value) in [
+            ("0x1000", 4096),
+            ("24K", 24576),
+            ("1m", 1 << 20),
+            ("-0x110000", -0x11_0000),
+            ("0b11", 3),
+            ("0o17", 15),
+        ] {
+            assert_eq!(parse_number(text), Some(value), "{text}");
+        }
+        for text in ["", "K", "0x", "1G", "--1", "99999999999M"] {
+            assert_eq!(parse_number(text), None, "{text}");
+        }
+    }
+}
