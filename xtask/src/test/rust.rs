@@ -1,0 +1,62 @@
+//! The steps that are cargo's own.
+
+use crate::setup;
+use crate::workshop::{Failure, Workshop, on_path, run};
+
+pub(super) fn fmt(workshop: &Workshop) -> Result<String, Failure> {
+    run(&mut workshop.cargo(["fmt", "--all", "--check"]))?;
+    Ok(String::new())
+}
+
+pub(super) fn clippy(workshop: &Workshop) -> Result<String, Failure> {
+    run(&mut workshop.cargo([
+        "clippy",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
+    Ok(String::new())
+}
+
+pub(super) fn doc(workshop: &Workshop) -> Result<String, Failure> {
+    run(workshop
+        .cargo([
+            "doc",
+            "--locked",
+            "--workspace",
+            "--no-deps",
+            "--document-private-items",
+        ])
+        .env("RUSTDOCFLAGS", "-D warnings"))?;
+    Ok(String::new())
+}
+
+/// The project's rules have a step of their own, so xtask is left out.
+pub(super) fn test(workshop: &Workshop) -> Result<String, Failure> {
+    setup::openssl()?;
+    let scope = [
+        "--locked",
+        "--workspace",
+        "--exclude",
+        "xtask",
+        "--no-fail-fast",
+    ];
+    if on_path("cargo-nextest") {
+        run(workshop
+            .cargo(["nextest", "run", "--no-tests=pass"])
+            .args(scope))?;
+        return Ok("with nextest".to_owned());
+    }
+    run(workshop
+        .cargo(["test", "--lib", "--bins", "--tests", "--examples"])
+        .args(scope))?;
+    Ok("with cargo test".to_owned())
+}
+
+pub(super) fn doctest(workshop: &Workshop) -> Result<String, Failure> {
+    run(&mut workshop.cargo(["test", "--locked", "--workspace", "--doc", "--no-fail-fast"]))?;
+    Ok(String::new())
+}
