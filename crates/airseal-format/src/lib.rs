@@ -1,2 +1,48 @@
+//! The bytes of a sealed firmware release, shared by devices and hosts.
+//!
+//! A release travels as a [`bundle`]: a trust root ([`keyset`]), a signed
+//! [`manifest`], one [`envelope`] per recipient and one [`payload`] that is the
+//! same for the whole fleet. `docs/FORMAT.md` is the normative text.
+//!
+//! The types draw the order of work. Bytes from outside become *unverified*
+//! values by parsing (bounds, zero and canonical checks, nothing else); a
+//! [`keyset::TrustedKeyset`] or [`trust::TrustAnchors`] turns an
+//! [`UnverifiedManifest`] into a [`VerifiedManifest`]; only that gives a
+//! [`payload::PayloadTree`], only the tree makes a [`payload::VerifiedChunk`],
+//! and only a verified chunk can be decrypted:
+//!
+//! ```text
+//! bytes -> UnverifiedManifest --keyset--> VerifiedManifest -> PayloadTree
+//!                                              |                  | top, page, leaf
+//! envelope --identity--> ContentKey --commit--> PayloadKeys   VerifiedChunk
+//!                                                   \____ decrypt ____/
+//! ```
+//!
+//! No allocation, no I/O, no unsafe code, no panic on any input.
+
 #![no_std]
-//! x
+
+mod error;
+mod ids;
+mod suite;
+mod wire;
+
+pub mod bundle;
+pub mod cipher;
+pub mod component;
+pub mod envelope;
+pub mod keyset;
+pub mod manifest;
+pub mod offer;
+pub mod payload;
+pub mod recipient;
+pub mod signature;
+pub mod trust;
+
+pub use error::{Error, Part, Reason};
+pub use ids::{
+    ClassId, ComponentId, Digest, FlashKeyCheck, HardwareRevision, KeyId, KeysetVersion,
+    RecipientId, ReleaseSequence, SecurityVersion, VendorId,
+};
+pub use manifest::{UnverifiedManifest, VerifiedManifest};
+pub use suite::{Algorithm, ContentSuite, WrapSuite};
