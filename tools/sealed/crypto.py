@@ -175,9 +175,7 @@ def labeled_expand(suite_id, prk, label, info, length):
 def hpke_key(kem, dh, enc, recipient, info):
     """AEAD key and nonce of the first message."""
     kem_suite = b"KEM" + kem.kem_id.to_bytes(2, "big")
-    shared = labeled_expand(
-        kem_suite, labeled_extract(kem_suite, b"", b"eae_prk", dh), b"shared_secret", enc + recipient, 32
-    )
+    shared = labeled_expand(kem_suite, labeled_extract(kem_suite, b"", b"eae_prk", dh), b"shared_secret", enc + recipient, 32)
     suite = b"HPKE" + kem.kem_id.to_bytes(2, "big") + b"\x00\x01" + b"\x00\x03"
     context = b"\x00" + labeled_extract(suite, b"", b"psk_id_hash", b"") + labeled_extract(suite, b"", b"info_hash", info)
     secret = labeled_extract(suite, shared, b"secret", b"")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from . import crypto, signatures
 from .base import Reader, Refused
-from .crypto import ED25519, LMS, P256, Bad
+from .crypto import ED25519, LMS, Bad
 from .signatures import Anchor, Block
 
 HEADER_LEN, ROW_LEN, MAX_KEYS = 96, 44, 16
@@ -43,9 +43,7 @@ class Keyset:
 
     def encode(self):
         """The signed bytes, exactly as the fields say."""
-        rows = b"".join(
-            k.alg.to_bytes(2, "little", signed=True) + bytes([k.roles, k.reserved]) + k.key_id + k.key for k in self.keys
-        )
+        rows = b"".join(k.alg.to_bytes(2, "little", signed=True) + bytes([k.roles, k.reserved]) + k.key_id + k.key for k in self.keys)
         return HEADER.pack(*list(vars(self).values())[:-3]) + rows
 
     def digest(self):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from cryptography.hazmat.primitives.asymmetric import ec, x25519
 
-from . import bundle, envelope, keyset, manifest, offer, payload, signatures
+from . import bundle, envelope, keyset, manifest, offer, payload
 from .manifest import Component, Manifest
 from .signatures import Block, Entry
 

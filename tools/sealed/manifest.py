@@ -4,8 +4,8 @@ import struct
 from dataclasses import dataclass, field, replace
 
 from . import crypto
-from .base import Reader, padding, u16, u32
-from .payload import PROFILES, occupied, page_count
+from .base import Reader, padding, u16
+from .payload import occupied, page_count
 
 HEADER_LEN, COMPONENT_LEN, MAX_SIGNED = 256, 160, 2048
 MAX_COMPONENTS, MAX_PAGES = 8, 64

@@ -175,9 +175,7 @@ def text(value):
     return value.encode().ljust(32, b"\0")
 
 
-def release(
-    label, images=200, to=("device-1",), sign=("release-a",), keysets=(), edit=None, patch=None, after=None, tweak=None, **changes
-):
+def release(label, images=200, to=("device-1",), sign=("release-a",), keysets=(), edit=None, patch=None, after=None, tweak=None, **changes):
     """A bundle in parts. `edit` changes the manifest before it is signed (and may return another), `patch` the signed
     bytes before they are signed, `after` the parts when all is signed; `tweak` the sealed parts before the edit."""
     stream = Stream(f"airseal vectors release {label}")
@@ -238,7 +236,7 @@ def make_keyset(rows=ROWS_1, signers=("root-1", "root-2"), previous=None, edit=N
     anchors = [KEYS[who].anchor(roles) if isinstance(who, str) else replace(who, roles=roles) for who, roles in rows]
     base = keyset_settings(**changes)
     if previous is not None:
-        base = replace(base, version=previous.version + 1, prev_digest=previous.digest(), **changes)
+        base = replace(base, **{"version": previous.version + 1, "prev_digest": previous.digest(), **changes})
     ks = replace(base, keys=sorted(anchors, key=lambda k: k.key_id)).filled()
     if edit:
         ks = edit(ks) or ks

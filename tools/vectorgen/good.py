@@ -9,7 +9,7 @@ from sealed.make import Component
 from sealed.offer import INSTALL, NOTHING_NEWER, Offer
 
 from .frame import (
-    K1, K2, K3, KEYS, ROWS_1, ROWS_2, Stream, add_entry, lms_entry, lms_row, make_keyset, refill, release, settings, text,
+    K1, K2, K3, KEYS, ROWS_1, ROWS_2, Stream, add_entry, lms_entry, lms_row, make_keyset, refill, release, text,
 )  # fmt: skip
 
 SUITES = {0: "plain", 1: "aes", 2: "chacha"}
