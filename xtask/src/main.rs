@@ -1,5 +1,6 @@
 //! The developer's commands: `cargo xtask NAME`.
 
+mod bench;
 mod fuzz;
 mod power_cuts;
 mod setup;
@@ -28,6 +29,8 @@ enum Task {
     Setup,
     /// Everything CI runs; installs what is missing on Debian/Ubuntu and says so
     Test(test::Options),
+    /// Time a command against the vendor's scheme and against hashing alone
+    Bench(bench::Options),
     /// Fuzz one target or all, on the stable compiler
     Fuzz(fuzz::Options),
     /// Cut the power at every flash operation of every flow and boot
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
     let outcome = Workshop::open().and_then(|workshop| match arguments.command {
         Task::Setup => setup::everything(&workshop).map(|()| true),
         Task::Test(options) => test::run(&workshop, &options),
+        Task::Bench(options) => bench::run(&workshop, &options),
         Task::Fuzz(options) => fuzz::run(&workshop, &options),
         Task::PowerCuts(options) => power_cuts::run(&workshop, &options),
     });

@@ -1,0 +1,279 @@
+//! `cargo xtask bench`: our command against the scheme of the chip vendor's tool and against what
+//! SHA-256 alone needs for the same bytes, as whole processes, all in one run.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use crate::setup;
+use crate::workshop::{Failure, Workshop, last_object, read, run as run_program};
+
+/// What to measure.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// The work to measure
+    name: Name,
+    /// Repetitions; the fastest counts
+    #[arg(long, default_value_t = 7)]
+    rounds: u32,
+    /// End with one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Name {
+    /// Seal 64 MiB (and 1 GiB, for the memory)
+    Seal,
+    /// Verify and open 64 MiB (and 1 GiB, for the memory)
+    Open,
+}
+
+/// Measures and prints; the figures are judged by their reader.
+pub(crate) fn run(workshop: &Workshop, options: &Options) -> Result<bool, Failure> {
+    let bench = Bench::prepare(workshop)?;
+    let outcome = bench.measure(options);
+    fs::remove_dir_all(&bench.folder)?;
+    let figures = outcome?;
+    println!("{}", figures.sentence());
+    if options.json {
+        println!("{}", figures.object());
+    }
+    Ok(true)
+}
+
+struct Bench<'w> {
+    workshop: &'w Workshop,
+    python: PathBuf,
+    airseal: PathBuf,
+    folder: PathBuf,
+}
+
+struct Figures {
+    name: &'static str,
+    ours: f64,
+    peer: f64,
+    sha256: f64,
+    limit: f64,
+    peak_64_mib: u64,
+    peak_1_gib: u64,
+}
+
+impl<'w> Bench<'w> {
+    fn prepare(workshop: &'w Workshop) -> Result<Self, Failure> {
+        let python = setup::python(workshop)?;
+        run_program(&mut workshop.cargo([
+            "build",
+            "--quiet",
+            "--locked",
+            "--release",
+            "--package",
+            "airseal",
+        ]))?;
+        let folder = workshop.target.join("bench");
+        fs::create_dir_all(&folder)?;
+        let bench = Self {
+            workshop,
+            python,
+            airseal: workshop.target.join("release/airseal"),
+            folder,
+        };
+        if !bench.path("vendor.key").exists() {
+            bench.airseal(&["key", "new", "--kind", "signing", "-o", "vendor"])?;
+            bench.airseal(&["key", "new", "--kind", "device", "-o", "device"])?;
+        }
+        bench.script(&["peer-keys", "."])?;
+        bench.fill("64m.bin", 64)?;
+        Ok(bench)
+    }
+
+    fn measure(&self, options: &Options) -> Result<Figures, Failure> {
+        let (mut ours, mut peer, mut sha256) = (f64::MAX, f64::MAX, f64::MAX);
+        let mut peak_64_mib = 0;
+        if options.name == Name::Open {
+            self.ours(Name::Seal, "64m.bin", "64m.seal")?;
+            self.peer("peer-seal", "64m.bin", "64m.peer")?;
+        }
+        for _ in 0..options.rounds {
+            let (measured, other) = match options.name {
+                Name::Seal => (
+                    self.ours(Name::Seal, "64m.bin", "64m.seal")?,
+                    self.peer("peer-seal", "64m.bin", "64m.peer")?,
+                ),
+                Name::Open => (
+                    self.ours(Name::Open, "64m.seal", "64m.out")?,
+                    self.peer("peer-open", "64m.peer", "64m.out")?,
+                ),
+            };
+            ours = ours.min(seconds(&measured));
+            peer = peer.min(seconds(&other));
+            sha256 = sha256.min(seconds(&self.script(&["sha256", "64m.bin"])?));
+            peak_64_mib = peak_64_mib.max(peak(&measured));
+        }
+        self.fill("1g.bin", 1024)?;
+        let mut large = self.ours(Name::Seal, "1g.bin", "1g.seal")?;
+        if options.name == Name::Open {
+            large = self.ours(Name::Open, "1g.seal", "1g.out")?;
+        }
+        let name = if options.name == Name::Seal {
+            "seal"
+        } else {
+            "open"
+        };
+        let limit = sha256 * passes(options.name);
+        Ok(Figures {
+            name,
+            ours,
+            peer,
+            sha256,
+            limit,
+            peak_64_mib,
+            peak_1_gib: peak(&large),
+        })
+    }
+
+    fn ours(&self, name: Name, input: &str, output: &str) -> Result<Value, Failure> {
+        let airseal = self.airseal.to_string_lossy();
+        let mut arguments = vec!["run", &airseal];
+        match name {
+            Name::Seal => arguments.extend([
+                "seal",
+                input,
+                "-o",
+                output,
+                "--force",
+                "--sign",
+                "vendor.key",
+                "--to",
+                "device.pub",
+                "--vendor",
+                "bench",
+                "--class",
+                "bench",
+                "--chip",
+                "none",
+                "--seq",
+                "1",
+                "--version",
+                "1.0.0",
+            ]),
+            Name::Open => arguments.extend([
+                "open",
+                input,
+                "-o",
+                output,
+                "--force",
+                "--trust",
+                "vendor.pub",
+                "--key",
+                "device.key",
+            ]),
+        }
+        self.script(&arguments)
+    }
+
+    fn peer(&self, action: &str, input: &str, output: &str) -> Result<Value, Failure> {
+        let python = self.python.to_string_lossy();
+        let script = self.script_path();
+        let script = script.to_string_lossy();
+        self.script(&["run", &python, &script, action, ".", input, output])
+    }
+
+    fn script(&self, arguments: &[&str]) -> Result<Value, Failure> {
+        let mut command = self.workshop.command(&self.python);
+        command
+            .current_dir(&self.folder)
+            .arg(self.script_path())
+            .args(arguments);
+        let text = read(&mut command)?;
+        if text.is_empty() {
+            Ok(Value::Null)
+        } else {
+            last_object(&text)
+        }
+    }
+
+    fn airseal(&self, arguments: &[&str]) -> Result<(), Failure> {
+        run_program(
+            self.workshop
+                .command(&self.airseal)
+                .current_dir(&self.folder)
+                .args(arguments),
+        )
+    }
+
+    fn script_path(&self) -> PathBuf {
+        self.workshop.root.join("xtask/src/bench/measure.py")
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Bytes that no file system stores as a hole: a counter, scrambled.
+    fn fill(&self, name: &str, mebibytes: u64) -> Result<(), Failure> {
+        let mut file = std::io::BufWriter::new(fs::File::create(self.path(name))?);
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        for _ in 0..mebibytes * 131_072 {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            file.write_all(&state.to_le_bytes())?;
+        }
+        Ok(file.flush()?)
+    }
+}
+
+impl Figures {
+    fn sentence(&self) -> String {
+        format!(
+            "{} of 64 MiB: {:.3} s; the vendor's scheme {:.3} s ({:.1} times as long); hashing alone {:.3} s ({:.2} times that); \
+             peak memory {} KiB, for 1 GiB {} KiB",
+            self.name,
+            self.ours,
+            self.peer,
+            self.peer / self.ours,
+            self.limit,
+            self.ours / self.limit,
+            self.peak_64_mib,
+            self.peak_1_gib
+        )
+    }
+
+    fn object(&self) -> Value {
+        json!({
+            "name": self.name,
+            "ours": self.ours,
+            "peer": self.peer,
+            "ratio": self.peer / self.ours,
+            "limit": self.limit,
+            "limit_ratio": self.ours / self.limit,
+            "sha256_one_pass": self.sha256,
+            "peak_kib_64_mib": self.peak_64_mib,
+            "peak_kib_1_gib": self.peak_1_gib,
+        })
+    }
+}
+
+/// How long hashing alone takes at the least, in passes of one core over all bytes. The image digest
+/// is one hash over the image that only starts when the content key is known; before it, sealing
+/// hashes all bytes once on every core to derive that key.
+fn passes(name: Name) -> f64 {
+    let cores = std::thread::available_parallelism()
+        .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
+    match name {
+        Name::Seal => 1.0 + 1.0 / f64::from(cores),
+        Name::Open => 1.0,
+    }
+}
+
+fn seconds(measured: &Value) -> f64 {
+    measured["seconds"].as_f64().unwrap_or(f64::MAX)
+}
+
+fn peak(measured: &Value) -> u64 {
+    measured["peak_kib"].as_u64().unwrap_or(u64::MAX)
+}
