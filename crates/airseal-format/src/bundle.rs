@@ -75,7 +75,7 @@ impl Section {
             SectionKind::Manifest => MAX_MANIFEST_SECTION as u64,
             SectionKind::EnvelopePack | SectionKind::Payload => u64::MAX,
         };
-        if len == 0 || len > limit {
+        if len > limit || (kind == SectionKind::EnvelopePack && len == 0) {
             return Err(r.refuse("section_len", Reason::OutOfRange));
         }
         Ok(Self { kind, len })

@@ -179,6 +179,13 @@ impl<'a> Keyset<'a> {
         TrustedKeyset { keyset: self }
     }
 
+    /// An error of the signature block that follows this keyset, as an error of the keyset.
+    fn own(&self, error: Error) -> Error {
+        let offset = usize::try_from(error.offset).unwrap_or(usize::MAX);
+        let offset = offset.saturating_add(self.signed.len());
+        refuse(error.field, offset, error.reason)
+    }
+
     fn check_rows(&self, count: usize) -> Result<(), Error> {
         let mut last: Option<KeyId> = None;
         for i in 0..count {
@@ -338,9 +345,12 @@ impl<'a> SignedKeyset<'a> {
     /// # Errors
     /// Names part, field and offset.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
-        let (keyset, rest) = Keyset::parse_prefix(bytes)?;
-        let signatures = SignatureBlock::parse(rest)?;
-        Ok(Self { keyset, signatures })
+        let (signed, rest) = Self::parse_prefix(bytes)?;
+        if !rest.is_empty() {
+            let end = bytes.len() - rest.len();
+            return Err(refuse("end", end, Reason::TrailingBytes));
+        }
+        Ok(signed)
     }
 
     /// Reads one from the front of `bytes` and returns what follows.
@@ -349,7 +359,8 @@ impl<'a> SignedKeyset<'a> {
     /// Names part, field and offset.
     pub fn parse_prefix(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), Error> {
         let (keyset, rest) = Keyset::parse_prefix(bytes)?;
-        let (signatures, rest) = SignatureBlock::parse_prefix(rest)?;
+        let (signatures, rest) =
+            SignatureBlock::parse_prefix(rest).map_err(|error| keyset.own(error))?;
         Ok((Self { keyset, signatures }, rest))
     }
 
@@ -415,6 +426,30 @@ impl<'a> SignedKeyset<'a> {
             &self.signatures,
             &[SIGNING_CONTEXT, self.keyset.signed],
         )
+        .map_err(|error| self.keyset.own(error))
+    }
+}
+
+/// The order of the keysets that a bundle or a keyset file carries: each version is the one
+/// before plus one, whether or not it is newer than the keyset in force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CarriedOrder {
+    last: Option<KeysetVersion>,
+}
+
+impl CarriedOrder {
+    /// Checks that `next` follows the keyset before it.
+    ///
+    /// # Errors
+    /// `ChainGap`.
+    pub fn check(&mut self, next: &Keyset<'_>) -> Result<(), Error> {
+        let version = next.header.version;
+        let follows = |last: KeysetVersion| last.0.checked_add(1) == Some(version.0);
+        if !self.last.is_none_or(follows) {
+            return Err(refuse("version", 12, Reason::ChainGap));
+        }
+        self.last = Some(version);
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Verification under bare public keys, for hosts: any one of the keys given.
 
-use crate::keyset::SignedKeyset;
+use crate::keyset::{CarriedOrder, SignedKeyset};
 use crate::manifest::SIGNING_CONTEXT;
 use crate::signature::{PublicKey, SignatureBlock};
 use crate::{Error, KeysetVersion, Part, Reason, UnverifiedManifest, VerifiedManifest};
@@ -68,8 +68,10 @@ pub fn check_carried_keysets<'k>(
     keysets: impl Iterator<Item = Result<SignedKeyset<'k>, Error>>,
 ) -> Result<(), Error> {
     let mut last = None;
+    let mut order = CarriedOrder::default();
     for keyset in keysets {
         let keyset = keyset?;
+        order.check(&keyset.keyset)?;
         last = Some(match last {
             None => keyset.verify_by_itself()?,
             Some(last) => keyset.verify_after(&last)?,
