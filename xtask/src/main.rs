@@ -1,6 +1,7 @@
 //! The developer's commands: `cargo xtask NAME`.
 
 mod bench;
+mod demo_picture;
 mod fuzz;
 mod power_cuts;
 mod setup;
@@ -31,6 +32,8 @@ enum Task {
     Test(test::Options),
     /// Time a command against the vendor's scheme and against hashing alone
     Bench(bench::Options),
+    /// Draw the demo's output for the README
+    DemoPicture(demo_picture::Options),
     /// Fuzz one target or all, on the stable compiler
     Fuzz(fuzz::Options),
     /// Cut the power at every flash operation of every flow and boot
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::everything(&workshop).map(|()| true),
         Task::Test(options) => test::run(&workshop, &options),
         Task::Bench(options) => bench::run(&workshop, &options),
+        Task::DemoPicture(options) => demo_picture::run(&workshop, &options),
         Task::Fuzz(options) => fuzz::run(&workshop, &options),
         Task::PowerCuts(options) => power_cuts::run(&workshop, &options),
     });
