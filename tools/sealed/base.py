@@ -70,13 +70,13 @@ class Reader:
         seen = self.number(code, field)
         self.require(seen == value, field, reason, f"{value} expected, {seen} found")
 
-    def within(self, code, low, high, field, reason="range"):
+    def within(self, code, low, high, field, reason="out-of-range"):
         seen = self.number(code, field)
         self.require(low <= seen <= high, field, reason, f"{low}..{high} expected, {seen} found")
         return seen
 
     def end(self, field="end"):
-        self.require(not self.left, field, "trailing", f"{self.left} bytes too many", at=self.pos)
+        self.require(not self.left, field, "trailing-bytes", f"{self.left} bytes too many", at=self.pos)
 
 
 def u16(value):

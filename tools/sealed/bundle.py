@@ -49,22 +49,22 @@ def read_bundle(data):
             release = read_release(body, base)
         elif kind == ENVELOPES:
             at = r.last
-            r.require(body, "len", "length", "an envelope section is never empty", at=at)
+            r.require(body, "len", "missing", "an envelope section is never empty", at=at)
             if not release[0].content_suite:
-                raise Refused("envelope", "content_suite", base, "mismatch", "an unencrypted release has no envelopes")
+                raise Refused("envelope", "content_suite", base, "must-be-zero", "an unencrypted release has no envelopes")
             pack = envelope.read_pack(body, release[0].digest(), base)
         else:
             wanted = release[0].payload_len
             if len(body) != wanted:
                 raise Refused("payload", "len", base - 8, "sum", f"{wanted} bytes signed, {len(body)} here")
-    r.require(seen[-1] == PAYLOAD, "kind", "order", "the last section is the payload")
+    r.require(seen[-1] == PAYLOAD, "kind", "missing", "the last section is the payload")
     r.end()
     return Bundle(*release, body, base, keysets, pack)
 
 
 def _read_section(r, seen):
     kind = r.u16("section kind")
-    r.require(KEYSET <= kind <= PAYLOAD, "section kind", "unknown")
+    r.require(KEYSET <= kind <= PAYLOAD, "section kind", "unknown-value")
     previous = seen[-1] if seen else KEYSET
     fits = kind > previous or kind == previous == KEYSET
     r.require(fits and (kind <= MANIFEST or MANIFEST in seen), "section kind", "order")
@@ -80,14 +80,14 @@ def _read_section(r, seen):
 def read_release(data, base=0):
     """A manifest and its signature block, filling `data`."""
     m = manifest.read_manifest(data, base)
-    block, size = signatures.read_block(data[m.signed_len :], base + m.signed_len, "signatures")
+    block, size = signatures.read_block(data[m.signed_len :], base + m.signed_len)
     _whole(data, m.signed_len + size, "signatures", base)
     return m, data[: m.signed_len], block
 
 
 def _whole(body, used, part, base):
     if used != len(body):
-        raise Refused(part, "end", base + used, "trailing", f"{len(body) - used} bytes too many")
+        raise Refused(part, "end", base + used, "trailing-bytes", f"{len(body) - used} bytes too many")
 
 
 def verify(bundle, trust=(), chain=()):
@@ -104,20 +104,20 @@ def verify_manifest(bundle, trust=(), chain=()):
     m, message = bundle.manifest, manifest.MESSAGE + bundle.signed
     if not chain:
         keyset.accept_chain(bundle.keysets)
-        signers = signatures.verified(bundle.block, message, trust, True, "signatures")
+        signers = signatures.verified(bundle.block, message, trust, True)
         if not signers:
-            raise Refused("signatures", "key_id", None, "untrusted", "no trusted key has signed")
+            raise Refused("signatures", "key_id", None, "too-few-signatures", "no trusted key has signed")
         return signers, None
     in_force = keyset.accept_chain(bundle.keysets, keyset.accept_chain(chain))
     if m.keyset_version > in_force.version:
         raise Refused("manifest", "keyset_version", None, "need-keyset", f"{m.keyset_version} wanted, {in_force.version} in force")
     signers = keyset.check_release(bundle.block, message, in_force)
     if m.vendor_id != in_force.vendor_id:
-        raise Refused("manifest", "vendor_id", None, "mismatch", "not the keyset's vendor")
+        raise Refused("manifest", "vendor_id", None, "wrong-vendor", "not the keyset's vendor")
     if any(in_force.class_id) and m.class_id != in_force.class_id:
-        raise Refused("manifest", "class_id", None, "mismatch", "not the keyset's class")
+        raise Refused("manifest", "class_id", None, "wrong-class", "not the keyset's class")
     if m.security_version > in_force.max_security_version:
-        raise Refused("manifest", "security_version", None, "range", "above the keyset's maximum")
+        raise Refused("manifest", "security_version", None, "security-version-too-high", "above the keyset's maximum")
     return signers, in_force
 
 
@@ -125,16 +125,16 @@ def content_keys(bundle, identity):
     """Targets, envelope and commitment. `identity` may be None for an unencrypted release without targets."""
     m, targets = bundle.manifest, bundle.manifest.targets()
     if targets is not None and (identity is None or identity.recipient_id not in targets):
-        raise Refused("manifest", "targets", None, "target", "this key is not among the targets")
+        raise Refused("manifest", "targets", None, "not-a-target", "this key is not among the targets")
     if not m.content_suite:
         return payload.ContentKeys.derive(0, b"", b"")
     if identity is None:
-        raise Refused("envelope", "recipient_id", None, "no-envelope", "an encrypted release needs a key")
+        raise Refused("envelope", "recipient_id", None, "not-a-recipient", "an encrypted release needs a key")
     found = envelope.find(bundle.envelopes, identity)
     cek = envelope.unwrap(found, identity)
     keys = payload.ContentKeys.derive(m.content_suite, cek, m.payload_salt)
     if not hmac.compare_digest(keys.commitment(), m.cek_commit):
-        raise Refused("envelope", "wrapped", found.offset, "commitment", "not the content key that was signed")
+        raise Refused("envelope", "wrapped", found.offset, "commitment-mismatch", "not the content key that was signed")
     return keys
 
 
@@ -146,6 +146,6 @@ def open_all(bundle, ciphertexts, identity, only=None):
             continue
         plaintext = keys.crypt(c.component_id, ciphertexts[c.component_id])
         if not hmac.compare_digest(keys.image_digest(c.place, plaintext), c.image_digest):
-            raise Refused("payload", f"component {c.component_id} image_digest", None, "digest", "not the image that was signed")
+            raise Refused("payload", f"component {c.component_id} image_digest", None, "image-mismatch", "not the image that was signed")
         out[c.component_id] = plaintext
     return out

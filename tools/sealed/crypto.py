@@ -59,15 +59,15 @@ def ed_decode(encoded):
     y = int.from_bytes(encoded, "little")
     sign, y = y >> 255, y & (2**255 - 1)
     if y >= ED_P:
-        raise Bad("noncanonical", "y is not below the field prime")
+        raise Bad("bad-key", "y is not below the field prime")
     square = (y * y - 1) * pow(ED_D * y * y + 1, -1, ED_P) % ED_P
     x = pow(square, (ED_P + 3) // 8, ED_P)
     if (x * x - square) % ED_P:
         x = x * ED_I % ED_P
     if (x * x - square) % ED_P:
-        raise Bad("off-curve", "no point has this encoding")
+        raise Bad("bad-key", "no point has this encoding")
     if x == 0 and sign:
-        raise Bad("noncanonical", "minus zero")
+        raise Bad("bad-key", "minus zero")
     return (x if x & 1 == sign else ED_P - x), y
 
 
@@ -85,18 +85,21 @@ def ed_check_point(encoded):
     for _ in range(3):
         point = ed_add(point, point)
     if point == (0, 1):
-        raise Bad("small-order", "the point has order 1, 2, 4 or 8")
+        raise Bad("bad-key", "the point has order 1, 2, 4 or 8")
 
 
 def ed25519_verify(public, message, signature):
     ed_check_point(public)
-    ed_check_point(signature[:32])
+    try:
+        ed_check_point(signature[:32])
+    except Bad as bad:
+        raise Bad("bad-signature", f"R: {bad.args[1]}") from None
     if int.from_bytes(signature[32:], "little") >= ED_L:
-        raise Bad("noncanonical", "S is not below the group order")
+        raise Bad("bad-signature", "S is not below the group order")
     try:
         ed25519.Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
     except InvalidSignature:
-        raise Bad("signature", "does not verify") from None
+        raise Bad("bad-signature", "does not verify") from None
 
 
 # --- ECDSA P-256 -------------------------------------------------------------------------------------------
@@ -104,24 +107,24 @@ def ed25519_verify(public, message, signature):
 
 def p256_point(encoded):
     if len(encoded) != 65 or encoded[0] != 4:
-        raise Bad("noncanonical", "an uncompressed point of 65 bytes is expected")
+        raise Bad("bad-key", "an uncompressed point of 65 bytes is expected")
     try:
         return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), encoded)
     except ValueError:
-        raise Bad("off-curve", "not a point of P-256") from None
+        raise Bad("bad-key", "not a point of P-256") from None
 
 
 def p256_verify(public, message, signature):
     key = p256_point(public)
     r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
     if not 1 <= r < P256_ORDER or not 1 <= s < P256_ORDER:
-        raise Bad("range", "r and s lie in 1..n-1")
+        raise Bad("bad-signature", "r and s lie in 1..n-1")
     if s > (P256_ORDER - 1) // 2:
         raise Bad("high-s", "only the smaller of s and n-s is accepted")
     try:
         key.verify(utils.encode_dss_signature(r, s), message, ec.ECDSA(hashes.SHA256()))
     except InvalidSignature:
-        raise Bad("signature", "does not verify") from None
+        raise Bad("bad-signature", "does not verify") from None
 
 
 def p256_sign(private, message):
@@ -142,7 +145,7 @@ class X25519Kem:
         try:
             return private.exchange(x25519.X25519PublicKey.from_public_bytes(public))
         except ValueError:
-            raise Bad("weak-point", "the shared secret is all zero") from None
+            raise Bad("bad-key", "the shared secret is all zero") from None
 
     @staticmethod
     def public(private):
@@ -194,7 +197,7 @@ def hpke_open(kem, private, info, sealed):
     try:
         return ChaCha20Poly1305(key).decrypt(nonce, ciphertext, b"")
     except InvalidTag:
-        raise Bad("unwrap", "the envelope does not open with this key") from None
+        raise Bad("unwrap-failed", "the envelope does not open with this key") from None
 
 
 def key_wrap(kek, key):
@@ -205,7 +208,7 @@ def key_unwrap(kek, wrapped):
     try:
         return keywrap.aes_key_unwrap(kek, wrapped)
     except keywrap.InvalidUnwrap:
-        raise Bad("unwrap", "the envelope does not open with this key") from None
+        raise Bad("unwrap-failed", "the envelope does not open with this key") from None
 
 
 # --- Content ciphers ---------------------------------------------------------------------------------------

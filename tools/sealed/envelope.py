@@ -59,17 +59,17 @@ def read_pack(data, digest, base=0):
         r.constant("B", 1, "version", "version")
         suite = r.u8("wrap_suite")
         length = r.u16("len")
-        r.require(length >= HEADER_LEN, "len", "length", "shorter than its header")
+        r.require(length >= HEADER_LEN, "len", "out-of-range", "shorter than its header")
         if suite in LENGTHS:
-            r.require(length == LENGTHS[suite], "len", "length", f"{LENGTHS[suite]} expected, {length} found")
+            r.require(length == LENGTHS[suite], "len", "out-of-range", f"{LENGTHS[suite]} expected, {length} found")
         r.require(length <= len(r.data), "len", "truncated", f"{length} bytes wanted, {len(r.data)} left")
         recipient = r.take(16, "recipient_id")
         if pack:
-            r.require(recipient != pack[-1].recipient_id, "recipient_id", "duplicate")
-            r.require(recipient > pack[-1].recipient_id, "recipient_id", "order")
+            r.require(recipient != pack[-1].recipient_id, "recipient_id", "not-ascending")
+            r.require(recipient > pack[-1].recipient_id, "recipient_id", "not-ascending")
         seen = r.take(32, "manifest_digest")
         digest = seen if digest is None else digest
-        r.require(seen == digest, "manifest_digest", "mismatch", "an envelope of another release")
+        r.require(seen == digest, "manifest_digest", "other-release", "an envelope of another release")
         pack.append(Envelope(suite, recipient, seen, r.take(length - HEADER_LEN, "wrapped"), offset=base + pos))
         pos += length
     return pack
@@ -91,7 +91,7 @@ def find(pack, identity):
     for envelope in pack:
         if envelope.recipient_id == identity.recipient_id and envelope.known():
             return envelope
-    raise Refused("envelope", "recipient_id", None, "no-envelope", f"none for {identity.recipient_id.hex()}")
+    raise Refused("envelope", "recipient_id", None, "not-a-recipient", f"none for {identity.recipient_id.hex()}")
 
 
 def unwrap(envelope, identity):
@@ -99,7 +99,7 @@ def unwrap(envelope, identity):
     head = envelope.header()
     try:
         if envelope.wrap_suite != identity.wrap_suite:
-            raise Bad("mismatch", "the wrap suite is not this key's")
+            raise Bad("unwrap-failed", "the wrap suite is not this key's")
         if envelope.wrap_suite == 3:
             return crypto.key_unwrap(crypto.hkdf(identity.private, b"airseal1 kw" + head, 32), envelope.wrapped)
         return crypto.hpke_open(KEMS[envelope.wrap_suite], identity.private, b"airseal1 wrap" + head, envelope.wrapped)

@@ -73,10 +73,10 @@ def read_key(data, allowed, name="key file"):
     try:
         text = data.decode("ascii")
     except UnicodeDecodeError:
-        refuse("PEM", "unknown", "not a text file")
+        refuse("PEM", "unknown-value", "not a text file")
     labels = [label for label in BEGIN.findall(text) if label != "EC PARAMETERS"]
     if len(labels) != 1:
-        refuse("PEM", "unknown" if not labels else "duplicate", f"{len(labels)} keys in the file, one expected")
+        refuse("PEM", "unknown-value" if not labels else "duplicate", f"{len(labels)} keys in the file, one expected")
     head = text[: BEGIN.search(text).start()]
     kinds = [line.removesuffix("\r") for line in head.split("\n") if line.startswith("airseal-kind:")]
     if len(kinds) > 1 or text.count("airseal-kind:") != len(kinds):
@@ -85,17 +85,17 @@ def read_key(data, allowed, name="key file"):
     if kinds:
         stated = kinds[0].removeprefix("airseal-kind: ")
         if stated not in KINDS:
-            refuse("airseal-kind", "unknown", repr(kinds[0]))
+            refuse("airseal-kind", "unknown-value", repr(kinds[0]))
     try:
         key = _load_group(text) if labels[0] == GROUP_LABEL else _load(data, labels[0], stated, allowed)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        refuse("PEM", "unknown", f"unreadable {labels[0]}")
+        refuse("PEM", "unknown-value", f"unreadable {labels[0]}")
     if key is None:
-        refuse("algorithm", "unknown", "not one this format uses")
+        refuse("algorithm", "unknown-value", "not one this format uses")
     if stated not in (None, key.kind) or (labels[0] == GROUP_LABEL and stated is None):
-        refuse("airseal-kind", "mismatch", f"says {stated}, the key is {key.kind}")
+        refuse("airseal-kind", "key-mismatch", f"says {stated}, the key is {key.kind}")
     if key.kind not in allowed:
-        refuse("airseal-kind", "mismatch", f"a {key.kind} key, wanted is one of: {', '.join(allowed)}")
+        refuse("airseal-kind", "key-mismatch", f"a {key.kind} key, wanted is one of: {', '.join(allowed)}")
     if key.kind == SIGNING:
         try:
             crypto.ed_check_point(key.public)

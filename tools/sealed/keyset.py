@@ -63,50 +63,50 @@ def read_keyset(data, base=0):
     r.magic(b"ASK1")
     r.constant("B", 1, "major", "version")
     r.constant("B", 0, "minor", "version")
-    r.constant("H", HEADER_LEN, "header_len", "length")
+    r.constant("H", HEADER_LEN, "header_len", "version")
     ks.signed_len = r.u32("signed_len")
     ks.version = r.u32("version")
-    r.require(ks.version >= 1, "version", "range", "versions start at 1")
+    r.require(ks.version >= 1, "version", "out-of-range", "versions start at 1")
     ks.vendor_id = r.take(16, "vendor_id")
     ks.class_id = r.take(16, "class_id")
     ks.prev_digest = r.take(32, "prev_digest")
-    r.require(ks.version != 1 or not any(ks.prev_digest), "prev_digest", "chain", "version 1 follows nothing")
+    r.require(ks.version != 1 or not any(ks.prev_digest), "prev_digest", "must-be-zero", "version 1 follows nothing")
     ks.max_security_version = r.u32("max_security_version")
     ks.n_keys = r.within("B", 1, MAX_KEYS, "n_keys")
-    r.require(ks.signed_len == HEADER_LEN + ROW_LEN * ks.n_keys, "signed_len", "length", "96 + 44 per key", at=8)
-    ks.k_root = r.within("B", 1, 3, "k_root")
-    ks.k_root_pq = r.within("B", 0, 1, "k_root_pq")
-    ks.k_release = r.within("B", 1, 8, "k_release")
-    ks.k_release_pq = r.within("B", 0, 2, "k_release_pq")
-    r.require(ks.k_release + ks.k_release_pq <= 8, "k_release_pq", "range", "a block has 8 entries")
+    r.require(ks.signed_len == HEADER_LEN + ROW_LEN * ks.n_keys, "signed_len", "sum", "96 + 44 per key", at=8)
+    ks.k_root = r.within("B", 1, 3, "k_root", "threshold")
+    ks.k_root_pq = r.within("B", 0, 1, "k_root_pq", "threshold")
+    ks.k_release = r.within("B", 1, 8, "k_release", "threshold")
+    ks.k_release_pq = r.within("B", 0, 2, "k_release_pq", "threshold")
+    r.require(ks.k_release + ks.k_release_pq <= 8, "k_release_pq", "threshold", "a block has 8 entries")
     r.zeros(7)
     for number in range(ks.n_keys):
         ks.keys.append(_read_row(r, ks, f"key {number} "))
     _check_thresholds(r, ks)
-    ks.block, size = signatures.read_block(data[r.pos :], base + r.pos, "keyset")
+    ks.block, size = signatures.read_block(data[r.pos :], base + r.pos)
     return ks, r.pos + size
 
 
 def _read_row(r, ks, name):
     alg = r.i16(name + "alg")
-    r.require(alg in signatures.VALUE_LEN, name + "alg", "unknown", f"{alg} is not an algorithm of this format")
+    r.require(alg in signatures.VALUE_LEN, name + "alg", "unknown-value", f"{alg} is not an algorithm of this format")
     roles = r.u8(name + "roles")
-    r.require(roles and not roles & ~(ROOT | RELEASE | OFFER), name + "roles", "unknown")
+    r.require(roles and not roles & ~(ROOT | RELEASE | OFFER), name + "roles", "unknown-value")
     offer_alone = roles == OFFER and alg == ED25519
-    r.require(not roles & OFFER or offer_alone, name + "roles", "range", "an offer key is Ed25519 and nothing else")
+    r.require(not roles & OFFER or offer_alone, name + "roles", "out-of-range", "an offer key is Ed25519 and nothing else")
     r.zeros(1, name + "reserved")
     identity = r.take(8, name + "key_id")
     if ks.keys:
-        r.require(identity != ks.keys[-1].key_id, name + "key_id", "duplicate")
-        r.require(identity > ks.keys[-1].key_id, name + "key_id", "order")
+        r.require(identity != ks.keys[-1].key_id, name + "key_id", "not-ascending")
+        r.require(identity > ks.keys[-1].key_id, name + "key_id", "not-ascending")
     key = r.take(32, name + "key")
-    r.require(all(key != k.key for k in ks.keys), name + "key", "duplicate", "the same key twice")
+    r.require(all(key != k.key for k in ks.keys), name + "key", "not-ascending", "the same key twice")
     if alg == ED25519:
         try:
             crypto.ed_check_point(key)
         except Bad as bad:
             r.fail(name + "key", *bad.args)
-        r.require(identity == signatures.key_id(alg, key), name + "key_id", "mismatch", "not the id of this key")
+        r.require(identity == signatures.key_id(alg, key), name + "key_id", "key-mismatch", "not the id of this key")
     return Anchor(alg, identity, key, roles)
 
 
@@ -131,7 +131,7 @@ def read_keyset_file(data):
 def check_ascending(chain):
     for before, ks in zip(chain, chain[1:]):
         if ks.version != before.version + 1:
-            _refuse(ks, "version", 12, "chain", f"{before.version + 1} expected, {ks.version} found")
+            _refuse(ks, "version", 12, "chain-gap", f"{before.version + 1} expected, {ks.version} found")
 
 
 def accept_chain(chain, in_force=None):
@@ -144,7 +144,7 @@ def accept_chain(chain, in_force=None):
             continue
         elif ks.version == in_force.version:
             if ks.encode() != in_force.encode():
-                _refuse(ks, "version", 12, "chain", "another keyset of this version is in force")
+                _refuse(ks, "version", 12, "keyset-conflict", "another keyset of this version is in force")
         else:
             _check_step(in_force, ks)
             in_force = ks
@@ -153,37 +153,37 @@ def accept_chain(chain, in_force=None):
 
 def _check_step(old, new):
     if new.version != old.version + 1:
-        _refuse(new, "version", 12, "chain", f"{old.version + 1} expected, {new.version} found")
+        _refuse(new, "version", 12, "chain-gap", f"{old.version + 1} expected, {new.version} found")
     if new.prev_digest != old.digest():
-        _refuse(new, "prev_digest", 48, "chain", "does not name the keyset before")
+        _refuse(new, "prev_digest", 48, "chain-broken", "does not name the keyset before")
     if new.vendor_id != old.vendor_id:
-        _refuse(new, "vendor_id", 16, "chain", "the vendor never changes")
+        _refuse(new, "vendor_id", 16, "owner-changed", "the vendor never changes")
     if new.class_id != old.class_id:
-        _refuse(new, "class_id", 32, "chain", "the class never changes")
+        _refuse(new, "class_id", 32, "owner-changed", "the class never changes")
     if new.max_security_version < old.max_security_version:
-        _refuse(new, "max_security_version", 80, "chain", "never falls")
+        _refuse(new, "max_security_version", 80, "security-version-fell", "never falls")
     _check_roots(new, old)
     _check_roots(new, new)
 
 
 def _check_roots(ks, judge):
     """`ks` carries enough root signatures in the eyes of `judge`."""
-    signers = signatures.verified(ks.block, MESSAGE + ks.encode(), judge.keys, judge.skips_lms(), "keyset")
-    _count(signers, ROOT, judge.k_root, judge.k_root_pq, "keyset", f"roots of version {judge.version}")
+    signers = signatures.verified(ks.block, MESSAGE + ks.encode(), judge.keys, judge.skips_lms())
+    _count(signers, ROOT, judge.k_root, judge.k_root_pq, f"roots of version {judge.version}")
 
 
 def check_release(block, message, ks):
     """Enough release signatures under the keyset in force; returns the signers."""
-    signers = signatures.verified(block, message, ks.keys, ks.skips_lms(), "signatures")
-    _count(signers, RELEASE, ks.k_release, ks.k_release_pq, "signatures", "release keys")
+    signers = signatures.verified(block, message, ks.keys, ks.skips_lms())
+    _count(signers, RELEASE, ks.k_release, ks.k_release_pq, "release keys")
     return signers
 
 
-def _count(signers, role, classical, post_quantum, part, name):
+def _count(signers, role, classical, post_quantum, name):
     having = [s for s in signers if s.roles & role]
     pq = sum(s.alg == LMS for s in having)
     if len(having) - pq < classical or pq < post_quantum:
-        raise Refused(part, name, None, "threshold", f"{classical}+{post_quantum} wanted, {len(having) - pq}+{pq} signed")
+        raise Refused("signatures", name, None, "too-few-signatures", f"{classical}+{post_quantum} wanted, {len(having) - pq}+{pq} signed")
 
 
 def _refuse(ks, name, at, reason, detail):

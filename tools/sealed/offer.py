@@ -40,8 +40,8 @@ def read_offer(data, base=0):
     o = Offer()
     r.magic(b"ASO1")
     r.constant("B", 1, "major", "version")
-    o.purpose = r.within("B", 0, 1, "purpose", "unknown")
-    r.constant("H", OFFER_LEN, "len", "length")
+    o.purpose = r.within("B", 0, 1, "purpose", "unknown-value")
+    r.constant("H", OFFER_LEN, "len", "out-of-range")
     o.device_nonce = r.take(16, "device_nonce")
     o.recipient_id = r.take(16, "recipient_id")
     o.manifest_digest = r.take(32, "manifest_digest")
@@ -58,11 +58,11 @@ def check_offer(offer, keyset, nonce=None, recipient=None, digest=None):
     """Signed by an offer key of the keyset, and about this poll, this device, this release (where given)."""
     row = next((k for k in keyset.keys if k.key_id == offer.key_id and k.roles & OFFER), None)
     if row is None:
-        raise Refused("offer", "key_id", 80, "untrusted", "not an offer key of the keyset")
+        raise Refused("offer", "key_id", 80, "wrong-role", "not an offer key of the keyset")
     try:
         crypto.ed25519_verify(row.key, MESSAGE + offer.signed(), offer.signature)
     except Bad as bad:
         raise Refused("offer", "signature", 88, *bad.args) from None
     for name, at, wanted in (("device_nonce", 8, nonce), ("recipient_id", 24, recipient), ("manifest_digest", 40, digest)):
         if wanted is not None and getattr(offer, name) != wanted:
-            raise Refused("offer", name, at, "mismatch", "about something else")
+            raise Refused("offer", name, at, "offer-mismatch", "about something else")

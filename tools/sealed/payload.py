@@ -62,23 +62,24 @@ def _check_component(profile, component, payload, base):
     cid, chunks, pages = component.component_id, chunk_count(profile, component.enc_len), page_count(profile, component.enc_len)
     at = component.file_off
 
-    def refuse(field, offset):
-        raise Refused("payload", f"component {cid} {field}", base + offset, "hash", "not what was signed")
+    def refuse(level, number, offset):
+        name = f"component {cid} {level}{number}"
+        raise Refused("payload", name, base + offset, f"{level}-mismatch", "not what was signed")
 
     top = payload[at : at + HASH * pages]
     if root_hash(cid, chunks, component.enc_len, top) != component.tree_root:
-        refuse("top", at)
+        refuse("top", "", at)
     out, position, left = [], at + HASH * pages, component.enc_len
     for j in range(pages):
         entries = min(fan_out, chunks - j * fan_out)
         page = payload[position : position + HASH * entries]
         if node_hash(cid, j, page) != top[HASH * j : HASH * (j + 1)]:
-            refuse(f"page {j}", position)
+            refuse("page", f" {j}", position)
         position += HASH * entries
         for k in range(entries):
             chunk = payload[position : position + min(size, left)]
             if leaf_hash(cid, j * fan_out + k, chunk) != page[HASH * k : HASH * (k + 1)]:
-                refuse(f"chunk {j * fan_out + k}", position)
+                refuse("chunk", f" {j * fan_out + k}", position)
             out.append(chunk)
             position, left = position + len(chunk), left - len(chunk)
     return b"".join(out)

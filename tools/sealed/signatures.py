@@ -55,21 +55,21 @@ def anchor(alg, public, roles=0):
     return Anchor(alg, key_id(alg, public), key, roles)
 
 
-def read_block(data, base, part):
+def read_block(data, base):
     """One block at the start of `data`; returns it and its length."""
-    r = Reader(data, part, base)
+    r = Reader(data, "signatures", base)
     count = r.within("B", 1, MAX_ENTRIES, "count")
     r.zeros(3)
     block = Block()
     for _ in range(count):
         start = r.pos
         alg = r.i16("alg")
-        r.require(alg in VALUE_LEN, "alg", "unknown", f"{alg} is not an algorithm of this format")
-        r.constant("H", VALUE_LEN[alg], "len", "length")
+        r.require(alg in VALUE_LEN, "alg", "unknown-value", f"{alg} is not an algorithm of this format")
+        r.constant("H", VALUE_LEN[alg], "len", "out-of-range")
         identity = r.take(8, "key_id")
         previous = block.entries[-1].key_id if block.entries else b""
-        r.require(identity != previous, "key_id", "duplicate", "a key signs once")
-        r.require(identity > previous, "key_id", "order", "entries ascend by key_id")
+        r.require(identity != previous, "key_id", "not-ascending", "a key signs once")
+        r.require(identity > previous, "key_id", "not-ascending", "entries ascend by key_id")
         value = r.take(VALUE_LEN[alg], "value")
         r.zeros(len(padding(len(value))), "padding")
         block.entries.append(Entry(alg, identity, value, base + start))
@@ -77,7 +77,7 @@ def read_block(data, base, part):
     return block, r.pos
 
 
-def verified(block, message, anchors, skip_lms, part):
+def verified(block, message, anchors, skip_lms):
     """The anchors that signed. Entries of other keys are passed over; a bad entry of an anchor refuses the whole."""
     known = {a.key_id: a for a in anchors}
     signers = []
@@ -90,14 +90,14 @@ def verified(block, message, anchors, skip_lms, part):
                 continue
         except Bad as bad:
             name = f"entry {entry.key_id.hex()}"
-            raise Refused(part, name, entry.offset, *bad.args) from None
+            raise Refused("signatures", name, entry.offset, *bad.args) from None
         signers.append(who)
     return signers
 
 
 def _entry_holds(entry, who, message, skip_lms):
     if entry.alg != who.alg:
-        raise Bad("mismatch", f"the key is {NAMES[who.alg]}, the entry says {NAMES[entry.alg]}")
+        raise Bad("key-mismatch", f"the key is {NAMES[who.alg]}, the entry says {NAMES[entry.alg]}")
     if entry.alg == LMS:
         if skip_lms:
             return False
@@ -107,6 +107,6 @@ def _entry_holds(entry, who, message, skip_lms):
         return True
     public, signature = entry.value[:65], entry.value[65:]
     if crypto.sha256(public) != who.key or key_id(P256, public) != who.key_id:
-        raise Bad("mismatch", "the public key in the entry is not the trusted one")
+        raise Bad("key-mismatch", "the public key in the entry is not the trusted one")
     crypto.p256_verify(public, message, signature)
     return True

@@ -37,14 +37,14 @@ def header(out):
     sin(out, "bundle-magic", put(whole, 0, b"ASB2"), "another magic", "bundle", "magic", "magic")
     sin(out, "bundle-major", put(whole, 4, b"\2"), "major 2", "bundle", "version", "major")
     sin(out, "bundle-minor", put(whole, 5, b"\1"), "minor 1", "bundle", "version", "minor")
-    sin(out, "bundle-no-sections", put(whole, 6, b"\0\0"), "n_sections 0", "bundle", "range", "n_sections")
-    sin(out, "bundle-one-section", put(whole, 6, b"\1\0"), "n_sections 1", "bundle", "range", "n_sections")
-    sin(out, "bundle-36-sections", put(whole, 6, b"\x24\0"), "n_sections 36", "bundle", "range", "n_sections")
-    sin(out, "bundle-sections-more-than-said", put(whole, 6, b"\3\0"), "n_sections 3 of 4", "bundle", "order", "kind")
+    sin(out, "bundle-no-sections", put(whole, 6, b"\0\0"), "n_sections 0", "bundle", "out-of-range", "n_sections")
+    sin(out, "bundle-one-section", put(whole, 6, b"\1\0"), "n_sections 1", "bundle", "out-of-range", "n_sections")
+    sin(out, "bundle-36-sections", put(whole, 6, b"\x24\0"), "n_sections 36", "bundle", "out-of-range", "n_sections")
+    sin(out, "bundle-sections-more-than-said", put(whole, 6, b"\3\0"), "n_sections 3 of 4", "bundle", "missing", "kind")
     extra = bundle.encode([*base().sections()], n_sections=5)
     sin(out, "bundle-sections-fewer-than-said", extra, "n_sections 5 of 4", "bundle", "truncated", "section kind")
-    sin(out, "bundle-trailing-byte", whole + b"\0", "one byte after the payload", "bundle", "trailing", "end")
-    sin(out, "bundle-trailing-section", whole + bundle.encode([(PAYLOAD, b"x")])[8:], "a section after the last", "bundle", "trailing", "end")
+    sin(out, "bundle-trailing-byte", whole + b"\0", "one byte after the payload", "bundle", "trailing-bytes", "end")
+    sin(out, "bundle-trailing-section", whole + bundle.encode([(PAYLOAD, b"x")])[8:], "a section after the last", "bundle", "trailing-bytes", "end")
 
 
 def sections(out):
@@ -54,7 +54,7 @@ def sections(out):
     keyset, manifest, envelopes, payload_ = plain
     at = {kind: whole.index(bundle.encode([(kind, body)])[8:]) for kind, body in plain}
     for name, value in (("0", b"\0\0"), ("5", b"\5\0")):
-        sin(out, f"section-kind-{name}", put(whole, at[ENVELOPES], value), "unknown section kind", "bundle", "unknown", "section kind")
+        sin(out, f"section-kind-{name}", put(whole, at[ENVELOPES], value), "unknown section kind", "bundle", "unknown-value", "section kind")
     for kind, name in ((KEYSET, "keyset"), (MANIFEST, "manifest"), (ENVELOPES, "envelopes"), (PAYLOAD, "payload")):
         sin(out, f"section-flags-{name}", put(whole, at[kind] + 2, b"\1"), f"flags of the {name} section", "bundle", "reserved", "section flags")
         sin(out, f"section-reserved-{name}", put(whole, at[kind] + 7, b"\1"), f"reserved of the {name} section", "bundle", "reserved", "section reserved")
@@ -71,12 +71,12 @@ def sections(out):
         ("no-manifest", [keyset, payload_]),
     ):
         sin(out, f"sections-{name}", bundle.encode(order), "sections out of order", "bundle", "order", "section kind")
-    sin(out, "sections-no-payload", bundle.encode([keyset, manifest]), "the payload is missing", "bundle", "order", "kind")
-    sin(out, "sections-empty-envelope-pack", bundle.encode([manifest, (ENVELOPES, b""), payload_]), "a pack is never empty", "bundle", "length", "len")
-    sin(out, "section-keyset-trailing", bundle.encode([(KEYSET, keyset[1] + bytes(4)), manifest, payload_]), "bytes after the signature block", "keyset", "trailing", "end")
+    sin(out, "sections-no-payload", bundle.encode([keyset, manifest]), "the payload is missing", "bundle", "missing", "kind")
+    sin(out, "sections-empty-envelope-pack", bundle.encode([manifest, (ENVELOPES, b""), payload_]), "a pack is never empty", "bundle", "missing", "len")
+    sin(out, "section-keyset-trailing", bundle.encode([(KEYSET, keyset[1] + bytes(4)), manifest, payload_]), "bytes after the signature block", "keyset", "trailing-bytes", "end")
     two = bundle.encode([(KEYSET, keyset[1] * 2), manifest, payload_])
-    sin(out, "section-two-keysets", two, "one keyset per section", "keyset", "trailing", "end")
-    sin(out, "section-manifest-trailing", bundle.encode([(MANIFEST, manifest[1] + bytes(4)), payload_]), "bytes after the signature block", "signatures", "trailing", "end")
+    sin(out, "section-two-keysets", two, "one keyset per section", "keyset", "trailing-bytes", "end")
+    sin(out, "section-manifest-trailing", bundle.encode([(MANIFEST, manifest[1] + bytes(4)), payload_]), "bytes after the signature block", "signatures", "trailing-bytes", "end")
     chain = [K1]
     while len(chain) < 33:
         chain.append(make_keyset(ROWS_1, ("root-1", "root-2"), chain[-1]))
@@ -110,11 +110,11 @@ def payload(out):
         return release(label, length, after=flip).encode()
 
     top, group = 64, 32 * (32 + 1024)
-    sin(out, "payload-flip-top", damaged("flip top", 40), "a bit of the second page hash", "payload", "hash", "component 1 top")
-    sin(out, "payload-flip-first-page", damaged("flip page", top + 1), "a bit of the first page", "payload", "hash", "component 1 page 0")
-    sin(out, "payload-flip-second-page", damaged("flip page 2", top + group), "a bit of the second page", "payload", "hash", "component 1 page 1")
-    sin(out, "payload-flip-chunk", damaged("flip chunk", top + 1024), "a bit of the first chunk", "payload", "hash", "component 1 chunk 0")
-    sin(out, "payload-flip-last-byte", damaged("flip last", 32 + 32 + 99, 100), "the last bit of the file's last byte", "payload", "hash", "component 1 chunk 0")
+    sin(out, "payload-flip-top", damaged("flip top", 40), "a bit of the second page hash", "payload", "top-mismatch", "component 1 top")
+    sin(out, "payload-flip-first-page", damaged("flip page", top + 1), "a bit of the first page", "payload", "page-mismatch", "component 1 page 0")
+    sin(out, "payload-flip-second-page", damaged("flip page 2", top + group), "a bit of the second page", "payload", "page-mismatch", "component 1 page 1")
+    sin(out, "payload-flip-chunk", damaged("flip chunk", top + 1024), "a bit of the first chunk", "payload", "chunk-mismatch", "component 1 chunk 0")
+    sin(out, "payload-flip-last-byte", damaged("flip last", 32 + 32 + 99, 100), "the last bit of the file's last byte", "payload", "chunk-mismatch", "component 1 chunk 0")
     small = 2048
 
     def swap(parts):
@@ -122,14 +122,14 @@ def payload(out):
         body = parts.payload
         parts.payload = body[:at] + body[at + 1024 : at + 2048] + body[at : at + 1024]
 
-    sin(out, "payload-chunks-swapped", release("swap", small, after=swap).encode(), "two chunks change places", "payload", "hash", "component 1 chunk 0")
+    sin(out, "payload-chunks-swapped", release("swap", small, after=swap).encode(), "two chunks change places", "payload", "chunk-mismatch", "component 1 chunk 0")
 
     def exchange(parts):
         half = len(parts.payload) // 2
         parts.payload = parts.payload[half:] + parts.payload[:half]
 
     twins = [(Component(component_id=1), 100), (Component(component_id=2), 100)]
-    sin(out, "payload-components-swapped", release("exchange", twins, after=exchange).encode(), "two components change places", "payload", "hash", "component 1 top")
+    sin(out, "payload-components-swapped", release("exchange", twins, after=exchange).encode(), "two components change places", "payload", "top-mismatch", "component 1 top")
     for name, change in (("longer", lambda b: b + b"\0"), ("shorter", lambda b: b[:-1]), ("empty", lambda b: b"")):
         parts = release(f"payload {name}", 100)
         parts.payload = change(parts.payload)
@@ -140,6 +140,6 @@ def payload(out):
 
     for suite, key in ((0, None), (1, "device-1")):
         parts = release(f"digest {suite}", 100, content_suite=suite, edit=wrong_digest)
-        sin(out, f"image-digest-suite-{suite}", parts.encode(), "the signed image_digest is another image's", "payload", "digest", "component 1 image_digest", operation="open", key=key)
+        sin(out, f"image-digest-suite-{suite}", parts.encode(), "the signed image_digest is another image's", "payload", "image-mismatch", "component 1 image_digest", operation="open", key=key)
     truncated_tree = release("wrong root", 100, edit=lambda m: m.components.__setitem__(0, replace(m.components[0], tree_root=bytes(32))))
-    sin(out, "tree-root", truncated_tree.encode(), "the signed root is another tree's", "payload", "hash", "component 1 top")
+    sin(out, "tree-root", truncated_tree.encode(), "the signed root is another tree's", "payload", "top-mismatch", "component 1 top")
