@@ -1,1 +1,3 @@
-//! x
+//! Simulated flash, devices and networks for Airseal: NOR rules, power cuts, faults.
+
+pub mod flash;
