@@ -1,2 +1,37 @@
-//! x
-fn main() {}
+//! The `airseal` command: parsing, progress and printing. The work is done by the libraries.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::Cli;
+use crate::failure::FailureKind;
+use crate::ui::Ui;
+
+mod cli;
+mod commands;
+mod dates;
+mod failure;
+mod interrupt;
+mod keys;
+mod passphrase;
+mod ui;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit(Ui::new(false, false).clap(&error)),
+    };
+    let ui = Ui::new(cli.json, cli.quiet);
+    match interrupt::install().and_then(|()| commands::run(cli.command, &ui)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            ui.failure(&failure);
+            exit(failure.kind)
+        }
+    }
+}
+
+fn exit(kind: FailureKind) -> ExitCode {
+    ExitCode::from(kind.exit_code())
+}

@@ -1,0 +1,12 @@
+use crate::failure::Failure;
+use crate::ui::Ui;
+
+/// Enrol, list, revoke and reinstate devices
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+}
+
+pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let _ = (args, ui);
+    Err(Failure::environment("not built in yet"))
+}

@@ -1,0 +1,90 @@
+//! Ctrl-C: a flag that long work looks at, so that it can clean up.
+//!
+//! The first signal asks; the command ends at its next look, removes its temporary files and exits with 3. A second
+//! signal, or three seconds without an answer (a read that blocks), ends the process at once.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use crate::failure::{Failure, FailureKind};
+
+/// Starts listening for Ctrl-C and requests to terminate.
+///
+/// # Errors
+/// Environment, if the system refuses a handler.
+pub(crate) fn install() -> Result<(), Failure> {
+    let (sender, receiver) = channel();
+    let _ = WAKE.set(Mutex::new(Waker { sender: sender.clone(), receiver: Some(receiver) }));
+    let stop = Arc::clone(flag());
+    ctrlc::set_handler(move || {
+        if stop.swap(true, Ordering::SeqCst) {
+            leave();
+        }
+        let _ = sender.send(());
+        thread::spawn(|| {
+            thread::sleep(GRACE);
+            if !WAITING.load(Ordering::SeqCst) {
+                leave();
+            }
+        });
+    })
+    .map_err(|error| Failure::environment(format_args!("can't listen for Ctrl-C: {error}")))
+}
+
+/// Is set once the user asked to stop.
+pub(crate) fn flag() -> &'static Arc<AtomicBool> {
+    static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    STOP.get_or_init(|| Arc::new(AtomicBool::new(false)))
+}
+
+/// True once the user asked to stop.
+pub(crate) fn requested() -> bool {
+    flag().load(Ordering::SeqCst)
+}
+
+/// Refuses to go on once the user asked to stop.
+///
+/// # Errors
+/// Interrupted.
+pub(crate) fn check() -> Result<(), Failure> {
+    if requested() { Err(Failure::interrupted()) } else { Ok(()) }
+}
+
+/// Waits until the user asks to stop, at most `limit`; true when they did. The process then ends in its own time.
+pub(crate) fn wait(limit: Option<Duration>) -> bool {
+    WAITING.store(true, Ordering::SeqCst);
+    let receiver = WAKE.get().and_then(|waker| waker.lock().ok().and_then(|mut waker| waker.receiver.take()));
+    let Some(receiver) = receiver else { return requested() };
+    let stopped = match limit {
+        None => receiver.recv().is_ok(),
+        Some(limit) => !matches!(receiver.recv_timeout(limit), Err(RecvTimeoutError::Timeout)),
+    };
+    if let Some(Ok(mut waker)) = WAKE.get().map(Mutex::lock) {
+        waker.receiver = Some(receiver);
+    }
+    stopped
+}
+
+/// Wakes [`wait`] as Ctrl-C would.
+pub(crate) fn wake() {
+    if let Some(Ok(waker)) = WAKE.get().map(Mutex::lock) {
+        let _ = waker.sender.send(());
+    }
+}
+
+fn leave() -> ! {
+    std::process::exit(i32::from(FailureKind::Interrupted.exit_code()))
+}
+
+struct Waker {
+    sender: Sender<()>,
+    receiver: Option<Receiver<()>>,
+}
+
+static WAKE: OnceLock<Mutex<Waker>> = OnceLock::new();
+static WAITING: AtomicBool = AtomicBool::new(false);
+const GRACE: Duration = Duration::from_secs(3);
