@@ -80,7 +80,7 @@ def _read_section(r, seen):
 def read_release(data, base=0):
     """A manifest and its signature block, filling `data`."""
     m = manifest.read_manifest(data, base)
-    block, size = signatures.read_block(data[m.signed_len :], base + m.signed_len)
+    block, size = signatures.read_block(data[m.signed_len :], base + m.signed_len, "signatures")
     _whole(data, m.signed_len + size, "signatures", base)
     return m, data[: m.signed_len], block
 
@@ -104,7 +104,7 @@ def verify_manifest(bundle, trust=(), chain=()):
     m, message = bundle.manifest, manifest.MESSAGE + bundle.signed
     if not chain:
         keyset.accept_chain(bundle.keysets)
-        signers = signatures.verified(bundle.block, message, trust, True)
+        signers = signatures.verified(bundle.block, message, trust, True, "signatures")
         if not signers:
             raise Refused("signatures", "key_id", None, "too-few-signatures", "no trusted key has signed")
         return signers, None

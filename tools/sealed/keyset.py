@@ -83,7 +83,7 @@ def read_keyset(data, base=0):
     for number in range(ks.n_keys):
         ks.keys.append(_read_row(r, ks, f"key {number} "))
     _check_thresholds(r, ks)
-    ks.block, size = signatures.read_block(data[r.pos :], base + r.pos)
+    ks.block, size = signatures.read_block(data[r.pos :], base + r.pos, "keyset")
     return ks, r.pos + size
 
 
@@ -168,22 +168,22 @@ def _check_step(old, new):
 
 def _check_roots(ks, judge):
     """`ks` carries enough root signatures in the eyes of `judge`."""
-    signers = signatures.verified(ks.block, MESSAGE + ks.encode(), judge.keys, judge.skips_lms())
-    _count(signers, ROOT, judge.k_root, judge.k_root_pq, f"roots of version {judge.version}")
+    signers = signatures.verified(ks.block, MESSAGE + ks.encode(), judge.keys, judge.skips_lms(), "keyset")
+    _count(signers, ROOT, judge.k_root, judge.k_root_pq, "keyset", f"roots of version {judge.version}")
 
 
 def check_release(block, message, ks):
     """Enough release signatures under the keyset in force; returns the signers."""
-    signers = signatures.verified(block, message, ks.keys, ks.skips_lms())
-    _count(signers, RELEASE, ks.k_release, ks.k_release_pq, "release keys")
+    signers = signatures.verified(block, message, ks.keys, ks.skips_lms(), "signatures")
+    _count(signers, RELEASE, ks.k_release, ks.k_release_pq, "signatures", "release keys")
     return signers
 
 
-def _count(signers, role, classical, post_quantum, name):
+def _count(signers, role, classical, post_quantum, part, name):
     having = [s for s in signers if s.roles & role]
     pq = sum(s.alg == LMS for s in having)
     if len(having) - pq < classical or pq < post_quantum:
-        raise Refused("signatures", name, None, "too-few-signatures", f"{classical}+{post_quantum} wanted, {len(having) - pq}+{pq} signed")
+        raise Refused(part, name, None, "too-few-signatures", f"{classical}+{post_quantum} wanted, {len(having) - pq}+{pq} signed")
 
 
 def _refuse(ks, name, at, reason, detail):

@@ -55,9 +55,9 @@ def anchor(alg, public, roles=0):
     return Anchor(alg, key_id(alg, public), key, roles)
 
 
-def read_block(data, base):
+def read_block(data, base, part):
     """One block at the start of `data`; returns it and its length."""
-    r = Reader(data, "signatures", base)
+    r = Reader(data, part, base)
     count = r.within("B", 1, MAX_ENTRIES, "count")
     r.zeros(3)
     block = Block()
@@ -77,7 +77,7 @@ def read_block(data, base):
     return block, r.pos
 
 
-def verified(block, message, anchors, skip_lms):
+def verified(block, message, anchors, skip_lms, part):
     """The anchors that signed. Entries of other keys are passed over; a bad entry of an anchor refuses the whole."""
     known = {a.key_id: a for a in anchors}
     signers = []
@@ -90,7 +90,7 @@ def verified(block, message, anchors, skip_lms):
                 continue
         except Bad as bad:
             name = f"entry {entry.key_id.hex()}"
-            raise Refused("signatures", name, entry.offset, *bad.args) from None
+            raise Refused(part, name, entry.offset, *bad.args) from None
         signers.append(who)
     return signers
 

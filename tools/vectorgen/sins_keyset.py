@@ -23,13 +23,7 @@ def add_all(out):
 
 def sin(out, name, about, reason, field, chain, **fields):
     data = chain if isinstance(chain, bytes) else make.encode_keysets(chain)
-    out.sin(name, "keyset", data, about, part_of(field), reason, field, operation="accept", **fields)
-
-
-def part_of(field):
-    """Signature blocks are a part of their own; fields of rows begin with "key N"."""
-    in_block = field in ("count", "alg", "len", "key_id", "value", "padding") or field.startswith(("entry ", "roots of "))
-    return "signatures" if in_block else "keyset"
+    out.sin(name, "keyset", data, about, "keyset", reason, field, operation="accept", **fields)
 
 
 def header_fields(**values):
@@ -189,7 +183,7 @@ def chains(out):
 def carried(out):
     def in_bundle(name, about, reason, field, chain, sign="release-a", version=1, trust=UNDER):
         parts = release(f"sin {name}", 100, sign=(sign,), keysets=chain, keyset_version=version)
-        out.sin(name, "bundle", parts.encode(), about, part_of(field), reason, field, **trust)
+        out.sin(name, "bundle", parts.encode(), about, "keyset", reason, field, **trust)
 
     in_bundle("carried-gap-after-the-one-in-force", "version 3 carried, version 1 in force, version 1 wanted", "chain-gap", "version", [K3])
     in_bundle("carried-gap", "versions 1 and 3 carried", "chain-gap", "version", [K1, K3])
@@ -204,4 +198,4 @@ def carried(out):
     in_bundle("trust-carried-broken-step", "the second carried keyset fails", "chain-broken", "prev_digest", [K1, make_keyset(ROWS_2, NEW, K1, prev_digest=bytes(32))], trust=trust)
     truncated = make.encode_keysets([K1])[:-4]
     parts = release("sin carried cut", 100, keysets=[truncated], keyset_version=1)
-    out.sin("carried-cut", "bundle", parts.encode(), "the keyset section ends inside a signature", "signatures", "truncated", "value", **UNDER)
+    out.sin("carried-cut", "bundle", parts.encode(), "the keyset section ends inside a signature", "keyset", "truncated", "value", **UNDER)
