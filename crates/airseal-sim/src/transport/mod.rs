@@ -1,0 +1,4 @@
+//! How bytes reach a simulated device.
+
+pub mod faults;
+pub mod https;
