@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::workshop::{Failure, Workshop, on_path, read, run, succeeds};
+use crate::workshop::{Failure, Workshop, on_path, quietly, read, run, succeeds};
 
 /// `cargo xtask setup`: all of it at once, ahead of time.
 pub(crate) fn everything(workshop: &Workshop) -> Result<(), Failure> {
@@ -268,10 +268,12 @@ pub(crate) fn apt(packages: &[&str], why: &str) -> Result<(), Failure> {
         command.env("DEBIAN_FRONTEND", "noninteractive");
         command
     };
-    run(apt_get().args(["update", "-qq"]))?;
-    run(apt_get()
-        .args(["install", "-y", "-qq", "--no-install-recommends"])
-        .args(&missing))
+    quietly(apt_get().args(["update", "-qq"]))?;
+    quietly(
+        apt_get()
+            .args(["install", "-y", "-qq", "--no-install-recommends"])
+            .args(&missing),
+    )
 }
 
 /// The workspace's `rust-version`, 1.95.

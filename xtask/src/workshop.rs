@@ -77,6 +77,27 @@ pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
     Err(Failure(format!("{} ended with {status}", shown(command))))
 }
 
+/// Runs a program and shows its output only when it fails.
+pub(crate) fn quietly(command: &mut Command) -> Result<(), Failure> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| Failure(format!("{}: {error}", shown(command))))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    print!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Err(Failure(format!(
+        "{} ended with {}",
+        shown(command),
+        output.status
+    )))
+}
+
 /// Runs a program and returns what it wrote to standard output.
 pub(crate) fn read(command: &mut Command) -> Result<String, Failure> {
     let output = command
