@@ -63,16 +63,16 @@ def read_bundle(data):
 
 
 def _read_section(r, seen):
-    kind = r.u16("section kind")
-    r.require(KEYSET <= kind <= PAYLOAD, "section kind", "unknown-value")
+    kind = r.u16("section_kind")
+    r.require(KEYSET <= kind <= PAYLOAD, "section_kind", "unknown-value")
     previous = seen[-1] if seen else KEYSET
     fits = kind > previous or kind == previous == KEYSET
-    r.require(fits and (kind <= MANIFEST or MANIFEST in seen), "section kind", "order")
+    r.require(fits and (kind <= MANIFEST or MANIFEST in seen), "section_kind", "order")
     seen.append(kind)
-    r.require(seen.count(KEYSET) <= MAX_KEYSETS, "section kind", "limit", f"more than {MAX_KEYSETS} keysets")
-    r.constant("H", 0, "section flags", "reserved")
-    r.zeros(4, "section reserved")
-    size = r.u64("section len")
+    r.require(seen.count(KEYSET) <= MAX_KEYSETS, "section_kind", "limit", f"more than {MAX_KEYSETS} keysets")
+    r.constant("H", 0, "section_flags", "reserved")
+    r.zeros(4, "section_reserved")
+    size = r.u64("section_len")
     base = r.pos
     return kind, r.take(size, "section"), base
 
@@ -106,7 +106,7 @@ def verify_manifest(bundle, trust=(), chain=()):
         keyset.accept_chain(bundle.keysets)
         signers = signatures.verified(bundle.block, message, trust, True, "signatures")
         if not signers:
-            raise Refused("signatures", "key_id", None, "too-few-signatures", "no trusted key has signed")
+            raise Refused("signatures", "count", None, "too-few-signatures", "no trusted key has signed")
         return signers, None
     in_force = keyset.accept_chain(bundle.keysets, keyset.accept_chain(chain))
     if m.keyset_version > in_force.version:
@@ -125,7 +125,7 @@ def content_keys(bundle, identity):
     """Targets, envelope and commitment. `identity` may be None for an unencrypted release without targets."""
     m, targets = bundle.manifest, bundle.manifest.targets()
     if targets is not None and (identity is None or identity.recipient_id not in targets):
-        raise Refused("manifest", "targets", None, "not-a-target", "this key is not among the targets")
+        raise Refused("manifest", "targets", None, "not-a-recipient", "this key is not among the targets")
     if not m.content_suite:
         return payload.ContentKeys.derive(0, b"", b"")
     if identity is None:
@@ -134,7 +134,7 @@ def content_keys(bundle, identity):
     cek = envelope.unwrap(found, identity)
     keys = payload.ContentKeys.derive(m.content_suite, cek, m.payload_salt)
     if not hmac.compare_digest(keys.commitment(), m.cek_commit):
-        raise Refused("envelope", "wrapped", found.offset, "commitment-mismatch", "not the content key that was signed")
+        raise Refused("envelope", "cek_commit", found.offset, "commitment-mismatch", "not the content key that was signed")
     return keys
 
 

@@ -97,11 +97,11 @@ def find(pack, identity):
 def unwrap(envelope, identity):
     """The content key. That it is the right one shows only against the manifest's commitment."""
     head = envelope.header()
+    if envelope.wrap_suite != identity.wrap_suite:
+        raise Refused("envelope", "recipient_id", envelope.offset, "not-a-recipient", "the wrap suite is not this key's")
     try:
-        if envelope.wrap_suite != identity.wrap_suite:
-            raise Bad("unwrap-failed", "the wrap suite is not this key's")
         if envelope.wrap_suite == 3:
             return crypto.key_unwrap(crypto.hkdf(identity.private, b"airseal1 kw" + head, 32), envelope.wrapped)
         return crypto.hpke_open(KEMS[envelope.wrap_suite], identity.private, b"airseal1 wrap" + head, envelope.wrapped)
     except Bad as bad:
-        raise Refused("envelope", "wrapped", envelope.offset, *bad.args) from None
+        raise Refused("envelope", "wrapped_key", envelope.offset, "unwrap-failed", bad.args[1]) from None

@@ -100,7 +100,7 @@ def read_key(data, allowed, name="key file"):
         try:
             crypto.ed_check_point(key.public)
         except Bad as bad:
-            refuse("public key", bad.args[0], bad.args[1])
+            refuse("public_key", bad.args[0], bad.args[1])
     return key
 
 

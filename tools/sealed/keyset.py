@@ -88,12 +88,12 @@ def read_keyset(data, base=0):
 
 
 def _read_row(r, ks, name):
-    alg = r.i16(name + "alg")
-    r.require(alg in signatures.VALUE_LEN, name + "alg", "unknown-value", f"{alg} is not an algorithm of this format")
+    alg = r.i16(name + "algorithm")
+    r.require(alg in signatures.VALUE_LEN, name + "algorithm", "unknown-value", f"{alg} is not an algorithm of this format")
     roles = r.u8(name + "roles")
-    r.require(roles and not roles & ~(ROOT | RELEASE | OFFER), name + "roles", "unknown-value")
+    r.require(roles and not roles & ~(ROOT | RELEASE | OFFER), name + "roles", "wrong-role", "1 root, 2 release, 4 offer")
     offer_alone = roles == OFFER and alg == ED25519
-    r.require(not roles & OFFER or offer_alone, name + "roles", "out-of-range", "an offer key is Ed25519 and nothing else")
+    r.require(not roles & OFFER or offer_alone, name + "roles", "wrong-role", "an offer key is Ed25519 and nothing else")
     r.zeros(1, name + "reserved")
     identity = r.take(8, name + "key_id")
     if ks.keys:
@@ -183,7 +183,7 @@ def _count(signers, role, classical, post_quantum, part, name):
     having = [s for s in signers if s.roles & role]
     pq = sum(s.alg == LMS for s in having)
     if len(having) - pq < classical or pq < post_quantum:
-        raise Refused(part, name, None, "too-few-signatures", f"{classical}+{post_quantum} wanted, {len(having) - pq}+{pq} signed")
+        raise Refused(part, "count", None, "too-few-signatures", f"{name}: {classical}+{post_quantum} wanted, {len(having) - pq}+{pq} signed")
 
 
 def _refuse(ks, name, at, reason, detail):

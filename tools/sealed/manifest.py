@@ -127,7 +127,7 @@ def _read_header(r):
     r.constant("B", 0, "minor", "version")
     r.constant("H", HEADER_LEN, "header_len", "version")
     m.signed_len = r.within("I", HEADER_LEN + COMPONENT_LEN, MAX_SIGNED, "signed_len")
-    r.constant("I", 0, "critical flags", "unknown-critical")
+    r.constant("I", 0, "critical_flags", "unknown-critical")
     m.n_components = r.within("B", 1, MAX_COMPONENTS, "n_components")
     r.require(HEADER_LEN + COMPONENT_LEN * m.n_components <= m.signed_len, "signed_len", "sum", at=8)
     r.zeros(1)
@@ -179,16 +179,16 @@ def _read_component(r, m, number, running):
     c.file_off = r.u64(name + "file_off")
     r.require(c.file_off == running, name + "file_off", "sum", f"{running} expected")
     c.enc_len = r.within("Q", 1, 2**32 - 1, name + "enc_len")
-    r.require(page_count(m.profile, c.enc_len) <= MAX_PAGES, name + "enc_len", "limit", f"profile {m.profile} holds less")
+    r.require(page_count(m.profile, c.enc_len) <= MAX_PAGES, name + "enc_len", "out-of-range", f"profile {m.profile} holds less")
     c.install_len = r.u64(name + "install_len")
     r.require(c.install_len == c.enc_len, name + "install_len", "sum", "equal to enc_len without a transform")
     c.dest_addr = r.u64(name + "dest_addr")
     r.require(c.dest_addr != ANY_SLOT or c.kind == 1, name + "dest_addr", "out-of-range", "only an app goes to any slot")
     c.fe_scheme = r.within("B", 0, 3, name + "fe_scheme", "unknown-value")
     r.require(not c.fe_scheme or c.dest_addr != ANY_SLOT, name + "fe_scheme", "out-of-range", "flash-encrypted bytes fit one address")
-    r.require(not any(r.take(7, name + "parameters")), name + "parameters", "must-be-zero", "parameters of a transform")
-    c.fe_check = r.take(16, name + "fe_check")
-    r.require(c.fe_scheme or not any(c.fe_check), name + "fe_check", "must-be-zero", "zero without a scheme")
+    r.require(not any(r.take(7, name + "transform_parameters")), name + "transform_parameters", "reserved", "parameters of a transform")
+    c.fe_check = r.take(16, name + "flash_key_check")
+    r.require(c.fe_scheme or not any(c.fe_check), name + "flash_key_check", "must-be-zero", "zero without a scheme")
     c.tree_root = r.take(32, name + "tree_root")
     c.image_digest = r.take(32, name + "image_digest")
     r.require(not any(r.take(32, name + "base_digest")), name + "base_digest", "must-be-zero", "zero without a transform")
@@ -196,20 +196,21 @@ def _read_component(r, m, number, running):
 
 
 def _read_extension(r, earlier):
-    kind = r.u16("extension type")
+    kind = r.u16("extension_type")
     if earlier:
         before = earlier[-1][0] & 0x7FFF
-        r.require(kind & 0x7FFF != before, "extension type", "not-ascending")
-        r.require(kind & 0x7FFF > before, "extension type", "not-ascending")
-    r.require(not kind & CRITICAL or kind == TARGETS, "extension type", "unknown-critical", f"0x{kind:04x} is not known here")
-    r.require(kind not in (0x0001, 0x0002), "extension type", "unknown-value", "this number needs its critical bit")
-    size = r.u16("extension len")
+        r.require(kind & 0x7FFF != before, "extension_type", "not-ascending")
+        r.require(kind & 0x7FFF > before, "extension_type", "not-ascending")
+    r.require(kind != REQUIRES, "extension_type", "unsupported", "reserved for later")
+    r.require(not kind & CRITICAL or kind == TARGETS, "extension_type", "unknown-critical", f"0x{kind:04x} is not known here")
+    r.require(kind not in (0x0001, 0x0002), "extension_type", "out-of-range", "this number needs its critical bit")
+    size = r.u16("extension_len")
     if kind == TARGETS:
         r.require(size and size % 16 == 0, "targets", "out-of-range", "one id or more, 16 bytes each")
-    value = r.take(size, "extension value")
+    value = r.take(size, "extension_value")
     if kind == TARGETS:
         ids = [value[i : i + 16] for i in range(0, size, 16)]
         r.require(len(set(ids)) == len(ids), "targets", "not-ascending")
         r.require(ids == sorted(ids), "targets", "not-ascending", "ids ascend")
-    r.zeros(len(padding(size)), "extension padding")
+    r.zeros(len(padding(size)), "extension_padding")
     return kind, value

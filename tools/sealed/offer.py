@@ -47,7 +47,7 @@ def read_offer(data, base=0):
     o.manifest_digest = r.take(32, "manifest_digest")
     o.keyset_version = r.u32("keyset_version")
     o.valid_for = r.u32("valid_for")
-    r.require(o.valid_for, "valid_for", "zero", "an offer that is never valid")
+    r.require(o.valid_for, "valid_for", "out-of-range", "an offer that is never valid")
     o.key_id = r.take(8, "key_id")
     o.signature = r.take(64, "signature")
     r.end()

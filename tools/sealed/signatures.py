@@ -63,8 +63,8 @@ def read_block(data, base, part):
     block = Block()
     for _ in range(count):
         start = r.pos
-        alg = r.i16("alg")
-        r.require(alg in VALUE_LEN, "alg", "unknown-value", f"{alg} is not an algorithm of this format")
+        alg = r.i16("algorithm")
+        r.require(alg in VALUE_LEN, "algorithm", "unknown-value", f"{alg} is not an algorithm of this format")
         r.constant("H", VALUE_LEN[alg], "len", "out-of-range")
         identity = r.take(8, "key_id")
         previous = block.entries[-1].key_id if block.entries else b""
@@ -89,24 +89,29 @@ def verified(block, message, anchors, skip_lms, part):
             if not _entry_holds(entry, who, message, skip_lms):
                 continue
         except Bad as bad:
-            name = f"entry {entry.key_id.hex()}"
-            raise Refused(part, name, entry.offset, *bad.args) from None
+            name, reason, detail = bad.args
+            raise Refused(part, name, entry.offset, reason, f"entry of {entry.key_id.hex()}: {detail}") from None
         signers.append(who)
     return signers
 
 
 def _entry_holds(entry, who, message, skip_lms):
+    """Whether the entry counts. Bad carries field, reason, detail here."""
     if entry.alg != who.alg:
-        raise Bad("key-mismatch", f"the key is {NAMES[who.alg]}, the entry says {NAMES[entry.alg]}")
+        raise Bad("algorithm", "key-mismatch", f"the key is {NAMES[who.alg]}, the entry says {NAMES[entry.alg]}")
     if entry.alg == LMS:
         if skip_lms:
             return False
-        raise Bad("unsupported", "this reader has no LMS, and the keyset asks for a post-quantum signature")
-    if entry.alg == ED25519:
-        crypto.ed25519_verify(who.key, message, entry.value)
-        return True
-    public, signature = entry.value[:65], entry.value[65:]
-    if crypto.sha256(public) != who.key or key_id(P256, public) != who.key_id:
-        raise Bad("key-mismatch", "the public key in the entry is not the trusted one")
-    crypto.p256_verify(public, message, signature)
+        raise Bad("algorithm", "unsupported", "this reader has no LMS, and the keyset asks for a post-quantum signature")
+    try:
+        if entry.alg == ED25519:
+            crypto.ed25519_verify(who.key, message, entry.value)
+            return True
+        public, signature = entry.value[:65], entry.value[65:]
+        if crypto.sha256(public) != who.key or key_id(P256, public) != who.key_id:
+            raise Bad("key-mismatch", "the public key in the entry is not the trusted one")
+        crypto.p256_verify(public, message, signature)
+    except Bad as bad:
+        field = "signature" if bad.args[0] in ("bad-signature", "high-s") else "public_key"
+        raise Bad(field, *bad.args) from None
     return True

@@ -36,6 +36,8 @@ def verified(out, name, parts, about, **fields):
 
 
 def content(out):
+    hello = [(Component(), b"Hello, sealed world!\n")]
+    opened(out, "worked-example", release("worked example", hello, version=text("1.0.0")), "the example of docs/FORMAT.md")
     for suite, suite_name in SUITES.items():
         for profile in (1, 2, 3, 4):
             name = f"{suite_name}-profile-{profile}"

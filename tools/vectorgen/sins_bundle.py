@@ -42,7 +42,7 @@ def header(out):
     sin(out, "bundle-36-sections", put(whole, 6, b"\x24\0"), "n_sections 36", "bundle", "out-of-range", "n_sections")
     sin(out, "bundle-sections-more-than-said", put(whole, 6, b"\3\0"), "n_sections 3 of 4", "bundle", "missing", "kind")
     extra = bundle.encode([*base().sections()], n_sections=5)
-    sin(out, "bundle-sections-fewer-than-said", extra, "n_sections 5 of 4", "bundle", "truncated", "section kind")
+    sin(out, "bundle-sections-fewer-than-said", extra, "n_sections 5 of 4", "bundle", "truncated", "section_kind")
     sin(out, "bundle-trailing-byte", whole + b"\0", "one byte after the payload", "bundle", "trailing-bytes", "end")
     sin(out, "bundle-trailing-section", whole + bundle.encode([(PAYLOAD, b"x")])[8:], "a section after the last", "bundle", "trailing-bytes", "end")
 
@@ -54,10 +54,10 @@ def sections(out):
     keyset, manifest, envelopes, payload_ = plain
     at = {kind: whole.index(bundle.encode([(kind, body)])[8:]) for kind, body in plain}
     for name, value in (("0", b"\0\0"), ("5", b"\5\0")):
-        sin(out, f"section-kind-{name}", put(whole, at[ENVELOPES], value), "unknown section kind", "bundle", "unknown-value", "section kind")
+        sin(out, f"section-kind-{name}", put(whole, at[ENVELOPES], value), "unknown section kind", "bundle", "unknown-value", "section_kind")
     for kind, name in ((KEYSET, "keyset"), (MANIFEST, "manifest"), (ENVELOPES, "envelopes"), (PAYLOAD, "payload")):
-        sin(out, f"section-flags-{name}", put(whole, at[kind] + 2, b"\1"), f"flags of the {name} section", "bundle", "reserved", "section flags")
-        sin(out, f"section-reserved-{name}", put(whole, at[kind] + 7, b"\1"), f"reserved of the {name} section", "bundle", "reserved", "section reserved")
+        sin(out, f"section-flags-{name}", put(whole, at[kind] + 2, b"\1"), f"flags of the {name} section", "bundle", "reserved", "section_flags")
+        sin(out, f"section-reserved-{name}", put(whole, at[kind] + 7, b"\1"), f"reserved of the {name} section", "bundle", "reserved", "section_reserved")
     huge = put(whole, at[PAYLOAD] + 8, b"\xff" * 8)
     sin(out, "section-length-overflow", huge, "a length of 2^64-1", "bundle", "truncated", "section")
     for name, order in (
@@ -70,7 +70,7 @@ def sections(out):
         ("two-payloads", [manifest, payload_, payload_]),
         ("no-manifest", [keyset, payload_]),
     ):
-        sin(out, f"sections-{name}", bundle.encode(order), "sections out of order", "bundle", "order", "section kind")
+        sin(out, f"sections-{name}", bundle.encode(order), "sections out of order", "bundle", "order", "section_kind")
     sin(out, "sections-no-payload", bundle.encode([keyset, manifest]), "the payload is missing", "bundle", "missing", "kind")
     sin(out, "sections-empty-envelope-pack", bundle.encode([manifest, (ENVELOPES, b""), payload_]), "a pack is never empty", "bundle", "missing", "len")
     sin(out, "section-keyset-trailing", bundle.encode([(KEYSET, keyset[1] + bytes(4)), manifest, payload_]), "bytes after the signature block", "keyset", "trailing-bytes", "end")
@@ -80,7 +80,7 @@ def sections(out):
     chain = [K1]
     while len(chain) < 33:
         chain.append(make_keyset(ROWS_1, ("root-1", "root-2"), chain[-1]))
-    sin(out, "sections-33-keysets", release("k33", to=(), keysets=chain).encode(), "33 keysets", "bundle", "limit", "section kind")
+    sin(out, "sections-33-keysets", release("k33", to=(), keysets=chain).encode(), "33 keysets", "bundle", "limit", "section_kind")
 
 
 def truncations(out):
@@ -91,7 +91,7 @@ def truncations(out):
     for kind, body in parts.sections():
         name = names[kind]
         cuts = (
-            (f"truncated-before-{name}", 0, "section kind"), (f"truncated-in-{name}-header", 9, "section len"),
+            (f"truncated-before-{name}", 0, "section_kind"), (f"truncated-in-{name}-header", 9, "section_len"),
             (f"truncated-at-{name}-start", 16, "section"), (f"truncated-in-{name}", 16 + len(body) // 2, "section"),
         )  # fmt: skip
         for title, offset, field in cuts:

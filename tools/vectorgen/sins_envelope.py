@@ -80,24 +80,24 @@ def opening(out):
     def relabelled(p):
         return [replace(e, manifest_digest=crypto.sha256(p.signed)) for e in other.envelopes]
 
-    sin(out, "envelope-of-another-release-relabelled", "the same with this release's digest written over", "unwrap-failed", "wrapped", relabelled)
+    sin(out, "envelope-of-another-release-relabelled", "the same with this release's digest written over", "unwrap-failed", "wrapped_key", relabelled)
     sin(out, "envelope-none-for-this-key", "only another device has one", "not-a-recipient", "recipient_id", lambda p: None, to=("device-2",))
     sin(out, "envelope-none-at-all", "no envelopes", "not-a-recipient", "recipient_id", lambda p: None, to=())
 
     def for_other(p):
         return [replace(e, recipient_id=KEYS["device-1"].recipient_id()) for e in p.envelopes]
 
-    sin(out, "envelope-for-another-device-relabelled", "another device's envelope under this id", "unwrap-failed", "wrapped", for_other, to=("device-2",))
+    sin(out, "envelope-for-another-device-relabelled", "another device's envelope under this id", "unwrap-failed", "wrapped_key", for_other, to=("device-2",))
 
     def forged(p):
         return pack(Stream("forged"), p, ("device-1",), cek=bytes([7] * 32))
 
-    sin(out, "envelope-forged", "a good envelope around another content key", "commitment-mismatch", "wrapped", forged)
+    sin(out, "envelope-forged", "a good envelope around another content key", "commitment-mismatch", "cek_commit", forged)
 
     def forged_group(p):
         return pack(Stream("forged"), p, ("group-0",), cek=bytes([7] * 32))
 
-    sin(out, "envelope-forged-group", "the same for a group", "commitment-mismatch", "wrapped", forged_group, key="group-0")
+    sin(out, "envelope-forged-group", "the same for a group", "commitment-mismatch", "cek_commit", forged_group, key="group-0")
 
     def unknown(p):
         return [Envelope(4, KEYS["device-1"].recipient_id(), crypto.sha256(p.signed), bytes(1120))]
@@ -108,24 +108,24 @@ def opening(out):
         key = KEYS["group-0"]
         return [envelope.wrap(key.private, 3, KEYS["device-1"].recipient_id(), crypto.sha256(p.signed), p.cek)]
 
-    sin(out, "envelope-another-suite-under-own-id", "a key wrap under an X25519 id", "unwrap-failed", "wrapped", kw_under_own_id)
+    sin(out, "envelope-another-suite-under-own-id", "a key wrap under an X25519 id", "not-a-recipient", "recipient_id", kw_under_own_id)
     for name, key, at in (
         ("x25519-enc", "device-1", 0), ("x25519-ciphertext", "device-1", 40), ("x25519-tag", "device-1", 79),
         ("p256-ciphertext", "device-p256-1", 70), ("group", "group-0", 3),
     ):  # fmt: skip
         flip = lambda p, a=at: [replace(e, wrapped=e.wrapped[:a] + bytes([e.wrapped[a] ^ 1]) + e.wrapped[a + 1 :]) for e in p.envelopes]  # noqa: E731
-        sin(out, f"envelope-flip-{name}", "one bit", "unwrap-failed", "wrapped", flip, to=(key,), key=key)
+        sin(out, f"envelope-flip-{name}", "one bit", "unwrap-failed", "wrapped_key", flip, to=(key,), key=key)
 
     def enc(value):
         return lambda p: [replace(e, wrapped=value + e.wrapped[len(value) :]) for e in p.envelopes]
 
-    sin(out, "envelope-x25519-zero", "an ephemeral key of zeros: the shared secret is zero", "bad-key", "wrapped", enc(bytes(32)))
+    sin(out, "envelope-x25519-zero", "an ephemeral key of zeros: the shared secret is zero", "unwrap-failed", "wrapped_key", enc(bytes(32)))
     low = bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800")
-    sin(out, "envelope-x25519-order-8", "an ephemeral key of order 8", "bad-key", "wrapped", enc(low))
+    sin(out, "envelope-x25519-order-8", "an ephemeral key of order 8", "unwrap-failed", "wrapped_key", enc(low))
     p256 = {"to": ("device-p256-1",), "key": "device-p256-1"}
-    sin(out, "envelope-p256-off-curve", "an ephemeral point off the curve", "bad-key", "wrapped", enc(b"\4" + bytes(63) + b"\1"), **p256)
-    sin(out, "envelope-p256-compressed", "an ephemeral point that begins as a compressed one", "bad-key", "wrapped", enc(b"\2"), **p256)
-    sin(out, "envelope-p256-infinity", "an ephemeral point of zeros", "bad-key", "wrapped", enc(bytes(65)), **p256)
+    sin(out, "envelope-p256-off-curve", "an ephemeral point off the curve", "unwrap-failed", "wrapped_key", enc(b"\4" + bytes(63) + b"\1"), **p256)
+    sin(out, "envelope-p256-compressed", "an ephemeral point that begins as a compressed one", "unwrap-failed", "wrapped_key", enc(b"\2"), **p256)
+    sin(out, "envelope-p256-infinity", "an ephemeral point of zeros", "unwrap-failed", "wrapped_key", enc(bytes(65)), **p256)
 
     def other_generation(p):
         key = KEYS["group-0"]
@@ -138,13 +138,13 @@ def opening(out):
         kek = crypto.hkdf(KEYS["group-0"].private, b"airseal1 kw", 32)
         return [replace(e, wrapped=crypto.key_wrap(kek, p.cek)) for e in p.envelopes]
 
-    sin(out, "envelope-group-header-not-bound", "a key wrap whose key does not depend on the header", "unwrap-failed", "wrapped", without_header, to=("group-0",), key="group-0")
+    sin(out, "envelope-group-header-not-bound", "a key wrap whose key does not depend on the header", "unwrap-failed", "wrapped_key", without_header, to=("group-0",), key="group-0")
 
     def hpke_without_header(p):
         sealed = crypto.hpke_seal(crypto.X25519Kem, ephemeral(Stream("unbound"), 1), KEYS["device-1"].public, b"airseal1 wrap", p.cek)
         return [replace(e, wrapped=sealed) for e in p.envelopes]
 
-    sin(out, "envelope-hpke-header-not-bound", "HPKE whose info lacks the header", "unwrap-failed", "wrapped", hpke_without_header)
+    sin(out, "envelope-hpke-header-not-bound", "HPKE whose info lacks the header", "unwrap-failed", "wrapped_key", hpke_without_header)
 
 
 def offers(out):
@@ -162,7 +162,7 @@ def offers(out):
     offer_sin("offer-major", "major 2", "version", "major", signed(major=2))
     offer_sin("offer-purpose-2", "unknown purpose", "unknown-value", "purpose", signed(purpose=2))
     offer_sin("offer-length", "len 153", "out-of-range", "len", signed(length=153))
-    offer_sin("offer-valid-for-0", "never valid", "zero", "valid_for", signed(valid_for=0))
+    offer_sin("offer-valid-for-0", "never valid", "out-of-range", "valid_for", signed(valid_for=0))
     offer_sin("offer-cut", "one byte is missing", "truncated", "signature", whole[:-1])
     offer_sin("offer-empty", "no bytes", "truncated", "magic", b"")
     offer_sin("offer-trailing", "one byte too many", "trailing-bytes", "end", whole + b"\0")

@@ -38,8 +38,8 @@ def header(out):
     sin(out, "manifest-signed-len-short", "less than one component", "out-of-range", "signed_len", fields(signed_len=415))
     sin(out, "manifest-signed-len-long", "more than 2 KiB", "out-of-range", "signed_len", fields(signed_len=2049))
     sin(out, "manifest-signed-len-one-component-of-two", "n_components 2, room for one", "sum", "signed_len", fields(n_components=2))
-    sin(out, "manifest-critical-first", "critical flag 0", "unknown-critical", "critical flags", fields(critical=1))
-    sin(out, "manifest-critical-last", "critical flag 31", "unknown-critical", "critical flags", fields(critical=1 << 31))
+    sin(out, "manifest-critical-first", "critical flag 0", "unknown-critical", "critical_flags", fields(critical=1))
+    sin(out, "manifest-critical-last", "critical flag 31", "unknown-critical", "critical_flags", fields(critical=1 << 31))
     sin(out, "manifest-no-components", "n_components 0", "out-of-range", "n_components", fields(n_components=0))
     nine = [(Component(component_id=n, kind=4, place=n, dest_addr=0x1000 * n), 1) for n in range(1, 10)]
     sin(out, "manifest-nine-components", "n_components 9", "out-of-range", "n_components", images=nine)
@@ -108,8 +108,8 @@ def components(out):
         sin(out, f"component-{name}-any-slot", "all ones is for apps only", "out-of-range", "component 0 dest_addr", first(kind=kind))
     sin(out, "component-fe-scheme-4", "unknown flash encryption scheme", "unknown-value", "component 0 fe_scheme", first(fe_scheme=4, dest_addr=0x10000))
     sin(out, "component-fe-without-address", "flash-encrypted bytes for any slot", "out-of-range", "component 0 fe_scheme", first(fe_scheme=1))
-    sin(out, "component-parameters", "parameters without a transform", "must-be-zero", "component 0 parameters", first(parameters=bytes(6) + b"\1"))
-    sin(out, "component-fe-check-without-scheme", "a check value without a scheme", "must-be-zero", "component 0 fe_check", first(fe_check=b"\1" + bytes(15)))
+    sin(out, "component-parameters", "parameters without a transform", "reserved", "component 0 transform_parameters", first(parameters=bytes(6) + b"\1"))
+    sin(out, "component-fe-check-without-scheme", "a check value without a scheme", "must-be-zero", "component 0 flash_key_check", first(fe_check=b"\1" + bytes(15)))
     sin(out, "component-base-digest", "a base without a delta", "must-be-zero", "component 0 base_digest", first(base_digest=b"\1" + bytes(31)))
 
 
@@ -119,11 +119,12 @@ def with_extensions(*pairs):
 
 def extensions(out):
     ids = sorted(KEYS[name].recipient_id() for name in ("device-1", "device-2"))
-    ext = "extension type"
-    for name, kind in (("unknown", 0x8003), ("zero", 0x8000), ("private", 0xF000), ("last", 0xFFFF), ("requires", 0x8002)):
+    ext = "extension_type"
+    for name, kind in (("unknown", 0x8003), ("zero", 0x8000), ("private", 0xF000), ("last", 0xFFFF)):
         sin(out, f"extension-critical-{name}", f"type 0x{kind:04x}", "unknown-critical", ext, with_extensions((kind, b"1234")))
+    sin(out, "extension-requires", "type 0x8002 is reserved for later", "unsupported", ext, with_extensions((0x8002, b"1234")))
     for name, kind in (("targets", 1), ("requires", 2)):
-        sin(out, f"extension-{name}-not-critical", f"type 0x{kind:04x} without its critical bit", "unknown-value", ext, with_extensions((kind, bytes(16))))
+        sin(out, f"extension-{name}-not-critical", f"type 0x{kind:04x} without its critical bit", "out-of-range", ext, with_extensions((kind, bytes(16))))
     sin(out, "extensions-descending", "types 0x7002, 0x7001", "not-ascending", ext, with_extensions((0x7002, b""), (0x7001, b"")))
     sin(out, "extensions-critical-bit-orders", "0x0003 before 0x8001", "not-ascending", ext, with_extensions((3, b""), (0x8001, ids[0])))
     sin(out, "extension-twice", "type 0x7001 twice", "not-ascending", ext, with_extensions((0x7001, b"a"), (0x7001, b"b")))
@@ -137,9 +138,9 @@ def extensions(out):
         return lambda signed: signed[:8] + (len(signed) + len(tail)).to_bytes(4, "little") + signed[12:] + tail
 
     for name, tail, reason, field in (
-        ("header-cut", b"\x01\x70", "truncated", "extension len"), ("value-cut", b"\x01\x70\x08\x00abcd", "truncated", "extension value"),
-        ("padding-cut", b"\x01\x70\x01\x00a", "truncated", "extension padding"), ("padding", b"\x01\x70\x01\x00a\0\0\1", "reserved", "extension padding"),
-        ("one-byte", b"\x01", "truncated", "extension type"),
+        ("header-cut", b"\x01\x70", "truncated", "extension_len"), ("value-cut", b"\x01\x70\x08\x00abcd", "truncated", "extension_value"),
+        ("padding-cut", b"\x01\x70\x01\x00a", "truncated", "extension_padding"), ("padding", b"\x01\x70\x01\x00a\0\0\1", "reserved", "extension_padding"),
+        ("one-byte", b"\x01", "truncated", "extension_type"),
     ):  # fmt: skip
         sin(out, f"extension-{name}", "extensions fill the manifest exactly", reason, field, patch=raw(tail))
     sin(out, "targets-102", "102 targets make 2052 bytes", "out-of-range", "signed_len", with_extensions((0x8001, b"".join(sorted(Stream(f"t{n}").take(16) for n in range(102))))))
@@ -155,7 +156,7 @@ def limits(out):
     for profile, size in ((1, 2**21), (2, 2**25), (3, 2**29)):
         parts = release(f"sin pages {profile}", 100, edit=first(enc_len=size + 1, install_len=size + 1), profile=profile)
         data = parts.signed + parts.block_bytes()
-        out.sin(f"pages-65-profile-{profile}", "manifest", data, "65 pages", "manifest", "limit", "component 0 enc_len", operation="read")
+        out.sin(f"pages-65-profile-{profile}", "manifest", data, "65 pages", "manifest", "out-of-range", "component 0 enc_len", operation="read")
     alone("component-enc-len-2-32", "enc_len 2^32", "out-of-range", "component 0 enc_len", enc_len=2**32, install_len=2**32)
     alone("component-enc-len-2-64", "enc_len 2^64-1", "out-of-range", "component 0 enc_len", enc_len=2**64 - 1, install_len=2**64 - 1)
     parts = release("sin cut", 100)
@@ -171,9 +172,9 @@ def limits(out):
 
 def policy(out):
     only_2 = (manifest.TARGETS, KEYS["device-2"].recipient_id())
-    sin(out, "not-among-targets", "sealed to this device, but another one is the target", "not-a-target", "targets", with_extensions(only_2), operation=OPEN)
+    sin(out, "not-among-targets", "sealed to this device, but another one is the target", "not-a-recipient", "targets", with_extensions(only_2), operation=OPEN)
     plain = {**OPEN, "key": None}
-    sin(out, "not-among-targets-plain", "no key, but targets", "not-a-target", "targets", with_extensions(only_2), operation=plain, content_suite=0)
+    sin(out, "not-among-targets-plain", "no key, but targets", "not-a-recipient", "targets", with_extensions(only_2), operation=plain, content_suite=0)
     under = {"operation": "verify", "trust": None, "keyset": "keysets/v1.keyset"}
     sin(out, "release-of-another-vendor", "vendor_id differs from the keyset's", "wrong-vendor", "vendor_id", fields(vendor_id=bytes([7] * 16)), operation=under)
     sin(out, "release-of-another-class", "class_id differs from the keyset's", "wrong-class", "class_id", fields(class_id=bytes([7] * 16)), operation=under)
