@@ -1,1 +1,34 @@
-//! x
+//! The host side of Airseal: sealing firmware, signing, key files, recipients, inspection.
+//!
+//! ```text
+//! Firmware --SealRequest--> bundle --Trust--> verify
+//!                              |  \--Trust + OpenKey--> open
+//!                              \--> cosign, attach, envelope add, inspect, export
+//! ```
+//!
+//! Everything here works on files of any size with flat memory, writes outputs whole or not at all
+//! ([`output`]), and reports an [`Error`] whose [`Error::kind`] says whether the input was refused, the call was wrong, or
+//! the environment failed. Secrets are wiped when dropped and have no `Debug`.
+
+pub mod bundle;
+pub mod content_key;
+pub mod control;
+pub mod entropy;
+pub mod firmware;
+pub mod key;
+pub mod keyset;
+pub mod open;
+pub mod output;
+pub mod recipient;
+pub mod recognise;
+pub mod seal;
+pub mod signer;
+pub mod source;
+
+mod error;
+mod parallel;
+
+pub use bundle::BundleFile;
+pub use control::{Control, Progress, Stage};
+pub use error::{Error, ErrorKind};
+pub use output::OutputFile;

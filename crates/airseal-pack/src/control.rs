@@ -1,0 +1,68 @@
+//! Progress and cancellation of long work.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::Error;
+
+/// What is going on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Reading the firmware once, to bind the content key to it.
+    Reading,
+    /// Encrypting and hashing.
+    Sealing,
+    /// Wrapping the content key for recipients (counted in envelopes, not bytes).
+    Wrapping,
+    /// Checking chunks.
+    Verifying,
+    /// Checking, decrypting and writing chunks.
+    Opening,
+    /// Copying unchanged parts.
+    Copying,
+}
+
+impl Stage {
+    /// A word for a progress bar.
+    pub fn word(self) -> &'static str {
+        match self {
+            Stage::Reading => "reading",
+            Stage::Sealing => "sealing",
+            Stage::Wrapping => "wrapping keys",
+            Stage::Verifying => "verifying",
+            Stage::Opening => "opening",
+            Stage::Copying => "copying",
+        }
+    }
+}
+
+/// How far a stage is, in bytes (envelopes for [`Stage::Wrapping`]).
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// The stage.
+    pub stage: Stage,
+    /// Done so far.
+    pub done: u64,
+    /// All there is.
+    pub total: u64,
+}
+
+/// Handles that long work looks at now and then.
+#[derive(Clone, Copy, Default)]
+pub struct Control<'a> {
+    /// Called on the calling thread, at most about a thousand times per stage.
+    pub progress: Option<&'a dyn Fn(Progress)>,
+    /// When it becomes true, the work stops with [`Error::Cancelled`] and leaves no output.
+    pub cancel: Option<&'a AtomicBool>,
+}
+
+impl Control<'_> {
+    pub(crate) fn report(&self, stage: Stage, done: u64, total: u64) -> Result<(), Error> {
+        if self.cancel.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+            return Err(Error::Cancelled);
+        }
+        if let Some(progress) = self.progress {
+            progress(Progress { stage, done, total });
+        }
+        Ok(())
+    }
+}

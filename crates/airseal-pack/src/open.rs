@@ -1,0 +1,510 @@
+//! Verifying a bundle without any key, and opening it with one.
+//!
+//! Both check every chunk against the signed tree, on all cores. Opening decrypts only what was verified and writes only
+//! what was decrypted; the output gets its name after the digest of the whole image matched.
+
+use std::path::Path;
+
+use airseal_format::cipher::{ChunkCipher, ContentKey, PayloadKeys};
+use airseal_format::component::Component;
+use airseal_format::payload::{Geometry, PayloadTree, VerifiedPage, image_header};
+use airseal_format::recipient::Identity;
+use airseal_format::recipient::group::GroupIdentity;
+use airseal_format::recipient::p256::P256Identity;
+use airseal_format::recipient::x25519::X25519Identity;
+use airseal_format::signature::PublicKey as SigningPublicKey;
+use airseal_format::trust::{TrustAnchors, check_carried_keysets};
+use airseal_format::{
+    ComponentId, ContentSuite, Error as FormatError, Part, Reason, RecipientId, VerifiedManifest,
+    envelope::Envelope,
+};
+use aws_lc_rs::digest::{Context, SHA256};
+
+use crate::Error;
+use crate::bundle::BundleFile;
+use crate::control::{Control, Stage};
+use crate::key::{KeyFile, KeyRole, Loaded, PassphraseSource, PrivateKey, PublicKey};
+use crate::keyset::KeysetFile;
+use crate::output::{Access, Existing, OutputFile};
+use crate::parallel;
+use crate::seal::blocks;
+use crate::source::write_all_at;
+
+/// Bytes of payload per job.
+const BLOCK: u32 = 256 * 1024;
+
+/// Whose word is believed.
+pub enum Trust {
+    /// `--trust`: any one of these keys is enough.
+    Keys(Vec<SigningPublicKey>),
+    /// `--keyset`: the first keyset of the file is trusted; its thresholds hold.
+    Keyset(KeysetFile),
+}
+
+impl Trust {
+    /// Reads the key files that `--trust` names.
+    ///
+    /// # Errors
+    /// As [`KeyFile::read`]; usage error without any.
+    pub fn read_keys(
+        paths: &[impl AsRef<Path>],
+        passphrase: &dyn PassphraseSource,
+    ) -> Result<Loaded<Trust>, Error> {
+        let mut keys = Vec::new();
+        let mut warnings = Vec::new();
+        for path in paths {
+            let loaded = KeyFile::read(path.as_ref(), Some(KeyRole::Signing), passphrase)?;
+            warnings.extend(loaded.warnings);
+            if let Some(PublicKey::Signing(key)) = loaded.key.public() {
+                keys.push(key);
+            }
+        }
+        if keys.is_empty() {
+            return Err(Error::usage(
+                "nobody is trusted",
+                "give --trust PUB or --keyset FILE",
+            ));
+        }
+        Ok(Loaded {
+            key: Trust::Keys(keys),
+            warnings,
+        })
+    }
+
+    /// Checks keysets and signatures of a bundle.
+    ///
+    /// # Errors
+    /// Refused with part, field, offset and reason.
+    pub fn verify_manifest<'b>(
+        &self,
+        bundle: &'b BundleFile,
+    ) -> Result<VerifiedManifest<'b>, Error> {
+        let signatures = bundle.require_signatures()?;
+        let fail = |error: FormatError| {
+            let part_offset = match error.part {
+                Part::Manifest => bundle.manifest_offset(),
+                Part::Signatures => bundle.manifest_offset() + bundle.signed_bytes().len() as u64,
+                _ => 0,
+            };
+            Error::format(bundle.name(), part_offset, error)
+        };
+        match self {
+            Trust::Keys(keys) => {
+                check_carried_keysets(bundle.keysets().map(Ok)).map_err(fail)?;
+                let anchors = TrustAnchors::new(keys).map_err(fail)?;
+                anchors
+                    .verify_manifest(bundle.manifest(), &signatures)
+                    .map_err(fail)
+            }
+            Trust::Keyset(file) => file
+                .trust(Some(bundle))?
+                .verify_manifest(bundle.manifest(), &signatures)
+                .map_err(fail),
+        }
+    }
+}
+
+/// What `verify` found.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Verified {
+    /// SHA-256 of the signed manifest, hexadecimal.
+    pub manifest_digest: String,
+    /// Version text.
+    pub version: String,
+    /// Release sequence.
+    pub sequence: u64,
+    /// Keyset version it was verified under; 0 for `--trust`.
+    pub accepted_under: u32,
+    /// Ids of the keys that signed, hexadecimal; those that are not trusted included.
+    pub signers: Vec<String>,
+    /// Seconds since 1970 after which it must not be started, 0 for never. Shown, not tested.
+    pub expires_at: u64,
+    /// Chunks that were checked.
+    pub chunks: u64,
+    /// Bytes of payload that were checked.
+    pub payload_len: u64,
+    /// Envelopes in the pack.
+    pub envelopes: u64,
+}
+
+/// Checks signatures, keysets, the envelope pack's form, and every chunk. Needs no decryption key.
+///
+/// # Errors
+/// Refused with part, field, offset and reason; `Io`; [`Error::Cancelled`].
+pub fn verify(
+    bundle: &BundleFile,
+    trust: &Trust,
+    control: &Control<'_>,
+) -> Result<Verified, Error> {
+    let manifest = trust.verify_manifest(bundle)?;
+    let mut envelopes = 0;
+    bundle.for_each_envelope(|_, _| {
+        envelopes += 1;
+        Ok(())
+    })?;
+    let mut chunks = 0;
+    let mut done = 0;
+    for component in manifest.components() {
+        let tree = OpenTree::read(bundle, &manifest, component.id)?;
+        chunks += u64::from(tree.geometry.chunks());
+        tree.for_each_block(
+            |chunk| Ok(chunk.byte_len()),
+            |len| {
+                done += len;
+                control.report(Stage::Verifying, done, total_len(&manifest))
+            },
+        )?;
+    }
+    let header = manifest.header();
+    Ok(Verified {
+        manifest_digest: manifest.digest().to_string(),
+        version: header.version.as_str().to_owned(),
+        sequence: header.release_seq.0,
+        accepted_under: manifest.accepted_under().0,
+        signers: bundle
+            .signatures()
+            .map(|block| {
+                block
+                    .entries()
+                    .map(|entry| entry.key_id.to_string())
+                    .collect()
+            })
+            .unwrap_or_default(),
+        expires_at: header.expires_at,
+        chunks,
+        payload_len: header.payload_len,
+        envelopes,
+    })
+}
+
+/// What `open` wrote.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Opened {
+    /// SHA-256 of the signed manifest, hexadecimal.
+    pub manifest_digest: String,
+    /// Version text.
+    pub version: String,
+    /// Release sequence.
+    pub sequence: u64,
+    /// Component that was written.
+    pub component: u16,
+    /// Length of the image, bytes.
+    pub image_len: u64,
+    /// SHA-256 of the image as `sha256sum` prints it.
+    pub sha256: String,
+    /// Seconds since 1970 after which it must not be started, 0 for never. Shown, not tested.
+    pub expires_at: u64,
+}
+
+/// A device's or group's secret key, to open with.
+pub struct OpenKey {
+    name: String,
+    identity: Box<dyn Identity>,
+}
+
+impl OpenKey {
+    /// Reads the key file that `--key` names.
+    ///
+    /// # Errors
+    /// As [`KeyFile::read`]; refused for a public key.
+    pub fn read(path: &Path, passphrase: &dyn PassphraseSource) -> Result<Loaded<OpenKey>, Error> {
+        let loaded = KeyFile::read(path, Some(KeyRole::Recipient), passphrase)?;
+        let KeyFile::Private(key) = loaded.key else {
+            return Err(Error::refused(
+                path.display().to_string(),
+                "is a public key and opens nothing",
+                "name the private key file",
+            ));
+        };
+        Ok(Loaded {
+            key: OpenKey::new(&path.display().to_string(), &key)?,
+            warnings: loaded.warnings,
+        })
+    }
+
+    /// Takes a device or group key; `name` is for messages.
+    ///
+    /// # Errors
+    /// Refused for a signing key.
+    pub fn new(name: &str, key: &PrivateKey) -> Result<OpenKey, Error> {
+        let identity: Box<dyn Identity> = match key {
+            PrivateKey::Device(secret) => Box::new(X25519Identity::new(**secret)),
+            PrivateKey::DeviceP256(secret) => Box::new(P256Identity::new(secret.clone())),
+            PrivateKey::Group(group) => Box::new(GroupIdentity::new(group.key, group.generation)),
+            PrivateKey::Signing(_) | PrivateKey::SigningP256(_) => {
+                return Err(Error::refused(
+                    name,
+                    format!("a key of kind {} opens nothing", key.kind()),
+                    "name a device or group key",
+                ));
+            }
+        };
+        Ok(OpenKey {
+            name: name.to_owned(),
+            identity,
+        })
+    }
+
+    /// The id that envelopes name it by.
+    pub fn recipient_id(&self) -> RecipientId {
+        self.identity.recipient_id()
+    }
+
+    /// Unwraps the content key of `bundle` and checks it against the manifest's commitment.
+    ///
+    /// # Errors
+    /// Refused if there is no envelope for this key, or it does not open, or holds another key.
+    pub fn unwrap(
+        &self,
+        bundle: &BundleFile,
+        manifest: &VerifiedManifest<'_>,
+    ) -> Result<(ContentKey, PayloadKeys), Error> {
+        let id = self.recipient_id();
+        let Some(bytes) = bundle.find_envelope(id)? else {
+            return Err(Error::refused(
+                bundle.name(),
+                format!(
+                    "has no envelope for {} (id {id}) among its recipients",
+                    self.name
+                ),
+                "open with the key of a recipient (airseal inspect lists them), or add this one with airseal envelope add",
+            ));
+        };
+        let fail = |error| Error::format(bundle.name(), bundle.pack_offset(), error);
+        let envelope = Envelope::parse(&bytes).map_err(fail)?;
+        let content_key = self.identity.unwrap(&envelope).map_err(fail)?;
+        let keys = PayloadKeys::open(manifest, &content_key).map_err(fail)?;
+        Ok((content_key, keys))
+    }
+}
+
+/// Verifies a bundle, decrypts one component and writes it to `output` (`-` is standard output).
+///
+/// `key` may be `None` for a release that is not encrypted. `component` may be `None` if there is only one.
+///
+/// # Errors
+/// Refused with part, field, offset and reason, also if the release is restricted to others; `Io`; [`Error::Cancelled`].
+/// On every error nothing is left at the output's name.
+pub fn open(
+    bundle: &BundleFile,
+    trust: &Trust,
+    key: Option<&OpenKey>,
+    component: Option<ComponentId>,
+    output: (&Path, Existing),
+    control: &Control<'_>,
+) -> Result<Opened, Error> {
+    let mut file = OutputFile::create(output.0, output.1, Access::Public)?;
+    let manifest = trust.verify_manifest(bundle)?;
+    check_targets(bundle, &manifest, key)?;
+    let component = choose(bundle, &manifest, component)?;
+    let keys = match (manifest.header().content_suite, key) {
+        (ContentSuite::None, _) => {
+            bundle.for_each_envelope(|_, _| Ok(()))?;
+            PayloadKeys::plain()
+        }
+        (_, Some(key)) => key.unwrap(bundle, &manifest)?.1,
+        (_, None) => {
+            return Err(Error::usage(
+                "the release is encrypted",
+                "give --key KEY of a recipient",
+            ));
+        }
+    };
+    let tree = OpenTree::read(bundle, &manifest, component.id)?;
+    let handle = file.handle()?;
+    let cipher = keys.cipher(component.id);
+    let mut image = Context::new(&SHA256);
+    image.update(&image_header(
+        component.place,
+        component.install_len,
+        &keys.digest_salt(component.place),
+    ));
+    let mut plain = Context::new(&SHA256);
+    let mut done = 0;
+    tree.for_each_block(
+        |block| {
+            let (offset, plaintext) = block.decrypt(&cipher, bundle)?;
+            write_all_at(&handle, &plaintext, offset).map_err(|error| file.write_error(error))?;
+            Ok(plaintext)
+        },
+        |plaintext| {
+            image.update(&plaintext);
+            plain.update(&plaintext);
+            done += plaintext.len() as u64;
+            control.report(Stage::Opening, done, component.install_len)
+        },
+    )?;
+    if image.finish().as_ref() != component.image_digest.0 {
+        let error = FormatError::new(Part::Payload, "image_digest", 0, Reason::ImageMismatch);
+        return Err(Error::format(bundle.name(), bundle.payload().offset, error));
+    }
+    finish(&mut file)?;
+    file.commit()?;
+    let header = manifest.header();
+    Ok(Opened {
+        manifest_digest: manifest.digest().to_string(),
+        version: header.version.as_str().to_owned(),
+        sequence: header.release_seq.0,
+        component: component.id.0,
+        image_len: component.install_len,
+        sha256: hex::encode(plain.finish().as_ref()),
+        expires_at: header.expires_at,
+    })
+}
+
+fn finish(file: &mut OutputFile) -> Result<(), Error> {
+    use std::io::Write as _;
+    file.flush().map_err(|error| file.write_error(error))
+}
+
+fn check_targets(
+    bundle: &BundleFile,
+    manifest: &VerifiedManifest<'_>,
+    key: Option<&OpenKey>,
+) -> Result<(), Error> {
+    let (Some(mut targets), Some(key)) = (manifest.targets(), key) else {
+        return Ok(());
+    };
+    let id = key.recipient_id();
+    if targets.any(|target| target == id) {
+        return Ok(());
+    }
+    Err(Error::refused(
+        bundle.name(),
+        format!(
+            "is restricted to other devices: {} (id {id}) is not among its targets",
+            key.name
+        ),
+        "airseal inspect lists the targets",
+    ))
+}
+
+fn choose(
+    bundle: &BundleFile,
+    manifest: &VerifiedManifest<'_>,
+    wanted: Option<ComponentId>,
+) -> Result<Component, Error> {
+    let ids: Vec<String> = manifest
+        .components()
+        .map(|component| component.id.to_string())
+        .collect();
+    match wanted {
+        Some(wanted) => manifest
+            .components()
+            .find(|component| component.id == wanted)
+            .ok_or_else(|| {
+                Error::usage(
+                    format!("{} has no component {wanted}", bundle.name()),
+                    format!("it has {}", ids.join(", ")),
+                )
+            }),
+        None if ids.len() == 1 => manifest
+            .components()
+            .next()
+            .ok_or_else(|| Error::usage("there is no component", "")),
+        None => Err(Error::usage(
+            format!("{} has {} components", bundle.name(), ids.len()),
+            format!("choose one with --component: {}", ids.join(", ")),
+        )),
+    }
+}
+
+fn total_len(manifest: &VerifiedManifest<'_>) -> u64 {
+    manifest
+        .components()
+        .map(|component| component.enc_len)
+        .sum()
+}
+
+/// The verified hash table of one component.
+struct OpenTree<'b> {
+    bundle: &'b BundleFile,
+    geometry: Geometry,
+    pages: Vec<VerifiedPage<Vec<u8>>>,
+}
+
+impl<'b> OpenTree<'b> {
+    fn read(
+        bundle: &'b BundleFile,
+        manifest: &VerifiedManifest<'_>,
+        component: ComponentId,
+    ) -> Result<OpenTree<'b>, Error> {
+        let fail = |error| Error::format(bundle.name(), bundle.payload().offset, error);
+        let tree = PayloadTree::new(manifest, component).map_err(fail)?;
+        let geometry = *tree.geometry();
+        let mut top = vec![0; geometry.top_len() as usize];
+        bundle.read_payload(geometry.top_off(), &mut top)?;
+        let top = tree.verify_top(top).map_err(fail)?;
+        let mut pages = Vec::with_capacity(geometry.pages() as usize);
+        for number in 0..geometry.pages() {
+            let mut page = vec![0; geometry.page_len(number) as usize];
+            bundle.read_payload(geometry.page_off(number), &mut page)?;
+            pages.push(top.verify_page(number, page).map_err(fail)?);
+        }
+        Ok(OpenTree {
+            bundle,
+            geometry,
+            pages,
+        })
+    }
+
+    /// Reads and verifies every chunk on all cores; `work` gets whole blocks that passed, `consume` its results in order.
+    fn for_each_block<R: Send>(
+        &self,
+        work: impl Fn(VerifiedBlock<'_>) -> Result<R, Error> + Sync,
+        consume: impl FnMut(R) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let geometry = &self.geometry;
+        let chunk_len = geometry.profile().chunk_len();
+        parallel::in_order(
+            blocks(geometry, BLOCK / chunk_len),
+            |(first, last)| {
+                let start = geometry.byte_offset(first);
+                let len = geometry.byte_offset(last).min(geometry.enc_len()) - start;
+                let mut bytes = vec![0; len as usize];
+                self.bundle
+                    .read_payload(geometry.chunk_off(first), &mut bytes)?;
+                let fail =
+                    |error| Error::format(self.bundle.name(), self.bundle.payload().offset, error);
+                let page = self
+                    .pages
+                    .get(geometry.page_of(first) as usize)
+                    .ok_or_else(|| {
+                        fail(FormatError::new(Part::Payload, "page", 0, Reason::Missing))
+                    })?;
+                let mut chunks = Vec::with_capacity((last - first) as usize);
+                for (chunk, bytes) in (first..last).zip(bytes.chunks_mut(chunk_len as usize)) {
+                    chunks.push(page.verify_chunk(chunk, bytes).map_err(fail)?);
+                }
+                work(VerifiedBlock { start, chunks })
+            },
+            consume,
+        )
+    }
+}
+
+/// Chunks that lie back to back and were all verified.
+struct VerifiedBlock<'c> {
+    start: u64,
+    chunks: Vec<airseal_format::payload::VerifiedChunk<&'c mut [u8]>>,
+}
+
+impl VerifiedBlock<'_> {
+    fn byte_len(self) -> u64 {
+        self.chunks
+            .into_iter()
+            .map(|chunk| chunk.into_inner().len() as u64)
+            .sum()
+    }
+
+    fn decrypt(self, cipher: &ChunkCipher, bundle: &BundleFile) -> Result<(u64, Vec<u8>), Error> {
+        let mut plaintext = Vec::with_capacity(BLOCK as usize);
+        for chunk in self.chunks {
+            let chunk = cipher
+                .decrypt(chunk)
+                .map_err(|error| Error::format(bundle.name(), bundle.payload().offset, error))?;
+            plaintext.extend_from_slice(chunk.bytes());
+        }
+        Ok((self.start, plaintext))
+    }
+}

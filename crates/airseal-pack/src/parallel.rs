@@ -1,0 +1,108 @@
+//! Work spread over all cores, with results in order and a bounded number of them in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, mpsc};
+use std::thread;
+
+/// Threads that work besides the one that consumes.
+pub(crate) fn workers() -> usize {
+    thread::available_parallelism().map_or(1, |cores| cores.get())
+}
+
+/// Runs `work` on every job, on several threads, and `consume` on every result, in the order of the jobs.
+///
+/// At most three jobs per worker are in memory. The first error of `work` (in job order) or of `consume` ends the run.
+pub(crate) fn in_order<J: Send, R: Send, E: Send>(
+    mut jobs: impl Iterator<Item = J>,
+    work: impl Fn(J) -> Result<R, E> + Sync,
+    mut consume: impl FnMut(R) -> Result<(), E>,
+) -> Result<(), E> {
+    let workers = workers();
+    let (job_sender, job_receiver) = mpsc::channel::<(u64, J)>();
+    let job_receiver = Mutex::new(job_receiver);
+    let (result_sender, result_receiver) = mpsc::channel::<(u64, Result<R, E>)>();
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            let result_sender = result_sender.clone();
+            let (job_receiver, work) = (&job_receiver, &work);
+            scope.spawn(move || {
+                loop {
+                    let job = match job_receiver.lock() {
+                        Ok(receiver) => receiver.recv(),
+                        Err(_) => break,
+                    };
+                    let Ok((number, job)) = job else { break };
+                    if result_sender.send((number, work(job))).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(result_sender);
+        let (mut sent, mut done) = (0u64, 0u64);
+        let mut waiting = BTreeMap::new();
+        // Dropping the sender, on every way out, is what ends the workers.
+        let job_sender = job_sender;
+        let mut send_next = |sent: &mut u64| {
+            if let Some(job) = jobs.next()
+                && job_sender.send((*sent, job)).is_ok()
+            {
+                *sent += 1;
+            }
+        };
+        for _ in 0..3 * workers {
+            send_next(&mut sent);
+        }
+        while done < sent {
+            let Ok((number, result)) = result_receiver.recv() else {
+                break;
+            };
+            waiting.insert(number, result);
+            while let Some(result) = waiting.remove(&done) {
+                done += 1;
+                consume(result?)?;
+                send_next(&mut sent);
+            }
+        }
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_come_in_order() {
+        let mut seen = Vec::new();
+        let result: Result<(), ()> = in_order(
+            0..1000u64,
+            |n| {
+                if n % 7 == 0 {
+                    thread::yield_now();
+                }
+                Ok(n * 2)
+            },
+            |n| {
+                seen.push(n);
+                Ok(())
+            },
+        );
+        assert_eq!(result, Ok(()));
+        assert!(seen.iter().copied().eq((0..1000).map(|n| n * 2)));
+    }
+
+    #[test]
+    fn the_first_error_ends_the_run() {
+        let mut seen = 0;
+        let result = in_order(
+            0..1000u64,
+            |n| if n == 10 { Err(n) } else { Ok(n) },
+            |_| {
+                seen += 1;
+                Ok(())
+            },
+        );
+        assert_eq!((result, seen), (Err(10), 10));
+    }
+}

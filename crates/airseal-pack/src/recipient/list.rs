@@ -1,0 +1,250 @@
+//! Device lists: JSON lines (`airseal.device/1`) or CSV, as provisioning and the server write them.
+
+use std::fs;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
+use crate::Error;
+use crate::key::DevicePublicKey;
+
+const SCHEMA: &str = "airseal.device/1";
+const MAX_LIST: u64 = 1 << 30;
+
+/// One device of a list, as far as sealing needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceRecord {
+    /// The name people know it by.
+    pub serial: String,
+    /// The key its releases are sealed to.
+    pub unseal: DevicePublicKey,
+    /// Free words to select by.
+    pub tags: Vec<String>,
+    /// `active` unless the list says otherwise.
+    pub state: String,
+}
+
+impl DeviceRecord {
+    /// False for devices that were cut off.
+    pub fn may_receive(&self) -> bool {
+        !matches!(self.state.as_str(), "revoked" | "retired" | "scrapped")
+    }
+}
+
+/// Reads a device list. A file whose first line starts with `{` is JSON lines, anything else CSV with a header.
+///
+/// CSV columns: `serial`, `unseal` (`x25519:BASE64` or `p256:BASE64`), and optionally `tags` (separated by spaces or `;`)
+/// and `state`; others are ignored.
+///
+/// # Errors
+/// `Io` if it can't be read; refused with the number of the line that is wrong.
+pub fn read_device_list(path: &Path) -> Result<Vec<DeviceRecord>, Error> {
+    let name = path.display().to_string();
+    let metadata = fs::metadata(path).map_err(|error| Error::io("read", path, error))?;
+    if metadata.is_dir() {
+        return Err(Error::refused(
+            name,
+            "is a directory, not a device list",
+            "",
+        ));
+    }
+    if metadata.len() > MAX_LIST {
+        return Err(Error::refused(
+            name,
+            "is too large for a device list (over 1 GiB)",
+            "split it by tag",
+        ));
+    }
+    let text = fs::read(path).map_err(|error| Error::io("read", path, error))?;
+    parse_device_list(&name, &text)
+}
+
+/// Reads the text of a device list; `name` is for messages.
+///
+/// # Errors
+/// Refused with the number of the line that is wrong.
+pub(super) fn parse_device_list(name: &str, text: &[u8]) -> Result<Vec<DeviceRecord>, Error> {
+    let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
+    let text = std::str::from_utf8(text).map_err(|error| {
+        Error::refused(
+            name,
+            format!(
+                "is no device list: no text at offset {}",
+                error.valid_up_to()
+            ),
+            "",
+        )
+    })?;
+    let records = if text.trim_start().starts_with('{') {
+        parse_jsonl(name, text)?
+    } else {
+        parse_csv(name, text)?
+    };
+    if records.is_empty() {
+        return Err(Error::refused(name, "lists no device", ""));
+    }
+    Ok(records)
+}
+
+#[derive(Deserialize)]
+struct JsonRecord {
+    schema: String,
+    serial: String,
+    keys: JsonKeys,
+    #[serde(default)]
+    tags: Vec<String>,
+    #[serde(default = "active")]
+    state: String,
+}
+
+#[derive(Deserialize)]
+struct JsonKeys {
+    unseal: String,
+}
+
+fn active() -> String {
+    "active".to_owned()
+}
+
+fn parse_jsonl(name: &str, text: &str) -> Result<Vec<DeviceRecord>, Error> {
+    let mut records = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let refuse =
+            |message: String| Error::refused(format!("{name} line {}", index + 1), message, "");
+        let record: JsonRecord =
+            serde_json::from_str(line).map_err(|error| refuse(error.to_string()))?;
+        if record.schema != SCHEMA {
+            return Err(refuse(format!(
+                "schema is {:?}, expected {SCHEMA:?}",
+                record.schema
+            )));
+        }
+        let unseal = parse_key(&record.keys.unseal)
+            .map_err(|message| refuse(format!("keys.unseal: {message}")))?;
+        records.push(DeviceRecord {
+            serial: record.serial,
+            unseal,
+            tags: record.tags,
+            state: record.state,
+        });
+    }
+    Ok(records)
+}
+
+#[derive(Deserialize)]
+struct CsvRecord {
+    serial: String,
+    unseal: String,
+    #[serde(default)]
+    tags: String,
+    #[serde(default)]
+    state: String,
+}
+
+fn parse_csv(name: &str, text: &str) -> Result<Vec<DeviceRecord>, Error> {
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .from_reader(text.as_bytes());
+    let mut records = Vec::new();
+    for (index, row) in reader.deserialize().enumerate() {
+        let line = index + 2;
+        let refuse = |message: String| Error::refused(format!("{name} line {line}"), message, "");
+        let row: CsvRecord = row.map_err(|error| {
+            refuse(format!(
+                "{error}; expected columns are serial, unseal, tags, state"
+            ))
+        })?;
+        let unseal =
+            parse_key(&row.unseal).map_err(|message| refuse(format!("unseal: {message}")))?;
+        records.push(DeviceRecord {
+            serial: row.serial,
+            unseal,
+            tags: row
+                .tags
+                .split([' ', ';'])
+                .filter(|tag| !tag.is_empty())
+                .map(str::to_owned)
+                .collect(),
+            state: if row.state.is_empty() {
+                active()
+            } else {
+                row.state
+            },
+        });
+    }
+    Ok(records)
+}
+
+fn parse_key(text: &str) -> Result<DevicePublicKey, String> {
+    let (algorithm, encoded) = text
+        .split_once(':')
+        .ok_or("expected x25519:BASE64 or p256:BASE64")?;
+    let bytes = STANDARD
+        .decode(encoded)
+        .map_err(|error| format!("no base64: {error}"))?;
+    let wrong_length = |expected: usize| format!("{} bytes, expected {expected}", bytes.len());
+    match algorithm {
+        "x25519" => Ok(DevicePublicKey::X25519(
+            bytes.as_slice().try_into().map_err(|_| wrong_length(32))?,
+        )),
+        "p256" => {
+            let key: [u8; 65] = bytes.as_slice().try_into().map_err(|_| wrong_length(65))?;
+            p256::PublicKey::from_sec1_bytes(&key).map_err(|_| "no point on P-256")?;
+            Ok(DevicePublicKey::P256(key))
+        }
+        other => Err(format!(
+            "algorithm {other} can't be sealed to; expected x25519 or p256"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn key(fill: u8) -> String {
+        format!("x25519:{}", STANDARD.encode([fill; 32]))
+    }
+
+    #[test]
+    fn both_forms_give_the_same_devices() {
+        let jsonl = format!(
+            "{{\"schema\":\"{SCHEMA}\",\"serial\":\"A1\",\"keys\":{{\"unseal\":\"{}\"}},\"tags\":[\"lab\",\"x\"],\"batch\":\"7\"}}\n",
+            key(9)
+        );
+        let csv = format!("serial,batch,unseal,tags\nA1,7,{},lab;x\n", key(9));
+        let expected = DeviceRecord {
+            serial: "A1".to_owned(),
+            unseal: DevicePublicKey::X25519([9; 32]),
+            tags: vec!["lab".to_owned(), "x".to_owned()],
+            state: "active".to_owned(),
+        };
+        assert_eq!(
+            parse_device_list("l", jsonl.as_bytes()).unwrap(),
+            [expected.clone()]
+        );
+        assert_eq!(parse_device_list("l", csv.as_bytes()).unwrap(), [expected]);
+    }
+
+    #[test]
+    fn errors_name_the_line() {
+        let csv = format!("serial,unseal\nA1,{}\nA2,rsa:AAAA\n", key(1));
+        let error = parse_device_list("list.csv", csv.as_bytes())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("list.csv line 3: unseal: algorithm rsa"),
+            "{error}"
+        );
+        let error = parse_device_list("list", b"{\"schema\":\"other/9\"}")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("line 1"), "{error}");
+    }
+}

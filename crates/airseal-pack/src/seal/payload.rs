@@ -1,0 +1,208 @@
+//! The two passes: binding the content key to the firmware, then encrypting, hashing and writing.
+
+use airseal_format::cipher::{ContentKey, PayloadKeys};
+use airseal_format::payload::{Geometry, image_header, leaf_header, node_header, root_header};
+use airseal_format::{ComponentId, ContentSuite, Digest};
+use aws_lc_rs::cipher::{AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
+use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::iv::FixedLength;
+use hkdf::Hkdf;
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::Error;
+use crate::control::{Control, Stage};
+use crate::entropy::Entropy;
+use crate::parallel;
+use crate::source::Source;
+
+/// Bytes of firmware per job: a multiple of every profile's chunk length.
+const BLOCK: u64 = 256 * 1024;
+/// Bytes per piece of the hedge.
+const PIECE: u64 = 1 << 20;
+
+/// A content key drawn from `entropy` and bound to the firmware: even a source that repeats itself does not give two
+/// different releases one key.
+pub(super) fn hedged_content_key(
+    source: &Source,
+    component: ComponentId,
+    entropy: &dyn Entropy,
+    control: &Control<'_>,
+) -> Result<ContentKey, Error> {
+    let mut random = Zeroizing::new([0; 32]);
+    entropy.fill(random.as_mut())?;
+    let mut binding = Context::new(&SHA256);
+    binding.update(&component.0.to_le_bytes());
+    binding.update(&source.len().to_le_bytes());
+    let pieces = (0..source.len().div_ceil(PIECE)).map(|piece| piece * PIECE);
+    let mut done = 0;
+    parallel::in_order(
+        pieces,
+        |start| {
+            let len = PIECE.min(source.len() - start);
+            let mut hash = Context::new(&SHA256);
+            let mut block = vec![0; BLOCK as usize];
+            let mut at = 0;
+            while at < len {
+                let step = (len - at).min(BLOCK) as usize;
+                let bytes = block.get_mut(..step).unwrap_or_default();
+                source.read_at(start + at, bytes)?;
+                hash.update(bytes);
+                at += step as u64;
+            }
+            Ok((hash.finish(), len))
+        },
+        |(digest, len)| {
+            binding.update(digest.as_ref());
+            done += len;
+            control.report(Stage::Reading, done, source.len())
+        },
+    )?;
+    let mut key = Zeroizing::new([0; 32]);
+    Hkdf::<Sha256>::new(None, random.as_ref())
+        .expand_multi_info(&[b"airseal1 cek", binding.finish().as_ref()], key.as_mut())
+        .expect("32 bytes fit HKDF-SHA256");
+    Ok(ContentKey::new(*key))
+}
+
+/// What the second pass found out.
+pub(super) struct SealedPayload {
+    pub(super) tree_root: Digest,
+    pub(super) image_digest: Digest,
+}
+
+/// Encrypts and hashes the firmware; `write` puts bytes at an offset of the payload.
+pub(super) fn write(
+    source: &Source,
+    geometry: &Geometry,
+    suite: ContentSuite,
+    keys: &PayloadKeys,
+    place: u8,
+    control: &Control<'_>,
+    write: impl Fn(&[u8], u64) -> Result<(), Error> + Sync,
+) -> Result<SealedPayload, Error> {
+    let cipher = BlockCipher::new(suite, keys, geometry.component())?;
+    let chunks_per_block = (BLOCK / u64::from(geometry.profile().chunk_len())) as u32;
+    let mut image = Context::new(&SHA256);
+    image.update(&image_header(
+        place,
+        geometry.enc_len(),
+        &keys.digest_salt(place),
+    ));
+    let mut top = Vec::with_capacity(geometry.top_len() as usize);
+    let mut page = Vec::with_capacity(geometry.profile().page_len() as usize);
+    let mut page_number = 0;
+    let mut done = 0;
+
+    parallel::in_order(
+        blocks(geometry, chunks_per_block),
+        |(first, last)| {
+            let start = geometry.byte_offset(first);
+            let len = geometry.byte_offset(last).min(geometry.enc_len()) - start;
+            let mut plaintext = vec![0; len as usize];
+            source.read_at(start, &mut plaintext)?;
+            let mut ciphertext = plaintext.clone();
+            cipher.encrypt(start, &mut ciphertext);
+            let mut leaves = Vec::with_capacity(32 * (last - first) as usize);
+            for (chunk, bytes) in
+                (first..last).zip(ciphertext.chunks(geometry.profile().chunk_len() as usize))
+            {
+                let mut leaf = Context::new(&SHA256);
+                leaf.update(&leaf_header(
+                    geometry.component(),
+                    chunk,
+                    bytes.len() as u32,
+                ));
+                leaf.update(bytes);
+                leaves.extend_from_slice(leaf.finish().as_ref());
+            }
+            write(&ciphertext, geometry.chunk_off(first))?;
+            Ok((plaintext, leaves))
+        },
+        |(plaintext, leaves)| {
+            image.update(&plaintext);
+            page.extend_from_slice(&leaves);
+            done += plaintext.len() as u64;
+            if page.len() as u64 == u64::from(geometry.page_len(page_number)) {
+                write(&page, geometry.page_off(page_number))?;
+                let mut node = Context::new(&SHA256);
+                node.update(&node_header(geometry.component(), page_number));
+                node.update(&page);
+                top.extend_from_slice(node.finish().as_ref());
+                page.clear();
+                page_number += 1;
+            }
+            control.report(Stage::Sealing, done, geometry.enc_len())
+        },
+    )?;
+    write(&top, geometry.top_off())?;
+    let mut root = Context::new(&SHA256);
+    root.update(&root_header(geometry));
+    root.update(&top);
+    Ok(SealedPayload {
+        tree_root: digest(root),
+        image_digest: digest(image),
+    })
+}
+
+/// Runs of chunks that lie back to back in the payload: at most a block, never across a page.
+pub(crate) fn blocks(
+    geometry: &Geometry,
+    chunks_per_block: u32,
+) -> impl Iterator<Item = (u32, u32)> + use<> {
+    let (chunks, fan_out) = (geometry.chunks(), geometry.profile().fan_out());
+    let step = chunks_per_block.min(fan_out).max(1);
+    (0..chunks)
+        .step_by(step as usize)
+        .map(move |first| (first, first.saturating_add(step).min(chunks)))
+}
+
+/// The content cipher, with the library that is fastest on the host.
+enum BlockCipher {
+    None,
+    Aes(EncryptingKey),
+    Other(airseal_format::cipher::ChunkCipher),
+}
+
+impl BlockCipher {
+    fn new(
+        suite: ContentSuite,
+        keys: &PayloadKeys,
+        component: ComponentId,
+    ) -> Result<BlockCipher, Error> {
+        match suite {
+            ContentSuite::None => Ok(BlockCipher::None),
+            ContentSuite::Aes256Ctr => {
+                let key = keys.component_key(component);
+                UnboundCipherKey::new(&AES_256, key.as_ref())
+                    .and_then(EncryptingKey::ctr)
+                    .map(BlockCipher::Aes)
+                    .map_err(|_| {
+                        Error::refused("cipher", "AES-256-CTR is not available on this machine", "")
+                    })
+            }
+            ContentSuite::ChaCha20 => Ok(BlockCipher::Other(keys.cipher(component))),
+        }
+    }
+
+    /// Encrypts bytes that lie at `offset` of the component, a multiple of 64.
+    fn encrypt(&self, offset: u64, bytes: &mut [u8]) {
+        match self {
+            BlockCipher::None => {}
+            BlockCipher::Aes(key) => {
+                let mut iv = [0; 16];
+                let block = u32::try_from(offset / 16).expect("a component is shorter than 4 GiB");
+                iv[12..].copy_from_slice(&block.to_be_bytes());
+                key.less_safe_encrypt(bytes, EncryptionContext::Iv128(FixedLength::from(iv)))
+                    .expect("counter mode takes any length");
+            }
+            BlockCipher::Other(cipher) => cipher.encrypt(offset, bytes),
+        }
+    }
+}
+
+fn digest(context: Context) -> Digest {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(context.finish().as_ref());
+    Digest(bytes)
+}
