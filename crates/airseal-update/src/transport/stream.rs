@@ -1,0 +1,36 @@
+//! A bundle over any byte stream: a file, a serial line, a socket.
+
+use embedded_io_async::Read;
+
+use super::BundleReader;
+use crate::Refusal;
+use crate::port::Device;
+use crate::session::{Action, UpdateSession};
+
+/// Reads a bundle from `stream` until the new image is staged. `buffer` holds what one read
+/// brings; any length of at least 1 does. Nothing is read past the last byte that is needed.
+///
+/// # Errors
+/// The session's refusal, `Transport` when the stream fails, `Ended` when it ends early.
+pub async fn update<D: Device>(
+    session: &mut UpdateSession<'_, D>,
+    reader: &mut BundleReader,
+    stream: &mut impl Read,
+    buffer: &mut [u8],
+) -> Result<(), Refusal> {
+    loop {
+        match session.next() {
+            Action::Refused(refusal) => return Err(refusal),
+            Action::Stage => session.stage().await?,
+            Action::Reboot => return Ok(()),
+            Action::NeedManifest | Action::NeedEnvelope | Action::Fetch(_) => {
+                let read = stream.read(buffer).await.map_err(|_| Refusal::Transport)?;
+                if read == 0 {
+                    return Err(Refusal::Ended);
+                }
+                let bytes = buffer.get(..read).unwrap_or_default();
+                reader.push(session, bytes).await?;
+            }
+        }
+    }
+}
