@@ -50,6 +50,9 @@ def content(out):
     longest = release("text", version=text("v" * 31), expires_at=2**63, hw_rev_min=7, hw_rev_max=7, min_from_seq=5, min_from_secver=2)
     opened(out, "longest-version-text", longest, "31 characters and one NUL; one hardware revision; far expiry; stepping stones")
     opened(out, "empty-version-text", release("no text", version=bytes(32)), "32 NULs")
+    highest = release("highest", release_seq=2**64 - 1, built_at=2**64 - 1, expires_at=2**64 - 1, security_version=2**32 - 1, keyset_version=2**32 - 1)
+    opened(out, "highest-numbers", highest, "the last value of every counter and date")
+    opened(out, "zero-ids", release("zero ids", vendor_id=bytes(16), class_id=bytes(16)), "ids are bytes; zeros have no meaning in a manifest")
     opened(out, "sequence-zero", release("sequence zero", release_seq=0), "release_seq and keyset_version may be 0")
 
 
@@ -88,6 +91,10 @@ def components(out):
         (Component(component_id=2, dest_addr=0x210000, fe_scheme=2, fe_check=bytes(range(16))), 4096),
     ]
     opened(out, "flash-encrypted-for-two-slots", release("raw", raw, profile=2), "flash-encrypted bytes, one alternative per slot address")
+    zero = [(Component(dest_addr=0, fe_scheme=1), 64)]
+    opened(out, "flash-encrypted-zero-check", release("zero check", zero), "a check value of zeros and address 0 are values like any other")
+    shadowed = [(Component(component_id=1), 70), (Component(component_id=2), 70), (Component(component_id=3, target_chip=5), 70)]
+    opened(out, "alternatives-that-never-match", release("shadowed", shadowed), "the first alternative takes every device; the others are no fault")
     schemes = [(Component(component_id=n, dest_addr=0x1000 * n, fe_scheme=n, fe_check=bytes([n]) * 16), 33) for n in (1, 2, 3)]
     opened(out, "flash-encryption-schemes", release("schemes", schemes), "schemes 1, 2 and 3")
     same = Stream("the same image").take(64)
@@ -107,6 +114,8 @@ def extensions(out):
     verified(out, "targets-not-tested-by-verify", release("targets 2", to=("device-2",), edit=with_extensions(ours)), "verify has no key to test")
     many = (manifest.TARGETS, b"".join(sorted([Stream(f"id {n}").take(16) for n in range(100)] + [KEYS["device-1"].recipient_id()])))
     opened(out, "targets-101", release("targets 101", edit=with_extensions(many)), "101 targets, 2036 signed bytes")
+    plain = release("targets plain", content_suite=0, edit=with_extensions(ours))
+    opened(out, "targets-plain", plain, "targets of an unencrypted release")
     private = with_extensions((0x7000, b""), (0x7ABC, b"abc"), (0x7FFF, b"1234"))
     opened(out, "extension-private", release("private", edit=private), "vendor-private extensions, empty and padded")
     ascending = release("skipped", edit=with_extensions((0, b"zero"), ours, (3, b"x"), (0x1234, b"later")))
@@ -168,6 +177,13 @@ def keysets(out):
     skipped = release("skipped sig", keyset_version=1, keysets=[replace(K1, block=make.sign(b"other", [KEYS["root-1"]])), K2], sign=("release-c",))
     verified(out, "keyset-skipped-not-verified", skipped, "signatures of a keyset that is already in force are not looked at", **under)
 
+    other = make_keyset(vendor_id=bytes([7] * 16), max_security_version=0)
+    apart = release("apart", keysets=[other], keyset_version=9)
+    verified(out, "trust-ignores-carried-policy", apart, "under trust no keyset is in force: vendor, version and maximum of a carried one are not compared")
+    stranger = make_keyset(vendor_id=bytes([7] * 16))
+    chain_2 = out.keyset_file("v2-in-force", [K2])
+    skipped_vendor = release("skipped vendor", sign=("release-c",), keysets=[stranger], keyset_version=2)
+    verified(out, "keyset-skipped-of-another-vendor", skipped_vendor, "a skipped keyset is well-formed and in order, nothing more", trust=None, keyset=chain_2)
     both = {"k_release": 2}
     two = out.keyset_file("two-of-two-releases", [make_keyset(**both)])
     pair = release("2 of 2", sign=("release-a", "release-b"), keyset_version=1)
@@ -195,6 +211,8 @@ def keysets(out):
 
     file("keyset-file-1", [K1], "version 1, signed by its own roots")
     file("keyset-file-3", [K1, K2, K3], "two rotations")
+    orphan = make_keyset(version=7)
+    file("keyset-file-from-7-without-predecessor", [orphan], "a first keyset of a later version may name no predecessor")
     file("keyset-file-from-2", [K2, K3], "the first one is trusted")
     rows = [(f"root-{n}", ROOT) for n in range(1, 7)] + [(f"release-{n}", RELEASE) for n in "abcde"]
     rows += [("stranger", RELEASE), ("mixed-order", RELEASE), ("release-p256", RELEASE), ("offer", 4), ("offer-b", 4)]

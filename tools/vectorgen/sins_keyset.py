@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from sealed import crypto, make
-from sealed.keyset import OFFER, RELEASE, ROOT
+from sealed.keyset import MESSAGE, OFFER, RELEASE, ROOT
 from sealed.signatures import Anchor, Entry, key_id
 
 from .frame import K1, K2, K3, KEYS, ROWS_1, ROWS_2, ROWS_3, add_entry, lms_entry, lms_row, make_keyset, release
@@ -139,6 +139,10 @@ def block(out):
     entries = [replace(e, value=flip_s(e.value)) if e.key_id == KEYS["release-a"].key_id() else e for e in surplus.block.entries]
     bad = replace(surplus, block=replace(surplus.block, entries=entries))
     sin(out, "keyset-bad-surplus-signature", "enough good roots, and a bad entry of another key in the set", "bad-signature", "signature", [bad])
+    named = replace(KEYS["root-p256-1"].anchor(), key_id=bytes(8))
+    wrong_id = make_keyset(((named, ROOT), *ROWS_1))
+    entry = Entry(-9, bytes(8), KEYS["root-p256-1"].sign(MESSAGE + wrong_id.encode()))
+    sin(out, "keyset-p256-row-with-another-key-id", "the row's key_id is not this P-256 key's", "key-mismatch", "public_key", [replace(wrong_id, block=add_entry(wrong_id.block, entry))])
     twice = replace(K1, block=replace(K1.block, entries=[K1.block.entries[0]] * 2))
     sin(out, "keyset-same-root-twice", "one root signed twice", "not-ascending", "key_id", [twice])
     unknown = replace(K1, block=add_entry(K1.block, Entry(-7, bytes(8), bytes(64))))

@@ -173,6 +173,9 @@ def limits(out):
 def policy(out):
     only_2 = (manifest.TARGETS, KEYS["device-2"].recipient_id())
     sin(out, "not-among-targets", "sealed to this device, but another one is the target", "not-a-recipient", "targets", with_extensions(only_2), operation=OPEN)
+    moved = (manifest.TARGETS, KEYS["group-7"].recipient_id()[:12] + (6).to_bytes(4, "little"))
+    group = {**OPEN, "key": "group-7"}
+    sin(out, "not-among-targets-other-generation", "another generation of the group is the target", "not-a-recipient", "targets", with_extensions(moved), to=("group-7",), operation=group)
     plain = {**OPEN, "key": None}
     sin(out, "not-among-targets-plain", "no key, but targets", "not-a-recipient", "targets", with_extensions(only_2), operation=plain, content_suite=0)
     under = {"operation": "verify", "trust": None, "keyset": "keysets/v1.keyset"}
