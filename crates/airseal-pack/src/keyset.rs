@@ -13,6 +13,10 @@ use crate::Error;
 use crate::bundle::{BundleFile, read_small};
 use crate::output::{Access, Existing, write_file};
 
+mod edit;
+
+pub use edit::{KeysetFileInfo, KeysetKeys, NewKeyset, RotateKeyset};
+
 /// Most bytes in a keyset file.
 const MAX_FILE: u64 = 1 << 20;
 

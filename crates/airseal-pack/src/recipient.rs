@@ -194,6 +194,11 @@ impl Recipients {
             .collect())
     }
 
+    /// Takes one away; true if it was there.
+    pub fn remove(&mut self, id: RecipientId) -> bool {
+        self.by_id.remove(&id).is_some()
+    }
+
     /// True if there is nobody.
     pub fn is_empty(&self) -> bool {
         self.by_id.is_empty()

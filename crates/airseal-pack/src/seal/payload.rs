@@ -160,7 +160,7 @@ pub(crate) fn blocks(
 /// The content cipher, with the library that is fastest on the host.
 enum BlockCipher {
     None,
-    Aes(EncryptingKey),
+    Aes(Box<EncryptingKey>),
     Other(airseal_format::cipher::ChunkCipher),
 }
 
@@ -176,7 +176,7 @@ impl BlockCipher {
                 let key = keys.component_key(component);
                 UnboundCipherKey::new(&AES_256, key.as_ref())
                     .and_then(EncryptingKey::ctr)
-                    .map(BlockCipher::Aes)
+                    .map(|key| BlockCipher::Aes(Box::new(key)))
                     .map_err(|_| {
                         Error::refused("cipher", "AES-256-CTR is not available on this machine", "")
                     })
