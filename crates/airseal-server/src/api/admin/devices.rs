@@ -1,0 +1,220 @@
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+
+use super::super::App;
+use super::super::problem::AdminError;
+use super::super::types::{
+    Claim, CreateDevice, DeviceDetail, DeviceInfo, DeviceList, ReleaseRef, Revocation, RevokeDevice,
+};
+use super::{JsonBody, check_text, note, product, view};
+use crate::auth::ClaimToken;
+use crate::store::{Device, DeviceChange, DeviceState, NewClaim};
+
+/// `POST /api/v1/devices`
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    JsonBody(request): JsonBody<CreateDevice>,
+) -> Result<(StatusCode, Json<Claim>), AdminError> {
+    let is_name = |name: &String| {
+        (1..=NAME_MAX).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic())
+    };
+    if !request.name.as_ref().is_none_or(is_name) {
+        return Err(AdminError::bad_request(
+            "name: must be 1 to 64 visible ASCII characters",
+        ));
+    }
+    let life = request.expires_in_s.unwrap_or(CLAIM_LIFE);
+    if !(1..=CLAIM_LIFE_MAX).contains(&life) {
+        return Err(AdminError::bad_request(
+            "expires_in_s: must be 1 second to 1 year",
+        ));
+    }
+    let product = match (&request.vendor_id, &request.class_id) {
+        (None, None) => None,
+        (Some(vendor), Some(class)) => Some(product(vendor, class)?),
+        _ => {
+            return Err(AdminError::bad_request(
+                "vendor_id and class_id: give both or neither",
+            ));
+        }
+    };
+    let token = ClaimToken::new().map_err(|error| AdminError::internal(&error))?;
+    let mut id = [0; 8];
+    getrandom::fill(&mut id).map_err(|error| AdminError::internal(&error))?;
+    let claim = NewClaim {
+        id: format!("dev-{}", hex::encode(id)),
+        name: request.name.clone(),
+        product,
+        token_hash: token.hash(),
+        expires_at: app.clock.now().saturating_add(life),
+    };
+    let note = note(
+        &app,
+        "device.claim",
+        &claim.id,
+        request.name.unwrap_or_default(),
+    );
+    let Some(device) = app.store.create_claim(&claim, &note).await? else {
+        return Err(AdminError::conflict(
+            "the name is taken",
+            "name: another device has it; choose another name",
+        ));
+    };
+    let claim = Claim {
+        device: view::device(&device),
+        claim_token: token.reveal(),
+    };
+    Ok((StatusCode::CREATED, Json(claim)))
+}
+
+#[derive(Deserialize)]
+pub(super) struct ListQuery {
+    after: Option<String>,
+    limit: Option<u32>,
+    state: Option<String>,
+}
+
+/// `GET /api/v1/devices`
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<DeviceList>, AdminError> {
+    let state = query
+        .state
+        .as_deref()
+        .map(|word| {
+            DeviceState::from_name(word).ok_or_else(|| {
+                AdminError::bad_request(
+                    "state: must be claimed, active, quarantined, revoked or retired",
+                )
+            })
+        })
+        .transpose()?;
+    let limit = query.limit.unwrap_or(100).clamp(1, 1000);
+    let devices = app
+        .store
+        .devices(query.after.as_deref(), state, limit)
+        .await?;
+    let is_full = u32::try_from(devices.len()).is_ok_and(|len| len == limit);
+    let next = devices
+        .last()
+        .filter(|_| is_full)
+        .map(|device| device.id.clone());
+    Ok(Json(DeviceList {
+        devices: devices.iter().map(view::device).collect(),
+        next,
+    }))
+}
+
+/// `GET /api/v1/devices/{id}`
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<DeviceDetail>, AdminError> {
+    let device = find(&app, &id).await?;
+    let reports = app.store.reports(&device.id, REPORTS_SHOWN).await?;
+    let ids = app.store.recipient_ids(&device.id).await?;
+    Ok(Json(DeviceDetail {
+        recipient_ids: ids.iter().map(ToString::to_string).collect(),
+        readable_releases: readable(&app, &device).await?,
+        reports: reports.iter().map(view::report).collect(),
+        device: view::device(&device),
+    }))
+}
+
+/// `POST /api/v1/devices/{id}/revoke`
+pub(super) async fn revoke(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    JsonBody(request): JsonBody<RevokeDevice>,
+) -> Result<Json<Revocation>, AdminError> {
+    check_text(&request.reason, "reason", REASON_MAX)?;
+    let mut device = find(&app, &id).await?;
+    if !request.dry_run && device.state != DeviceState::Revoked {
+        let change = DeviceChange {
+            selector: device.id.clone(),
+            state: DeviceState::Revoked,
+            reason: Some(request.reason.clone()),
+        };
+        let note = note(&app, "device.revoke", &device.id, request.reason);
+        device = changed(&app, &change, &note).await?;
+    }
+    let ids = app.store.recipient_ids(&device.id).await?;
+    Ok(Json(Revocation {
+        dry_run: request.dry_run,
+        readable_releases: readable(&app, &device).await?,
+        group_ids: ids.iter().skip(1).map(ToString::to_string).collect(),
+        device: view::device(&device),
+    }))
+}
+
+/// `POST /api/v1/devices/{id}/reinstate`
+pub(super) async fn reinstate(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<DeviceInfo>, AdminError> {
+    let device = find(&app, &id).await?;
+    let state = match device.key {
+        Some(_) => DeviceState::Active,
+        None => DeviceState::Claimed,
+    };
+    let change = DeviceChange {
+        selector: device.id.clone(),
+        state,
+        reason: None,
+    };
+    let note = note(&app, "device.reinstate", &device.id, "");
+    let device = changed(&app, &change, &note).await?;
+    Ok(Json(view::device(&device)))
+}
+
+/// Makes a change durable, then ends what is open.
+async fn changed(
+    app: &App,
+    change: &DeviceChange,
+    note: &crate::store::Note,
+) -> Result<Device, AdminError> {
+    let device = app
+        .store
+        .change_device(change, note)
+        .await?
+        .ok_or_else(|| no_such_device(&change.selector))?;
+    if device.state != DeviceState::Active
+        && let Some(key) = &device.key
+    {
+        app.live.cut(key);
+    }
+    tracing::info!(device = %device.id, state = device.state.name(), "state changed");
+    Ok(device)
+}
+
+async fn find(app: &App, selector: &str) -> Result<Device, AdminError> {
+    let device = app.store.device(selector).await?;
+    device.ok_or_else(|| no_such_device(selector))
+}
+
+fn no_such_device(selector: &str) -> AdminError {
+    AdminError::not_found(
+        "there is no such device",
+        format!("no device has the id or name '{selector}'; device list shows all"),
+    )
+}
+
+async fn readable(app: &App, device: &Device) -> Result<Vec<ReleaseRef>, AdminError> {
+    let releases = app.store.readable_by(&device.id).await?;
+    Ok(releases.iter().map(view::release_ref).collect())
+}
+
+const NAME_MAX: usize = 64;
+const REASON_MAX: usize = 200;
+const REPORTS_SHOWN: u32 = 20;
+
+/// A week.
+const CLAIM_LIFE: u64 = 7 * 86_400;
+
+/// A year.
+const CLAIM_LIFE_MAX: u64 = 366 * 86_400;

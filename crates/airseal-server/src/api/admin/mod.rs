@@ -1,0 +1,119 @@
+//! The administrators' interface.
+
+mod devices;
+mod info;
+mod products;
+mod releases;
+mod view;
+
+use std::sync::Arc;
+
+use airseal_format::{ClassId, VendorId};
+use axum::Router;
+use axum::extract::{FromRequest, Request, State};
+use axum::http::header;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::de::DeserializeOwned;
+
+use super::App;
+use super::problem::AdminError;
+use crate::store::{Note, Product};
+
+pub(crate) fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/api/v1/server", get(info::server))
+        .route("/api/v1/trust", get(info::trust))
+        .route("/api/v1/audit", get(info::audit))
+        .route("/api/v1/devices", get(devices::list).post(devices::create))
+        .route("/api/v1/devices/{id}", get(devices::show))
+        .route("/api/v1/devices/{id}/revoke", post(devices::revoke))
+        .route("/api/v1/devices/{id}/reinstate", post(devices::reinstate))
+        .route(
+            "/api/v1/products/{vendor}/{class}/trust",
+            get(products::trust).put(products::set_trust),
+        )
+        .route(
+            "/api/v1/releases",
+            get(releases::list).post(releases::publish),
+        )
+        .route("/api/v1/releases/{digest}", get(releases::show))
+        .route("/api/v1/releases/{digest}/yank", post(releases::yank))
+        .route(
+            "/api/v1/releases/{digest}/envelopes",
+            post(releases::add_envelopes),
+        )
+        .fallback(|| async {
+            AdminError::not_found("there is nothing under this path", "see docs/PROTOCOL.md")
+        })
+        .method_not_allowed_fallback(|| async {
+            AdminError::bad_request("this method does not apply to this path")
+        })
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&app),
+            require_token,
+        ))
+        .with_state(app)
+}
+
+async fn require_token(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let token = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "));
+    match token {
+        Some(token) if app.tokens.accept(token.trim()) => next.run(request).await,
+        _ => AdminError::unauthorized().into_response(),
+    }
+}
+
+/// A JSON body; what is wrong with it is said.
+struct JsonBody<T>(T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
+    type Rejection = AdminError;
+
+    async fn from_request(request: Request, state: &Arc<App>) -> Result<Self, Self::Rejection> {
+        match axum::Json::from_request(request, state).await {
+            Ok(axum::Json(value)) => Ok(Self(value)),
+            Err(rejection) => Err(AdminError::bad_request(rejection.body_text())),
+        }
+    }
+}
+
+/// An audit note of an administrator's action.
+fn note(app: &App, action: &str, subject: impl Into<String>, detail: impl Into<String>) -> Note {
+    Note {
+        actor: "admin".into(),
+        action: action.into(),
+        subject: subject.into(),
+        detail: detail.into(),
+        now: app.clock.now(),
+    }
+}
+
+fn product(vendor: &str, class: &str) -> Result<Product, AdminError> {
+    let id = |text: &str, name: &str| {
+        let mut id = [0; 16];
+        hex::decode_to_slice(text, &mut id).map_err(|_| {
+            AdminError::bad_request(format!("{name}: must be 32 hexadecimal digits"))
+        })?;
+        Ok::<_, AdminError>(id)
+    };
+    Ok(Product {
+        vendor_id: VendorId(id(vendor, "vendor_id")?),
+        class_id: ClassId(id(class, "class_id")?),
+    })
+}
+
+/// Text that people give and that goes into listings and the audit log.
+fn check_text(text: &str, name: &str, max: usize) -> Result<(), AdminError> {
+    if text.is_empty() || text.len() > max || text.chars().any(char::is_control) {
+        return Err(AdminError::bad_request(format!(
+            "{name}: must be 1 to {max} bytes without control characters"
+        )));
+    }
+    Ok(())
+}

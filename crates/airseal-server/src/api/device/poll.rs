@@ -1,0 +1,76 @@
+use std::sync::Arc;
+
+use airseal_format::{Digest, HardwareRevision, KeysetVersion, ReleaseSequence, SecurityVersion};
+use airseal_protocol::{Message, PollRequest, PollResponse};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+
+use super::super::problem::message;
+use super::{App, DeviceError, next_poll, read_message};
+use crate::auth::Caller;
+use crate::rollout::{Offer, Standing, choose};
+use crate::store::{Order, PollNote};
+
+/// `POST /d/v1/poll`
+pub(super) async fn poll(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, DeviceError> {
+    let bytes = read_message(&app, &headers, body, PollRequest::MAX_LEN).await?;
+    let request = PollRequest::parse(&bytes)?;
+    let standing = Standing {
+        order: Order {
+            keyset_version: KeysetVersion(request.order_keyset),
+            release_seq: ReleaseSequence(request.release_seq),
+        },
+        security_version: SecurityVersion(request.security_version),
+        hw_rev: HardwareRevision(request.hw_rev),
+    };
+    let candidates = app
+        .store
+        .candidates(&caller.device, &standing.order, CANDIDATES_MAX)
+        .await?;
+    let offer = choose(&standing, &candidates);
+    let note = PollNote {
+        seen_at: app.clock.now() / 60 * 60,
+        installed: request.installed.map(Digest),
+        order: standing.order,
+        security_version: standing.security_version,
+        keyset_version: KeysetVersion(request.keyset_version),
+        hw_rev: standing.hw_rev,
+        held: match offer {
+            Offer::Held(digest) => Some(digest),
+            _ => None,
+        },
+    };
+    if !note.is_known(&caller.device) {
+        app.store.note_poll(&caller.device.id, &note).await?;
+    }
+    let next_poll_s = next_poll(&app);
+    Ok(message(&match offer {
+        Offer::Nothing => PollResponse::Nothing { next_poll_s },
+        Offer::Install {
+            digest,
+            payload_len,
+        } => PollResponse::Install {
+            manifest_digest: digest.0,
+            payload_len,
+            next_poll_s,
+        },
+        Offer::NoEnvelope(digest) => PollResponse::NoEnvelope {
+            manifest_digest: digest.0,
+            next_poll_s,
+        },
+        Offer::Held(digest) => PollResponse::Held {
+            manifest_digest: digest.0,
+            next_poll_s,
+        },
+    }))
+}
+
+/// Releases looked at for one poll, newest first: enough to reach past stepping stones and other revisions.
+const CANDIDATES_MAX: u32 = 64;

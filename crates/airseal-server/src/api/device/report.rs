@@ -1,0 +1,48 @@
+use std::sync::Arc;
+
+use airseal_format::Digest;
+use airseal_protocol::{Message, ProblemCode, Report};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+
+use super::{App, DeviceError, read_message};
+use crate::auth::Caller;
+use crate::rollout::FAILURES_UNTIL_HELD;
+use crate::store::ReportNote;
+
+/// `POST /d/v1/report`
+pub(super) async fn report(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, DeviceError> {
+    let bytes = read_message(&app, &headers, body, Report::MAX_LEN).await?;
+    let report = Report::parse(&bytes)?;
+    let digest = Digest(report.manifest_digest);
+    let release = app.store.release(&digest).await?;
+    if release.is_none_or(|release| caller.device.product != Some(release.product)) {
+        return Err(DeviceError::new(ProblemCode::NoSuchRelease));
+    }
+    let note = ReportNote {
+        digest,
+        stage: report.stage,
+        code: report.code,
+        attempt: report.attempt,
+        detail: report.detail.to_owned(),
+        now: app.clock.now(),
+    };
+    let failures = app.store.note_report(&caller.device.id, &note).await?;
+    let device = &caller.device.id;
+    if report.code == 0 {
+        tracing::info!(%device, release = %digest, stage = report.stage.name(), "report");
+    } else {
+        let (stage, code) = (report.stage.name(), report.code);
+        tracing::warn!(%device, release = %digest, stage, code, failures, "failure reported");
+        if failures == FAILURES_UNTIL_HELD {
+            tracing::warn!(%device, release = %digest, "held until the next release");
+        }
+    }
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,206 @@
+use airseal_protocol::{CONTENT_TYPE, Message, MessageError, Problem, ProblemCode};
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::types::ProblemBody;
+use crate::error::StoreError;
+use crate::publish::Refusal;
+
+/// A refusal on the device interface.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DeviceError {
+    code: ProblemCode,
+    payload_len: Option<u64>,
+}
+
+impl DeviceError {
+    pub(crate) fn new(code: ProblemCode) -> Self {
+        Self {
+            code,
+            payload_len: None,
+        }
+    }
+
+    /// 416 with the length that RFC 9110 section 15.5.17 asks for.
+    pub(crate) fn range(payload_len: u64) -> Self {
+        Self {
+            code: ProblemCode::RangeNotSatisfiable,
+            payload_len: Some(payload_len),
+        }
+    }
+}
+
+impl From<StoreError> for DeviceError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the store failed");
+        Self::new(ProblemCode::Internal)
+    }
+}
+
+impl From<MessageError> for DeviceError {
+    fn from(error: MessageError) -> Self {
+        tracing::debug!(%error, "malformed message");
+        Self::new(match error {
+            MessageError::TooLong { .. } => ProblemCode::TooLarge,
+            _ => ProblemCode::Malformed,
+        })
+    }
+}
+
+impl IntoResponse for DeviceError {
+    fn into_response(self) -> Response {
+        let problem = Problem {
+            code: self.code.number(),
+            title: self.code.title(),
+        };
+        let mut response = message(&problem);
+        *response.status_mut() =
+            StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        if let Some(len) = self.payload_len
+            && let Ok(value) = HeaderValue::try_from(format!("bytes */{len}"))
+        {
+            headers.insert(header::CONTENT_RANGE, value);
+        }
+        if self.code == ProblemCode::Busy {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("30"));
+        }
+        response
+    }
+}
+
+/// A message as a 200 answer.
+pub(crate) fn message<'a, M: Message<'a>>(message: &M) -> Response {
+    let mut buffer = vec![0; M::MAX_LEN];
+    match message.encode(&mut buffer) {
+        Ok(len) => {
+            buffer.truncate(len);
+            ([(header::CONTENT_TYPE, CONTENT_TYPE)], buffer).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "an answer does not fit its message");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// A refusal on the administrators' interface.
+#[derive(Debug)]
+pub(crate) struct AdminError {
+    status: StatusCode,
+    word: &'static str,
+    title: &'static str,
+    detail: String,
+    code: Option<u16>,
+}
+
+impl AdminError {
+    pub(crate) fn new(
+        status: StatusCode,
+        word: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            status,
+            word,
+            title,
+            detail: detail.into(),
+            code: None,
+        }
+    }
+
+    pub(crate) fn unauthorized() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "a valid administrator token is needed",
+            "send it as 'Authorization: Bearer TOKEN'; it was written to the file admin-token of the data directory",
+        )
+    }
+
+    pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "bad-request",
+            "the request is not understood",
+            detail,
+        )
+    }
+
+    pub(crate) fn not_found(what: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", what, detail)
+    }
+
+    pub(crate) fn conflict(title: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", title, detail)
+    }
+
+    pub(crate) fn internal(error: &dyn std::fmt::Display) -> Self {
+        tracing::error!(%error, "a request failed");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "the server failed",
+            "its log says why",
+        )
+    }
+}
+
+impl From<StoreError> for AdminError {
+    fn from(error: StoreError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<Refusal> for AdminError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Format(error) => Self {
+                code: Some(error.reason.code()),
+                ..Self::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    error.reason.word(),
+                    "the upload is refused",
+                    error.to_string(),
+                )
+            },
+            Refusal::TooLarge(detail) => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too-large",
+                "the upload is larger than this server takes",
+                detail,
+            ),
+            Refusal::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "storage-full",
+                "the server's disk is full",
+                "nothing was stored; free some space and publish again",
+            ),
+            Refusal::Io(error) => Self::internal(&error),
+        }
+    }
+}
+
+impl IntoResponse for AdminError {
+    fn into_response(self) -> Response {
+        let body = ProblemBody {
+            kind: format!("about:blank#{}", self.word),
+            title: self.title.to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail,
+            code: self.code,
+        };
+        let mut response = (self.status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

@@ -1,0 +1,162 @@
+//! Payload files, named by their SHA-256, in a folder.
+//!
+//! A blob appears by rename, so it is whole or not there; the folder is synced before a row in the database may name
+//! it. Blobs that no row names (a crash between the two) do no harm: publishing again finds them in place.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+
+use crate::error::StartError;
+use crate::files::sync_folder;
+
+/// SHA-256 of a blob's content, and its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlobId(pub [u8; 32]);
+
+impl std::fmt::Display for BlobId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+/// A folder of blobs.
+#[derive(Debug, Clone)]
+pub struct BlobFolder {
+    root: PathBuf,
+    temporary: PathBuf,
+}
+
+impl BlobFolder {
+    /// Opens `DATA/blobs`, making it when missing, and clears what unfinished uploads left in `DATA/tmp`.
+    ///
+    /// # Errors
+    /// [`StartError::Io`] when a folder can't be made or cleared.
+    pub fn open(data: &Path) -> Result<Self, StartError> {
+        let folder = Self {
+            root: data.join("blobs"),
+            temporary: data.join("tmp"),
+        };
+        if folder.temporary.exists() {
+            fs::remove_dir_all(&folder.temporary)
+                .map_err(|error| StartError::io(&folder.temporary, error))?;
+        }
+        for path in [&folder.root, &folder.temporary] {
+            fs::create_dir_all(path).map_err(|error| StartError::io(path, error))?;
+        }
+        sync_folder(data).map_err(|error| StartError::io(data, error))?;
+        Ok(folder)
+    }
+
+    /// A file for an upload; it vanishes when dropped.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn temporary(&self) -> io::Result<NamedTempFile> {
+        NamedTempFile::new_in(&self.temporary)
+    }
+
+    /// Stores `len` bytes of `source` from `offset` on. Durable on return; storing the same content again is free.
+    ///
+    /// # Errors
+    /// What the system says; [`io::ErrorKind::UnexpectedEof`] when `source` is too short.
+    pub fn store(&self, source: &mut File, offset: u64, len: u64) -> io::Result<BlobId> {
+        source.seek(SeekFrom::Start(offset))?;
+        let mut rest = source.take(len);
+        let mut target = self.temporary()?;
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; COPY_BUFFER];
+        let mut copied = 0u64;
+        loop {
+            let n = rest.read(&mut buffer)?;
+            if n == 0 {
+                break;
+            }
+            let piece = buffer.get(..n).unwrap_or_default();
+            hash.update(piece);
+            target.write_all(piece)?;
+            copied = copied.saturating_add(u64::try_from(n).unwrap_or(u64::MAX));
+        }
+        if copied != len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let id = BlobId(hash.finalize().into());
+        let path = self.path(&id);
+        let folder = path.parent().unwrap_or(&self.root);
+        fs::create_dir_all(folder)?;
+        sync_folder(&self.root)?;
+        if !path.exists() {
+            target.as_file().sync_all()?;
+            target.persist(&path).map_err(|error| error.error)?;
+        }
+        sync_folder(folder)?;
+        Ok(id)
+    }
+
+    /// Opens a blob for reading.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn read(&self, id: &BlobId) -> io::Result<tokio::fs::File> {
+        tokio::fs::File::open(self.path(id)).await
+    }
+
+    fn path(&self, id: &BlobId) -> PathBuf {
+        let name = id.to_string();
+        let shelf = name.get(..2).unwrap_or_default().to_owned();
+        self.root.join(shelf).join(name)
+    }
+}
+
+const COPY_BUFFER: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> (tempfile::TempDir, BlobFolder) {
+        let data = tempfile::tempdir().expect("tempdir");
+        let blobs = BlobFolder::open(data.path()).expect("opens");
+        (data, blobs)
+    }
+
+    #[tokio::test]
+    async fn a_part_of_a_file_is_stored_under_its_digest() {
+        let (_data, blobs) = folder();
+        let mut source = tempfile::tempfile().expect("tempfile");
+        source.write_all(b"head payload tail").expect("write");
+        let id = blobs.store(&mut source, 5, 7).expect("stored");
+        assert_eq!(id, BlobId(Sha256::digest(b"payload").into()));
+        assert_eq!(blobs.store(&mut source, 5, 7).expect("again"), id);
+        let mut text = String::new();
+        let mut file = blobs.read(&id).await.expect("opens");
+        tokio::io::AsyncReadExt::read_to_string(&mut file, &mut text)
+            .await
+            .expect("reads");
+        assert_eq!(text, "payload");
+    }
+
+    #[test]
+    fn a_source_that_is_too_short_leaves_nothing() {
+        let (data, blobs) = folder();
+        let mut source = tempfile::tempfile().expect("tempfile");
+        source.write_all(b"short").expect("write");
+        let error = blobs.store(&mut source, 0, 6).expect_err("too short");
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        for folder in ["blobs", "tmp"] {
+            let entries = fs::read_dir(data.path().join(folder)).expect("folder");
+            assert_eq!(entries.count(), 0, "{folder}");
+        }
+    }
+
+    #[test]
+    fn leftovers_of_a_crash_are_cleared_at_start() {
+        let (data, blobs) = folder();
+        let (_, path) = blobs.temporary().expect("temporary").keep().expect("kept");
+        BlobFolder::open(data.path()).expect("opens again");
+        assert!(!path.exists());
+    }
+}

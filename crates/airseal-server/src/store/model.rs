@@ -1,0 +1,394 @@
+use airseal_format::signature::PublicKey;
+use airseal_format::{
+    ClassId, Digest, HardwareRevision, KeysetVersion, RecipientId, ReleaseSequence,
+    SecurityVersion, VendorId,
+};
+use airseal_protocol::Stage;
+
+use crate::blob::BlobId;
+use crate::tls::KeyHash;
+
+/// A class of devices of one vendor: what releases are made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Product {
+    /// The vendor.
+    pub vendor_id: VendorId,
+    /// The class.
+    pub class_id: ClassId,
+}
+
+/// Where a device stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeviceState {
+    /// An administrator made a claim token, nobody has used it.
+    Claimed,
+    /// Enrolled, served.
+    Active,
+    /// Not served until an administrator has looked.
+    Quarantined,
+    /// Not served any more.
+    Revoked,
+    /// Out of use.
+    Retired,
+}
+
+impl DeviceState {
+    /// Every state.
+    pub const ALL: [Self; 5] = [
+        Self::Claimed,
+        Self::Active,
+        Self::Quarantined,
+        Self::Revoked,
+        Self::Retired,
+    ];
+
+    /// The state's word in the database, JSON and listings.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Claimed => "claimed",
+            Self::Active => "active",
+            Self::Quarantined => "quarantined",
+            Self::Revoked => "revoked",
+            Self::Retired => "retired",
+        }
+    }
+
+    /// The state with this word.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+}
+
+/// The order of releases: keyset version first, then sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Order {
+    /// `keyset_version` of the manifest.
+    pub keyset_version: KeysetVersion,
+    /// `release_seq` of the manifest.
+    pub release_seq: ReleaseSequence,
+}
+
+/// A device as remembered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Name on this server; never reused.
+    pub id: String,
+    /// Name people gave it.
+    pub name: Option<String>,
+    /// Where it stands.
+    pub state: DeviceState,
+    /// Why it was moved there.
+    pub reason: Option<String>,
+    /// Its product; before enrolment the one the claim is bound to, if any.
+    pub product: Option<Product>,
+    /// Its client key, once enrolled.
+    pub key: Option<KeyHash>,
+    /// Its own recipient id, once enrolled.
+    pub recipient_id: Option<RecipientId>,
+    /// Wrap suite and public key to seal to, once enrolled.
+    pub recipient_key: Option<(u8, Vec<u8>)>,
+    /// Hardware revision it told last.
+    pub hw_rev: HardwareRevision,
+    /// Unix seconds.
+    pub created_at: u64,
+    /// End of the claim, unix seconds.
+    pub claim_expires_at: u64,
+    /// Unix seconds.
+    pub enrolled_at: Option<u64>,
+    /// When it polled last, unix seconds, to the minute.
+    pub last_seen_at: Option<u64>,
+    /// Digest of the manifest it says it runs.
+    pub installed: Option<Digest>,
+    /// Order it says it runs.
+    pub order: Order,
+    /// Security version it says it runs.
+    pub security_version: SecurityVersion,
+    /// Keyset it says it has in force.
+    pub keyset_version: KeysetVersion,
+    /// Release it is held back from after too many failures.
+    pub held: Option<Digest>,
+}
+
+/// A device that an administrator announces.
+#[derive(Debug, Clone)]
+pub struct NewClaim {
+    /// Fresh id.
+    pub id: String,
+    /// Name for people, unique.
+    pub name: Option<String>,
+    /// Only a device of this product may take it.
+    pub product: Option<Product>,
+    /// SHA-256 of the claim token.
+    pub token_hash: [u8; 32],
+    /// Unix seconds.
+    pub expires_at: u64,
+}
+
+/// A device that presents a claim token.
+#[derive(Debug, Clone)]
+pub struct Enrolment {
+    /// SHA-256 of the token presented.
+    pub token_hash: [u8; 32],
+    /// The key the connection proved.
+    pub key: KeyHash,
+    /// What the device says it is.
+    pub product: Product,
+    /// What the device says it is.
+    pub hw_rev: HardwareRevision,
+    /// Number of the wrap suite of its recipient key.
+    pub wrap_suite: u8,
+    /// Its public recipient key.
+    pub recipient_key: Vec<u8>,
+    /// Id of that key.
+    pub recipient_id: RecipientId,
+    /// Ids of the group keys it holds.
+    pub groups: Vec<RecipientId>,
+    /// Unix seconds.
+    pub now: u64,
+}
+
+/// What becomes of an enrolment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EnrolOutcome {
+    /// The device is active, now or since an equal request before.
+    Active(Box<Device>),
+    /// The token is wrong, expired, or used by another key.
+    ClaimRefused,
+    /// The key is enrolled under another claim.
+    KeyInUse,
+    /// The recipient key or a group id is another device's own.
+    RecipientInUse,
+    /// The claim is bound to another product.
+    WrongClass,
+    /// The device that used this claim is in a state that is not served.
+    NotServed(DeviceState),
+}
+
+/// A change of a device's state.
+#[derive(Debug, Clone)]
+pub struct DeviceChange {
+    /// Id or name.
+    pub selector: String,
+    /// Where to.
+    pub state: DeviceState,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// What a poll tells about a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PollNote {
+    /// Unix seconds, to the minute, so that a poll that tells nothing new writes nothing.
+    pub seen_at: u64,
+    /// Digest of the installed manifest.
+    pub installed: Option<Digest>,
+    /// Order of the installed manifest.
+    pub order: Order,
+    /// Security version of the installed manifest.
+    pub security_version: SecurityVersion,
+    /// Keyset in force.
+    pub keyset_version: KeysetVersion,
+    /// Hardware revision.
+    pub hw_rev: HardwareRevision,
+    /// Release the device is held back from.
+    pub held: Option<Digest>,
+}
+
+impl PollNote {
+    /// Whether the device is already remembered so.
+    #[must_use]
+    pub fn is_known(&self, device: &Device) -> bool {
+        device.last_seen_at == Some(self.seen_at)
+            && device.installed == self.installed
+            && device.order == self.order
+            && device.security_version == self.security_version
+            && device.keyset_version == self.keyset_version
+            && device.hw_rev == self.hw_rev
+            && device.held == self.held
+    }
+}
+
+/// A report to remember.
+#[derive(Debug, Clone)]
+pub struct ReportNote {
+    /// The release it is about.
+    pub digest: Digest,
+    /// Where in the update.
+    pub stage: Stage,
+    /// 0 for success.
+    pub code: u16,
+    /// The device's count of its attempts.
+    pub attempt: u32,
+    /// Free text.
+    pub detail: String,
+    /// Unix seconds.
+    pub now: u64,
+}
+
+/// A remembered report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportRow {
+    /// The release it is about.
+    pub digest: Digest,
+    /// Word of the stage.
+    pub stage: String,
+    /// 0 for success.
+    pub code: u16,
+    /// The device's count of its attempts.
+    pub attempt: u32,
+    /// Free text.
+    pub detail: String,
+    /// Unix seconds.
+    pub at: u64,
+}
+
+/// Who may sign the releases of a product.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trust {
+    /// A chain of signed keysets back to back, oldest first; the last is in force.
+    Keysets(Vec<u8>),
+    /// Any one of these keys.
+    Keys(Vec<PublicKey>),
+}
+
+/// A verified release to store; its payload is in the blob folder already.
+#[derive(Debug, Clone)]
+pub struct NewRelease {
+    /// The release.
+    pub release: Release,
+    /// Envelopes that came with it.
+    pub envelopes: Vec<StoredEnvelope>,
+    /// The product's trust after following the keysets in the bundle.
+    pub trust: Trust,
+}
+
+/// A release as remembered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    /// SHA-256 of the signed manifest bytes: its name.
+    pub digest: Digest,
+    /// What it is for.
+    pub product: Product,
+    /// Its place among the releases of the product.
+    pub order: Order,
+    /// Its security version.
+    pub security_version: SecurityVersion,
+    /// The running release must have at least this security version.
+    pub min_from_security_version: SecurityVersion,
+    /// The running release must have at least this sequence.
+    pub min_from_seq: ReleaseSequence,
+    /// Lowest hardware revision.
+    pub hw_rev_min: HardwareRevision,
+    /// Highest hardware revision.
+    pub hw_rev_max: HardwareRevision,
+    /// Number of the content suite; 0 is plain.
+    pub content_suite: u8,
+    /// The version people read.
+    pub version: String,
+    /// Build time, unix seconds.
+    pub built_at: u64,
+    /// Recipient ids it is restricted to; empty when it is for all.
+    pub targets: Vec<RecipientId>,
+    /// Manifest and signature block.
+    pub manifest: Vec<u8>,
+    /// Keysets that lead to it, each with its signature block, back to back, oldest first.
+    pub keysets: Vec<u8>,
+    /// Where the payload lies.
+    pub payload: BlobId,
+    /// Length of the payload in bytes.
+    pub payload_len: u64,
+    /// Unix seconds.
+    pub published_at: u64,
+    /// When and why it was withdrawn.
+    pub yanked: Option<(u64, String)>,
+}
+
+/// What became of a release to store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inserted {
+    /// It is new.
+    New,
+    /// It was there; so many of its envelopes are new.
+    Known {
+        /// Envelopes added.
+        new_envelopes: u64,
+    },
+    /// Another release of the product has this sequence.
+    SequenceTaken {
+        /// The other release.
+        by: Digest,
+    },
+}
+
+/// One envelope, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEnvelope {
+    /// Whose it is.
+    pub recipient_id: RecipientId,
+    /// The whole envelope.
+    pub bytes: Vec<u8>,
+}
+
+/// Someone who can open a release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecipientRow {
+    /// Id of the key.
+    pub recipient_id: RecipientId,
+    /// Ids of the devices known to hold it.
+    pub devices: Vec<String>,
+}
+
+/// A release that a device may be offered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its name.
+    pub digest: Digest,
+    /// Its order.
+    pub order: Order,
+    /// Its security version.
+    pub security_version: SecurityVersion,
+    /// Stepping stone.
+    pub min_from_security_version: SecurityVersion,
+    /// Stepping stone.
+    pub min_from_seq: ReleaseSequence,
+    /// Lowest hardware revision.
+    pub hw_rev_min: HardwareRevision,
+    /// Highest hardware revision.
+    pub hw_rev_max: HardwareRevision,
+    /// Whether it needs no envelope.
+    pub is_plain: bool,
+    /// Length of the payload in bytes.
+    pub payload_len: u64,
+    /// Whether it is restricted to recipients of which the device is none.
+    pub is_for_others: bool,
+    /// Whether an envelope is there for the device or a group of it.
+    pub has_envelope: bool,
+    /// Failures of it that the device has reported.
+    pub failures: u32,
+}
+
+/// Who does what, for the audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Who: `admin`, or `server` at start.
+    pub actor: String,
+    /// What, as `noun.verb`.
+    pub action: String,
+    /// To what.
+    pub subject: String,
+    /// More, for people.
+    pub detail: String,
+    /// Unix seconds.
+    pub now: u64,
+}
+
+/// A row of the audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditRow {
+    /// Ascending without end.
+    pub number: u64,
+    /// What happened.
+    pub note: Note,
+}

@@ -1,0 +1,249 @@
+use airseal_format::RecipientId;
+use sqlx::{Row, SqliteConnection};
+
+use super::{TxError, exists, note_in_audit, rows};
+use crate::store::{
+    Device, DeviceChange, DeviceState, EnrolOutcome, Enrolment, NewClaim, Note, PollNote,
+};
+use crate::tls::KeyHash;
+
+pub(super) async fn create_claim(
+    c: &mut SqliteConnection,
+    claim: &NewClaim,
+    note: &Note,
+) -> Result<Option<Device>, TxError> {
+    if let Some(name) = &claim.name {
+        let taken = sqlx::query("SELECT 1 FROM device WHERE name = ?1 OR id = ?1").bind(name);
+        if exists(c, taken).await? {
+            return Ok(None);
+        }
+    }
+    sqlx::query(
+        "INSERT INTO device (id, name, state, vendor_id, class_id, created_at, claim_hash, claim_expires_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(&claim.id)
+    .bind(&claim.name)
+    .bind(DeviceState::Claimed.name())
+    .bind(claim.product.as_ref().map(|product| product.vendor_id.0.to_vec()))
+    .bind(claim.product.as_ref().map(|product| product.class_id.0.to_vec()))
+    .bind(note.now.cast_signed())
+    .bind(&claim.token_hash[..])
+    .bind(claim.expires_at.cast_signed())
+    .execute(&mut *c)
+    .await?;
+    note_in_audit(c, note).await?;
+    by_selector(c, &claim.id).await
+}
+
+pub(super) async fn enrol(
+    c: &mut SqliteConnection,
+    enrolment: &Enrolment,
+) -> Result<EnrolOutcome, TxError> {
+    let row = sqlx::query("SELECT * FROM device WHERE claim_hash = ?")
+        .bind(&enrolment.token_hash[..])
+        .fetch_optional(&mut *c)
+        .await?;
+    let Some(row) = row else {
+        return Ok(EnrolOutcome::ClaimRefused);
+    };
+    let device = rows::device(&row)?;
+    if let Some(key) = device.key {
+        return Ok(match device.state {
+            _ if key != enrolment.key => EnrolOutcome::ClaimRefused,
+            DeviceState::Active => EnrolOutcome::Active(Box::new(device)),
+            state => EnrolOutcome::NotServed(state),
+        });
+    }
+    if device.state != DeviceState::Claimed || enrolment.now >= device.claim_expires_at {
+        return Ok(EnrolOutcome::ClaimRefused);
+    }
+    if device
+        .product
+        .is_some_and(|product| product != enrolment.product)
+    {
+        return Ok(EnrolOutcome::WrongClass);
+    }
+    let same_key =
+        sqlx::query("SELECT 1 FROM device WHERE key_hash = ?").bind(&enrolment.key.0[..]);
+    if exists(c, same_key).await? {
+        return Ok(EnrolOutcome::KeyInUse);
+    }
+    if is_recipient_in_use(c, enrolment).await? {
+        return Ok(EnrolOutcome::RecipientInUse);
+    }
+    sqlx::query(
+        "UPDATE device SET state = ?, vendor_id = ?, class_id = ?, key_hash = ?, recipient_id = ?, wrap_suite = ?,
+         recipient_key = ?, hw_rev = ?, enrolled_at = ? WHERE id = ?",
+    )
+    .bind(DeviceState::Active.name())
+    .bind(&enrolment.product.vendor_id.0[..])
+    .bind(&enrolment.product.class_id.0[..])
+    .bind(&enrolment.key.0[..])
+    .bind(&enrolment.recipient_id.0[..])
+    .bind(enrolment.wrap_suite)
+    .bind(&enrolment.recipient_key)
+    .bind(enrolment.hw_rev.0)
+    .bind(enrolment.now.cast_signed())
+    .bind(&device.id)
+    .execute(&mut *c)
+    .await?;
+    let own = std::iter::once((&enrolment.recipient_id, true));
+    let groups = enrolment.groups.iter().map(|id| (id, false));
+    for (id, is_own) in own.chain(groups) {
+        sqlx::query(
+            "INSERT INTO device_recipient (device_id, recipient_id, is_own) VALUES (?, ?, ?)",
+        )
+        .bind(&device.id)
+        .bind(&id.0[..])
+        .bind(is_own)
+        .execute(&mut *c)
+        .await?;
+    }
+    let note = Note {
+        actor: format!("device:{}", device.id),
+        action: "device.enrol".into(),
+        subject: device.id.clone(),
+        detail: format!("key {}", enrolment.key),
+        now: enrolment.now,
+    };
+    note_in_audit(c, &note).await?;
+    let device = by_selector(c, &device.id)
+        .await?
+        .ok_or(TxError::Damaged("device.id"))?;
+    Ok(EnrolOutcome::Active(Box::new(device)))
+}
+
+/// A device's own recipient id belongs to it alone; a group's id is nobody's own.
+async fn is_recipient_in_use(
+    c: &mut SqliteConnection,
+    enrolment: &Enrolment,
+) -> Result<bool, TxError> {
+    if enrolment.groups.contains(&enrolment.recipient_id) {
+        return Ok(true);
+    }
+    let own = sqlx::query("SELECT 1 FROM device_recipient WHERE recipient_id = ?")
+        .bind(&enrolment.recipient_id.0[..]);
+    if exists(c, own).await? {
+        return Ok(true);
+    }
+    for group in &enrolment.groups {
+        let group =
+            sqlx::query("SELECT 1 FROM device_recipient WHERE recipient_id = ? AND is_own = 1")
+                .bind(&group.0[..]);
+        if exists(c, group).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+pub(super) async fn by_key(
+    c: &mut SqliteConnection,
+    key: &KeyHash,
+) -> Result<Option<Device>, TxError> {
+    sqlx::query("SELECT * FROM device WHERE key_hash = ?")
+        .bind(&key.0[..])
+        .fetch_optional(c)
+        .await?
+        .as_ref()
+        .map(rows::device)
+        .transpose()
+}
+
+pub(super) async fn by_selector(
+    c: &mut SqliteConnection,
+    selector: &str,
+) -> Result<Option<Device>, TxError> {
+    sqlx::query("SELECT * FROM device WHERE id = ?1 OR name = ?1")
+        .bind(selector)
+        .fetch_optional(c)
+        .await?
+        .as_ref()
+        .map(rows::device)
+        .transpose()
+}
+
+pub(super) async fn list(
+    c: &mut SqliteConnection,
+    after: Option<&str>,
+    state: Option<DeviceState>,
+    limit: u32,
+) -> Result<Vec<Device>, TxError> {
+    sqlx::query(
+        "SELECT * FROM device WHERE id > ?1 AND (?2 IS NULL OR state = ?2) ORDER BY id LIMIT ?3",
+    )
+    .bind(after.unwrap_or(""))
+    .bind(state.map(DeviceState::name))
+    .bind(limit)
+    .fetch_all(c)
+    .await?
+    .iter()
+    .map(rows::device)
+    .collect()
+}
+
+pub(super) async fn change(
+    c: &mut SqliteConnection,
+    change: &DeviceChange,
+    note: &Note,
+) -> Result<Option<Device>, TxError> {
+    let Some(device) = by_selector(c, &change.selector).await? else {
+        return Ok(None);
+    };
+    sqlx::query("UPDATE device SET state = ?, reason = ? WHERE id = ?")
+        .bind(change.state.name())
+        .bind(&change.reason)
+        .bind(&device.id)
+        .execute(&mut *c)
+        .await?;
+    let note = Note {
+        subject: device.id.clone(),
+        ..note.clone()
+    };
+    note_in_audit(c, &note).await?;
+    by_selector(c, &device.id).await
+}
+
+pub(super) async fn note_poll(
+    c: &mut SqliteConnection,
+    device_id: &str,
+    poll: &PollNote,
+) -> Result<(), TxError> {
+    sqlx::query(
+        "UPDATE device SET last_seen_at = ?, installed = ?, release_order = ?, security_version = ?,
+         keyset_version = ?, hw_rev = ?, held = ? WHERE id = ?",
+    )
+    .bind(poll.seen_at.cast_signed())
+    .bind(poll.installed.map(|digest| digest.0.to_vec()))
+    .bind(&rows::order_key(&poll.order)[..])
+    .bind(poll.security_version.0)
+    .bind(poll.keyset_version.0)
+    .bind(poll.hw_rev.0)
+    .bind(poll.held.map(|digest| digest.0.to_vec()))
+    .bind(device_id)
+    .execute(c)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn recipient_ids(
+    c: &mut SqliteConnection,
+    device_id: &str,
+) -> Result<Vec<RecipientId>, TxError> {
+    let rows = sqlx::query(
+        "SELECT recipient_id FROM device_recipient WHERE device_id = ? ORDER BY is_own DESC, recipient_id",
+    )
+    .bind(device_id)
+    .fetch_all(c)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let id: Vec<u8> = row.try_get(0)?;
+            let id = id
+                .try_into()
+                .map_err(|_| TxError::Damaged("device_recipient.recipient_id"))?;
+            Ok(RecipientId(id))
+        })
+        .collect()
+}
