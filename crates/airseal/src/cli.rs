@@ -3,9 +3,11 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    attach, completions, cosign, demo, device, envelope, explain, export, inspect, key, keyset, man, open, release, seal,
-    serve, server, sign_request, simulate, verify,
+    attach, completions, cosign, envelope, explain, export, inspect, key, keyset, man, open, seal, sign_request, simulate,
+    verify,
 };
+#[cfg(feature = "serve")]
+use crate::commands::{demo, device, release, serve, server};
 
 /// Firmware updates that only your devices can open, and only you can make
 #[derive(Debug, Parser)]
@@ -25,6 +27,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[cfg(feature = "serve")]
     Demo(demo::Args),
     Key(key::Args),
     Seal(seal::Args),
@@ -36,9 +39,13 @@ pub(crate) enum Command {
     Attach(attach::Args),
     Envelope(envelope::Args),
     Keyset(keyset::Args),
+    #[cfg(feature = "serve")]
     Serve(serve::Args),
+    #[cfg(feature = "serve")]
     Server(server::Args),
+    #[cfg(feature = "serve")]
     Device(device::Args),
+    #[cfg(feature = "serve")]
     Release(release::Args),
     Export(export::Args),
     Simulate(simulate::Args),
@@ -48,6 +55,7 @@ pub(crate) enum Command {
 }
 
 /// The first screen: 24 lines of 80 characters at most.
+#[cfg(feature = "serve")]
 const HELP: &str = "\
 {about}
 
@@ -73,6 +81,19 @@ explain NUMBER tells what a refusal means; completions and man write their files
 3 files, network or system.
 ";
 
+/// A build without the server lists what it has.
+#[cfg(not(feature = "serve"))]
+const HELP: &str = "\
+{about}
+
+Usage: airseal [--json] [--quiet] COMMAND ...
+
+{subcommands}
+
+This build has no server and no demo. Exit codes: 0 done, 1 refused, 2 usage,
+3 files, network or system.
+";
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -85,6 +106,7 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    #[cfg(feature = "serve")]
     #[test]
     fn the_first_screen_fits_and_names_every_command() {
         let text = Cli::command().render_long_help().to_string();
@@ -99,6 +121,7 @@ mod tests {
     }
 
     /// Set AIRSEAL_UPDATE_SNAPSHOTS=1 to write the file anew, and read the difference before it is committed.
+    #[cfg(feature = "serve")]
     #[test]
     fn no_help_text_changes_unseen() {
         fn walk(command: &mut clap::Command, path: &str, text: &mut String) {

@@ -7,7 +7,9 @@ use crate::ui::Ui;
 pub(crate) mod attach;
 pub(crate) mod completions;
 pub(crate) mod cosign;
+#[cfg(feature = "serve")]
 pub(crate) mod demo;
+#[cfg(feature = "serve")]
 pub(crate) mod device;
 pub(crate) mod envelope;
 pub(crate) mod explain;
@@ -17,9 +19,12 @@ pub(crate) mod key;
 pub(crate) mod keyset;
 pub(crate) mod man;
 pub(crate) mod open;
+#[cfg(feature = "serve")]
 pub(crate) mod release;
 pub(crate) mod seal;
+#[cfg(feature = "serve")]
 pub(crate) mod serve;
+#[cfg(feature = "serve")]
 pub(crate) mod server;
 pub(crate) mod shared;
 pub(crate) mod sign_request;
@@ -32,6 +37,7 @@ pub(crate) mod verify;
 /// Whatever ends it without success.
 pub(crate) fn run(command: Command, ui: &Ui) -> Result<(), Failure> {
     match command {
+        #[cfg(feature = "serve")]
         Command::Demo(args) => demo::run(&args, ui),
         Command::Key(args) => key::run(&args, ui),
         Command::Seal(args) => seal::run(&args, ui),
@@ -43,9 +49,13 @@ pub(crate) fn run(command: Command, ui: &Ui) -> Result<(), Failure> {
         Command::Attach(args) => attach::run(&args, ui),
         Command::Envelope(args) => envelope::run(&args, ui),
         Command::Keyset(args) => keyset::run(&args, ui),
+        #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(&args, ui),
+        #[cfg(feature = "serve")]
         Command::Server(args) => server::run(&args, ui),
+        #[cfg(feature = "serve")]
         Command::Device(args) => device::run(&args, ui),
+        #[cfg(feature = "serve")]
         Command::Release(args) => release::run(&args, ui),
         Command::Export(args) => export::run(&args, ui),
         Command::Simulate(args) => simulate::run(&args, ui),

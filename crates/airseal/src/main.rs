@@ -9,6 +9,8 @@ use crate::failure::FailureKind;
 use crate::ui::Ui;
 
 mod cli;
+#[cfg(feature = "serve")]
+mod client;
 mod commands;
 mod dates;
 mod failure;
@@ -16,6 +18,7 @@ mod interrupt;
 mod keys;
 mod passphrase;
 mod ui;
+mod work;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

@@ -1,23 +1,31 @@
 use std::path::PathBuf;
 
-use crate::commands::shared::{ForceArgs, TrustArgs};
+use airseal_format::ComponentId;
+use airseal_pack::bundle::BundleFile;
+use airseal_pack::open::{OpenKey, open};
+use airseal_pack::output::is_stdout;
+
+use crate::commands::shared::{ForceArgs, TrustArgs, bundle_of};
+use crate::dates;
 use crate::failure::Failure;
 use crate::passphrase::PassphraseArgs;
 use crate::ui::Ui;
+use crate::work;
 
 /// Decrypt a sealed file with a device or group key; verifies before it writes
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "airseal open [OPTIONS] <BUNDLE> --trust <PUB>... | --keyset <FILE> --key <KEY> -o <OUT>")]
 pub(crate) struct Args {
     /// The sealed file; - is standard input
     #[arg(value_name = "BUNDLE")]
-    bundle: PathBuf,
+    bundle: Option<PathBuf>,
 
     #[command(flatten)]
     trust: TrustArgs,
 
-    /// The private device key or group key that opens it
+    /// The private device key or group key that opens it; not needed for a release that is not encrypted
     #[arg(long, value_name = "KEY")]
-    key: PathBuf,
+    key: Option<PathBuf>,
 
     /// The firmware to write; - is standard output
     #[arg(long, short, value_name = "OUT")]
@@ -35,6 +43,38 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    let _ = (args, ui);
-    Err(Failure::environment("not built in yet"))
+    args.passphrase.check()?;
+    let mut trust = args.trust.clone();
+    let path = bundle_of(args.bundle.as_ref(), &mut trust.trust)?;
+    let trust = trust.read(ui)?;
+    let key = match &args.key {
+        Some(path) => {
+            let loaded = OpenKey::read(path, &args.passphrase)?;
+            loaded.warnings.iter().for_each(|warning| ui.warn(warning));
+            Some(loaded.key)
+        }
+        None => None,
+    };
+    let bundle = BundleFile::open(&path)?;
+    let component = args.component.map(ComponentId);
+    let opened = work::run(ui, |control| {
+        open(&bundle, &trust, key.as_ref(), component, (&args.output, args.force.existing()), control)
+    })?;
+    if is_stdout(&args.output) {
+        return Ok(());
+    }
+    ui.result(&opened, |opened| {
+        let expires = match opened.expires_at {
+            0 => String::new(),
+            at => format!("\nexpires      {} (shown, not tested)", dates::show(at)),
+        };
+        format!(
+            "{}\nrelease      {} (number {})\nimage        {} bytes, sha256 {}{expires}",
+            args.output.display(),
+            opened.version,
+            opened.sequence,
+            opened.image_len,
+            opened.sha256,
+        )
+    })
 }

@@ -1,10 +1,20 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::commands::shared::{ForceArgs, RecipientArgs};
+use airseal_format::{ContentSuite, RecipientId};
+use airseal_pack::entropy::SystemEntropy;
+use airseal_pack::firmware::{ChipChoice, Firmware, FirmwareChecks};
+use airseal_pack::key::KeyRole;
+use airseal_pack::keyset::KeysetFile;
+use airseal_pack::output::is_stdout;
+use airseal_pack::seal::{SealOutput, SealRequest, Sealed, seal};
+
+use crate::commands::shared::{ForceArgs, RecipientArgs, signers};
 use crate::dates;
 use crate::failure::Failure;
+use crate::keys;
 use crate::passphrase::PassphraseArgs;
 use crate::ui::Ui;
+use crate::work;
 
 /// Encrypt a firmware build for its devices and sign it
 #[derive(Debug, clap::Args)]
@@ -19,8 +29,12 @@ pub(crate) struct Args {
     output: PathBuf,
 
     /// Sign with this key: a key file, or command:PROGRAM that gets the bytes on stdin (repeatable)
-    #[arg(long, value_name = "KEY", num_args = 1.., required = true)]
+    #[arg(long, value_name = "KEY", required_unless_present = "unsigned")]
     sign: Vec<String>,
+
+    /// Make a draft without a signature, to be signed with sign-request and attach
+    #[arg(long, conflicts_with = "sign")]
+    unsigned: bool,
 
     #[command(flatten)]
     recipients: RecipientArgs,
@@ -37,17 +51,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", help_heading = "What it is")]
     seq: u64,
 
-    /// Version text for people, at most 31 printable ASCII characters
-    #[arg(long, value_name = "TEXT", default_value = "", help_heading = "What it is")]
-    version: String,
+    /// Version text, at most 31 printable ASCII characters [default: the application descriptor's]
+    #[arg(long, value_name = "TEXT", help_heading = "What it is")]
+    version: Option<String>,
 
-    /// Hardware revisions it runs on, MIN..MAX or one number
-    #[arg(long, value_name = "MIN..MAX", help_heading = "Who may install it")]
-    hw_rev: Option<String>,
+    /// Hardware revisions it runs on, both ends included, or one number [default: all]
+    #[arg(long, value_name = "MIN..MAX", value_parser = hardware, help_heading = "Who may install it")]
+    hw_rev: Option<(u16, u16)>,
 
-    /// Rises when older releases must never run again
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Who may install it")]
-    security_version: u32,
+    /// Rises when older releases must never run again [default: the application descriptor's, or 0]
+    #[arg(long, value_name = "N", help_heading = "Who may install it")]
+    security_version: Option<u32>,
 
     /// The running release must have at least this security version
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Who may install it")]
@@ -62,7 +76,7 @@ pub(crate) struct Args {
     expires: Option<u64>,
 
     /// No other device may install it: recipient id, or public or group key file (repeatable)
-    #[arg(long, value_name = "ID_OR_PUB", num_args = 1.., help_heading = "Who may install it")]
+    #[arg(long, value_name = "ID_OR_PUB", help_heading = "Who may install it")]
     only: Vec<String>,
 
     /// Set the keyset version and carry the chain of keysets inside
@@ -112,6 +126,96 @@ pub(crate) struct Args {
     force: ForceArgs,
 }
 
+pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    args.passphrase.check()?;
+    let keyset = args.keyset.as_deref().map(KeysetFile::read).transpose()?;
+    let recipients = args.recipients.read(&args.passphrase, ui)?;
+    let only = args.only.iter().map(|text| recipient_id(text, &args.passphrase, ui)).collect::<Result<Vec<_>, _>>()?;
+    let signers = signers(&args.sign, &args.passphrase, ui)?;
+    let checks = FirmwareChecks {
+        chip: ChipChoice::parse(&args.chip)?,
+        allow_no_descriptor: args.no_app_descriptor,
+        fits: args.fits.as_deref(),
+        secure_boot_sector: args.secure_boot_sector,
+    };
+    let firmware = Firmware::open(&args.firmware, &checks)?;
+    let request = SealRequest {
+        vendor: &args.vendor,
+        class: &args.class,
+        hardware: args.hw_rev.unwrap_or((0, u16::MAX)),
+        sequence: args.seq,
+        version: args.version.as_deref(),
+        security_version: args.security_version,
+        min_security_version: args.min_security_version,
+        min_sequence: args.min_seq,
+        built_at: Some(dates::now()),
+        expires_at: args.expires.unwrap_or(0),
+        suite: args.suite.into(),
+        small_ram: args.small_ram,
+        keyset: keyset.as_ref(),
+        only: &only,
+        recipients: &recipients,
+        signers: &signers,
+        allow_unsigned: args.unsigned,
+    };
+    let output = SealOutput {
+        bundle: &args.output,
+        content_key: args.content_key_out.as_deref(),
+        detached: args.detached.as_deref(),
+        existing: args.force.existing(),
+    };
+    let sealed = work::run(ui, |control| seal(&request, &firmware, &output, &SystemEntropy, control))?;
+    sealed.warnings.iter().for_each(|warning| ui.warn(warning));
+    if is_stdout(&args.output) {
+        return Ok(());
+    }
+    ui.result(&sealed, |sealed| text(sealed, args))
+}
+
+fn text(sealed: &Sealed, args: &Args) -> String {
+    let recipients = match sealed.recipients.len() {
+        0 => "nobody yet".to_owned(),
+        1 => "1 recipient can open it".to_owned(),
+        count => format!("{count} recipients can open it"),
+    };
+    let only = match sealed.only.len() {
+        0 => String::new(),
+        count => format!("\nonly         {count} devices or groups may install it"),
+    };
+    format!(
+        "{}\nrelease      {} {} {} (number {})\ndigest       {}\nsize         {} bytes, the image has {}\nsigned by    {}\nsealed to    {}{}",
+        args.output.display(),
+        sealed.vendor,
+        sealed.class,
+        sealed.version,
+        sealed.sequence,
+        sealed.manifest_digest,
+        sealed.bundle_len,
+        sealed.image_len,
+        if sealed.signers.is_empty() { "nobody yet".to_owned() } else { sealed.signers.join(", ") },
+        recipients,
+        only,
+    )
+}
+
+/// An id in hexadecimal, or the key file that has it.
+fn recipient_id(text: &str, passphrase: &PassphraseArgs, ui: &Ui) -> Result<RecipientId, Failure> {
+    let mut id = [0; 16];
+    if hex::decode_to_slice(text, &mut id).is_ok() {
+        return Ok(RecipientId(id));
+    }
+    let key = keys::read(Path::new(text), Some(KeyRole::Recipient), passphrase, ui)?;
+    key.recipient_id().ok_or_else(|| Failure::refused(format_args!("{text}: this key has no recipient id")))
+}
+
+fn hardware(text: &str) -> Result<(u16, u16), String> {
+    let number = |text: &str| text.trim().parse::<u16>().map_err(|_| format!("{text:?} is no number from 0 to 65535"));
+    match text.split_once("..") {
+        Some((low, high)) => Ok((number(low)?, number(high.strip_prefix('=').unwrap_or(high))?)),
+        None => number(text).map(|revision| (revision, revision)),
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Suite {
     Aes256Ctr,
@@ -119,7 +223,12 @@ enum Suite {
     None,
 }
 
-pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    let _ = (args, ui);
-    Err(Failure::environment("not built in yet"))
+impl From<Suite> for ContentSuite {
+    fn from(suite: Suite) -> ContentSuite {
+        match suite {
+            Suite::Aes256Ctr => ContentSuite::Aes256Ctr,
+            Suite::Chacha20 => ContentSuite::ChaCha20,
+            Suite::None => ContentSuite::None,
+        }
+    }
 }

@@ -2,7 +2,16 @@
 
 use std::path::PathBuf;
 
+use airseal_pack::key::NoPassphrase;
+use airseal_pack::keyset::KeysetFile;
+use airseal_pack::open::Trust;
 use airseal_pack::output::Existing;
+use airseal_pack::recipient::{Recipient, Recipients};
+use airseal_pack::signer::{Signer, open_signer};
+
+use crate::failure::Failure;
+use crate::passphrase::PassphraseArgs;
+use crate::ui::Ui;
 
 /// What to do when the output is there already.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -32,11 +41,40 @@ pub(crate) struct TrustArgs {
     pub(crate) keyset: Option<PathBuf>,
 }
 
+impl TrustArgs {
+    /// Reads the keys or the keyset.
+    ///
+    /// # Errors
+    /// Refused or environment.
+    pub(crate) fn read(&self, ui: &Ui) -> Result<Trust, Failure> {
+        if let Some(keyset) = &self.keyset {
+            return Ok(Trust::Keyset(KeysetFile::read(keyset)?));
+        }
+        let loaded = Trust::read_keys(&self.trust, &NoPassphrase)?;
+        loaded.warnings.iter().for_each(|warning| ui.warn(warning));
+        Ok(loaded.key)
+    }
+}
+
+/// The sealed file that a command works on.
+///
+/// An option that takes several files, given last, swallows the file behind it: then that last file is the one meant.
+///
+/// # Errors
+/// Usage, if there is none.
+pub(crate) fn bundle_of(bundle: Option<&PathBuf>, list: &mut Vec<PathBuf>) -> Result<PathBuf, Failure> {
+    match bundle {
+        Some(bundle) => Ok(bundle.clone()),
+        None if list.len() > 1 => Ok(list.pop().unwrap_or_default()),
+        None => Err(Failure::usage("the sealed file is not named").hint("give its name first, then the options")),
+    }
+}
+
 /// Recipients of a sealed release.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RecipientArgs {
     /// Seal to this device or group: its public key, or a group key (repeatable)
-    #[arg(long, value_name = "KEY_OR_PUB", num_args = 1..)]
+    #[arg(long, value_name = "KEY_OR_PUB")]
     pub(crate) to: Vec<PathBuf>,
 
     /// Seal to every device of a list, JSON lines or CSV; - is standard input
@@ -46,4 +84,45 @@ pub(crate) struct RecipientArgs {
     /// Of the list, only devices with this tag
     #[arg(long, value_name = "TAG", requires = "to_list")]
     pub(crate) tag: Option<String>,
+}
+
+impl RecipientArgs {
+    /// True if nobody is named.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.to.is_empty() && self.to_list.is_none()
+    }
+
+    /// Reads the keys and the list.
+    ///
+    /// # Errors
+    /// Refused or environment.
+    pub(crate) fn read(&self, passphrase: &PassphraseArgs, ui: &Ui) -> Result<Recipients, Failure> {
+        let mut recipients = Recipients::new();
+        for path in &self.to {
+            let loaded = Recipient::read(path, passphrase)?;
+            loaded.warnings.iter().for_each(|warning| ui.warn(warning));
+            recipients.add(loaded.key);
+        }
+        if let Some(list) = &self.to_list {
+            let warnings = recipients.add_list(list, self.tag.as_deref())?;
+            warnings.iter().for_each(|warning| ui.warn(warning));
+        }
+        Ok(recipients)
+    }
+}
+
+/// Opens what `--sign` names.
+///
+/// # Errors
+/// Refused or environment.
+pub(crate) fn signers(specs: &[String], passphrase: &PassphraseArgs, ui: &Ui) -> Result<Vec<Box<dyn Signer>>, Failure> {
+    passphrase.check()?;
+    specs
+        .iter()
+        .map(|spec| {
+            let loaded = open_signer(spec, passphrase)?;
+            loaded.warnings.iter().for_each(|warning| ui.warn(warning));
+            Ok(loaded.key)
+        })
+        .collect()
 }

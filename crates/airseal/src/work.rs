@@ -1,0 +1,31 @@
+//! Long work of the libraries: with a progress bar, and stopped by Ctrl-C.
+
+use std::cell::RefCell;
+
+use airseal_pack::control::{Control, Progress, Stage};
+
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::ui::{self, Ui};
+
+/// Runs `work` with progress and cancellation.
+///
+/// # Errors
+/// Those of `work`; interrupted after Ctrl-C.
+pub(crate) fn run<T>(
+    ui: &Ui,
+    work: impl FnOnce(&Control<'_>) -> Result<T, airseal_pack::Error>,
+) -> Result<T, Failure> {
+    let bar: RefCell<Option<(Stage, ui::Progress)>> = RefCell::new(None);
+    let show = |progress: Progress| {
+        let mut bar = bar.borrow_mut();
+        if bar.as_ref().is_none_or(|(stage, _)| *stage != progress.stage) {
+            *bar = Some((progress.stage, ui.progress(progress.stage.word(), progress.total)));
+        }
+        if let Some((_, bar)) = bar.as_ref() {
+            bar.set(progress.done);
+        }
+    };
+    let control = Control { progress: Some(&show), cancel: Some(interrupt::flag()) };
+    Ok(work(&control)?)
+}
