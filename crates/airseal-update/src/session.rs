@@ -2,7 +2,7 @@
 
 use airseal_format::bundle::{Section, SectionKind, check_payload_len};
 use airseal_format::cipher::PayloadKeys;
-use airseal_format::keyset::{Followed, SignedKeyset};
+use airseal_format::keyset::{CarriedOrder, Followed, SignedKeyset};
 use airseal_format::manifest::Header;
 use airseal_format::offer::{Offer, Purpose};
 use airseal_format::signature::SignatureBlock;
@@ -65,6 +65,7 @@ enum Phase<'a> {
     Sections {
         buffers: Buffers<'a>,
         open: Option<OpenSection>,
+        order: CarriedOrder,
     },
     /// The release is checked, its content key is missing.
     Envelope {
@@ -119,6 +120,7 @@ impl<'a, D: Device> UpdateSession<'a, D> {
             phase: Phase::Sections {
                 buffers,
                 open: None,
+                order: CarriedOrder::default(),
             },
         })
     }
@@ -296,7 +298,10 @@ impl<'a, D: Device> UpdateSession<'a, D> {
         let out_of_place = Error::new(Part::Bundle, "section_kind", 0, Reason::Order);
         match (&mut self.phase, section.kind) {
             (Phase::Refused(refusal), _) => Err(*refusal),
-            (Phase::Sections { buffers, open }, SectionKind::Keyset | SectionKind::Manifest) => {
+            (
+                Phase::Sections { buffers, open, .. },
+                SectionKind::Keyset | SectionKind::Manifest,
+            ) => {
                 if open.is_some() {
                     return Err(Refusal::WrongCall);
                 }
@@ -356,7 +361,7 @@ impl<'a, D: Device> UpdateSession<'a, D> {
             Phase::Refused(refusal) => Err(*refusal),
             Phase::Staged(_) => Ok(0),
             Phase::Payload(install) => install.push(&mut self.device, bytes).await,
-            Phase::Sections { buffers, open } => {
+            Phase::Sections { buffers, open, .. } => {
                 let Some(OpenSection { kind, len }) = *open else {
                     return Err(Refusal::WrongCall);
                 };
@@ -389,12 +394,13 @@ impl<'a, D: Device> UpdateSession<'a, D> {
     }
 
     async fn take_keyset(&mut self) -> Result<(), Refusal> {
-        let Phase::Sections { buffers, .. } = &mut self.phase else {
+        let Phase::Sections { buffers, order, .. } = &mut self.phase else {
             return Err(Refusal::WrongCall);
         };
         let scratch = buffers.chunk.scratch();
         let in_force = keysets::in_force(&mut self.device, self.config, scratch).await?;
         let next = SignedKeyset::parse(buffers.head.as_ref())?;
+        order.check(&next.keyset)?;
         if let Followed::Newer(accepted) = in_force.follow(next)? {
             if self.boot.candidate.is_some() {
                 return Err(Refusal::Unconfirmed);
