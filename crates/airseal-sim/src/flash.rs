@@ -1,270 +1,321 @@
-//! NOR flash that behaves like the real one, also when power fails.
-//!
-//! Programming only clears bits, erasing sets a whole sector, words are 4 bytes. Every
-//! program call and every erased sector is one operation; a [`PowerCut`] stops at one of
-//! them, before, in the middle or after, and nothing works until [`SimFlash::power_on`].
+//! A NOR flash with its real rules: programming clears bits, only an erase sets them, and
+//! power can go in the middle of either.
 
-use std::fmt;
-use std::fs::File;
-use std::io::{self, Write as _};
-use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::fs;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use embedded_storage::nor_flash::{
-    ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash,
+    ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash, check_erase, check_read,
+    check_write,
 };
 
-/// Bytes of one erase unit.
-pub const SECTOR: u32 = 4096;
-/// Bytes of one program unit.
+use crate::random::Noise;
+
+/// Bytes of one erase sector.
+pub const SECTOR: usize = 4096;
+/// Bytes of one word, the least that is programmed.
 pub const WORD: usize = 4;
 
-/// When and how power fails.
+/// A simulated NOR flash: 4-byte words, 4 KiB sectors.
+///
+/// One operation is one call that programs, or one sector that is erased. A word is
+/// programmed once per erase, as flash with error correction demands; anything else is an
+/// error of the caller.
+#[derive(Clone, Debug)]
+pub struct SimFlash {
+    bytes: Vec<u8>,
+    programmed: Vec<bool>,
+    erases: Vec<u32>,
+    operations: u64,
+    log: Vec<Operation>,
+    cut: Option<PowerCut>,
+    is_off: bool,
+}
+
+/// When and how the power goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PowerCut {
-    /// The operation it happens at, counted from the first one after power-on, from 0.
+    /// The operation it hits, counted from 0 since the flash was made.
     pub at: u64,
-    /// What becomes of that operation.
+    /// Where in that operation.
     pub how: Cut,
 }
 
-/// What becomes of the operation during which power fails.
+/// Where in an operation the power goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// It does not start.
+    /// Just before it.
     Before,
-    /// It is done in part.
-    Torn(Tear),
-    /// It is done whole, but the caller never hears of it.
+    /// In its middle.
+    Torn(Torn),
+    /// Just after it, before the caller hears of it.
     After,
 }
 
+/// What a torn operation leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Torn {
+    /// The first half is done, the rest untouched, the word between them mixed.
+    Half,
+    /// Every word is independently untouched, done or mixed; an erase leaves garbage.
+    Words(u64),
+    /// Every bit is independently old or new.
+    Bits(u64),
+}
+
 impl Cut {
-    /// Every way that is tried at each operation.
-    pub const ALL: [Cut; 6] = [
-        Cut::Before,
-        Cut::Torn(Tear::FirstHalf),
-        Cut::Torn(Tear::SecondHalf),
-        Cut::Torn(Tear::SomeBits),
-        Cut::Torn(Tear::OneBit),
-        Cut::After,
-    ];
+    /// Every way that the reports try, one of each kind; `seed` varies the noise.
+    #[must_use]
+    pub fn all(seed: u64) -> [Cut; 5] {
+        [
+            Cut::Before,
+            Cut::Torn(Torn::Half),
+            Cut::Torn(Torn::Words(seed)),
+            Cut::Torn(Torn::Bits(seed ^ 0x55)),
+            Cut::After,
+        ]
+    }
 }
 
-/// Which part of an interrupted operation is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tear {
-    /// The first half of the words, and some bits of the next.
-    FirstHalf,
-    /// All but the first half of the words: some chips program pages in any order.
-    SecondHalf,
-    /// In every word, some bits are changed and others not yet.
-    SomeBits,
-    /// A single bit is changed.
-    OneBit,
-}
-
-/// Simulated NOR flash.
-#[derive(Debug)]
-pub struct SimFlash {
-    bytes: Vec<u8>,
-    wear: Vec<u32>,
-    operations: u64,
-    since_power_on: u64,
-    cut: Option<PowerCut>,
-    is_powered: bool,
-    touched: Vec<Touch>,
-    file: Option<File>,
-}
-
-/// One operation that changed flash, for tests that ask what was touched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Touch {
-    /// First byte.
-    pub offset: u32,
-    /// How many bytes.
-    pub len: u32,
-    /// Erased, or programmed.
+/// One operation that changed, or tried to change, the flash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// Erased rather than programmed.
     pub is_erase: bool,
+    /// The bytes it concerned.
+    pub range: Range<usize>,
+}
+
+/// Why an operation failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlashError {
+    /// The power is off; see [`SimFlash::power_on`].
+    PowerLost,
+    /// Not aligned or out of bounds.
+    Misuse(NorFlashErrorKind),
+    /// Programming would have to set a bit, or the word was programmed since its erase.
+    NotErased {
+        /// Offset of the word.
+        offset: usize,
+    },
+}
+
+impl std::fmt::Display for FlashError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            FlashError::PowerLost => f.write_str("the power is off"),
+            FlashError::Misuse(kind) => write!(f, "{kind}"),
+            FlashError::NotErased { offset } => {
+                write!(f, "the word at {offset:#x} was programmed since its erase")
+            }
+        }
+    }
+}
+
+impl std::error::Error for FlashError {}
+
+impl NorFlashError for FlashError {
+    fn kind(&self) -> NorFlashErrorKind {
+        match self {
+            FlashError::Misuse(kind) => *kind,
+            _ => NorFlashErrorKind::Other,
+        }
+    }
 }
 
 impl SimFlash {
-    /// Blank flash of `len` bytes, a multiple of [`SECTOR`].
-    pub fn new(len: u32) -> Self {
-        let sectors = len.div_ceil(SECTOR) as usize;
+    /// An erased flash of `len` bytes, a multiple of [`SECTOR`] (rounded up).
+    #[must_use]
+    pub fn new(len: usize) -> Self {
+        Self::from_bytes(vec![0xFF; len])
+    }
+
+    /// A flash that holds `bytes`, filled up with erased ones to whole sectors.
+    #[must_use]
+    pub fn from_bytes(mut bytes: Vec<u8>) -> Self {
+        bytes.resize(bytes.len().next_multiple_of(SECTOR), 0xFF);
+        let programmed = bytes.as_chunks::<WORD>().0.iter();
         Self {
-            bytes: vec![0xFF; sectors * SECTOR as usize],
-            wear: vec![0; sectors],
+            programmed: programmed.map(|word| *word != [0xFF; WORD]).collect(),
+            erases: vec![0; bytes.len() / SECTOR],
+            bytes,
             operations: 0,
-            since_power_on: 0,
+            log: Vec::new(),
             cut: None,
-            is_powered: true,
-            touched: Vec::new(),
-            file: None,
+            is_off: false,
         }
     }
 
-    /// Flash whose content is kept in the file `path`; made blank when there is none.
+    /// Reads the content from a file that [`save`](Self::save) wrote; an erased flash of
+    /// `len` bytes when there is none.
     ///
     /// # Errors
-    /// The file can't be opened, or has another length.
-    pub fn open(path: &Path, len: u32) -> io::Result<Self> {
-        let mut flash = Self::new(len);
-        let is_new = !path.exists();
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
-        if is_new {
-            file.write_all(&flash.bytes)?;
+    /// The file's error.
+    pub fn load(path: &Path, len: usize) -> io::Result<Self> {
+        match fs::read(path) {
+            Ok(bytes) if bytes.len() == len => Ok(Self::from_bytes(bytes)),
+            Ok(bytes) => Err(io::Error::other(format!(
+                "{} holds {} bytes and this device's flash has {len}; use another state directory",
+                path.display(),
+                bytes.len()
+            ))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::new(len)),
+            Err(error) => Err(error),
         }
-        if file.metadata()?.len() != flash.bytes.len() as u64 {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("{} is not a flash of {len} bytes", path.display()),
-            ));
-        }
-        file.read_exact_at(&mut flash.bytes, 0)?;
-        flash.file = Some(file);
-        Ok(flash)
     }
 
-    /// Operations since the flash was made.
-    pub fn operations(&self) -> u64 {
-        self.operations
+    /// Writes the content to a file, in one piece or not at all.
+    ///
+    /// # Errors
+    /// The file's error.
+    pub fn save(&self, path: &Path) -> io::Result<()> {
+        let mut partial = PathBuf::from(path);
+        partial.set_extension("partial");
+        fs::write(&partial, &self.bytes)?;
+        fs::rename(&partial, path)
     }
 
-    /// What was erased and programmed since [`SimFlash::forget_touches`].
-    pub fn touches(&self) -> &[Touch] {
-        &self.touched
-    }
-
-    /// Starts the list of touches anew.
-    pub fn forget_touches(&mut self) {
-        self.touched.clear();
-    }
-
-    /// Highest number of erases of any sector.
-    pub fn wear(&self) -> u32 {
-        self.wear.iter().copied().max().unwrap_or(0)
-    }
-
-    /// Power fails at `cut`.
-    pub fn cut_power(&mut self, cut: PowerCut) {
-        self.cut = Some(cut);
-        self.since_power_on = 0;
-    }
-
-    /// Power comes back; a cut that has not happened is forgotten.
-    pub fn power_on(&mut self) {
-        self.is_powered = true;
-        self.since_power_on = 0;
-        self.cut = None;
-    }
-
-    /// False after a power cut, until [`SimFlash::power_on`].
-    pub fn is_powered(&self) -> bool {
-        self.is_powered
-    }
-
-    /// The whole content.
+    /// The content.
+    #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The whole content, past the rules: for tests that damage flash.
+    /// Changes bytes behind the device's back, as an attacker or a fault would.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.bytes
     }
 
-    /// Counts an operation and tells how far it may go; `None` = all the way.
-    fn begin(&mut self) -> Result<Option<Cut>, SimFlashError> {
-        if !self.is_powered {
-            return Err(SimFlashError::PowerLost);
-        }
-        let now = self.since_power_on;
-        self.since_power_on += 1;
-        self.operations += 1;
-        match self.cut {
-            Some(cut) if cut.at == now => {
-                self.is_powered = false;
-                self.cut = None;
-                if cut.how == Cut::Before {
-                    return Err(SimFlashError::PowerLost);
-                }
-                Ok(Some(cut.how))
-            }
-            _ => Ok(None),
-        }
+    /// Operations since the flash was made.
+    #[must_use]
+    pub fn operations(&self) -> u64 {
+        self.operations
     }
 
-    /// Brings `self.bytes[at..]` to `target` as far as `cut` lets it.
-    fn apply(&mut self, at: usize, target: &[u8], cut: Option<Cut>, is_erase: bool) {
-        let old = self.bytes[at..at + target.len()].to_vec();
-        let torn = match cut {
-            Some(Cut::Torn(tear)) => tear_bytes(&old, target, tear, self.operations),
-            _ => target.to_vec(),
+    /// Operations since the log was cleared.
+    #[must_use]
+    pub fn log(&self) -> &[Operation] {
+        &self.log
+    }
+
+    /// Operations in the log that touched `range`.
+    #[must_use]
+    pub fn touched(&self, range: &Range<usize>) -> usize {
+        let touches = |operation: &&Operation| {
+            operation.range.start < range.end && range.start < operation.range.end
         };
-        self.bytes[at..at + target.len()].copy_from_slice(&torn);
-        self.touched.push(Touch {
-            offset: at as u32,
-            len: target.len() as u32,
-            is_erase,
-        });
+        self.log.iter().filter(touches).count()
     }
 
-    fn save(&self, at: usize, len: usize) -> Result<(), SimFlashError> {
-        match &self.file {
-            Some(file) => file
-                .write_all_at(&self.bytes[at..at + len], at as u64)
-                .map_err(|_| SimFlashError::File),
-            None => Ok(()),
+    /// Forgets the log.
+    pub fn clear_log(&mut self) {
+        self.log.clear();
+    }
+
+    /// How often each sector was erased.
+    #[must_use]
+    pub fn wear(&self) -> &[u32] {
+        &self.erases
+    }
+
+    /// Plans a power cut; `None` plans none.
+    pub fn set_cut(&mut self, cut: Option<PowerCut>) {
+        self.cut = cut;
+    }
+
+    /// True after a cut.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.is_off
+    }
+
+    /// Gives power back.
+    pub fn power_on(&mut self) {
+        self.is_off = false;
+        self.cut = None;
+    }
+
+    /// Takes the power away between two operations.
+    pub fn power_off(&mut self) {
+        self.is_off = true;
+    }
+
+    /// Runs one operation under the planned cut.
+    fn run(
+        &mut self,
+        operation: Operation,
+        apply: impl Fn(&mut Self, Option<Torn>),
+    ) -> Result<(), FlashError> {
+        if self.is_off {
+            return Err(FlashError::PowerLost);
+        }
+        let cut = self.cut.filter(|cut| cut.at == self.operations);
+        self.operations += 1;
+        match cut.map(|cut| cut.how) {
+            Some(Cut::Before) => {}
+            Some(Cut::Torn(torn)) => apply(self, Some(torn)),
+            Some(Cut::After) | None => apply(self, None),
+        }
+        if cut.is_none_or(|cut| cut.how != Cut::Before) {
+            self.log.push(operation);
+        }
+        if cut.is_some() {
+            self.is_off = true;
+            return Err(FlashError::PowerLost);
+        }
+        Ok(())
+    }
+
+    fn erase_sector(&mut self, at: usize, torn: Option<Torn>) {
+        self.erases[at / SECTOR] += 1;
+        for offset in (at..at + SECTOR).step_by(WORD) {
+            let old = word(&self.bytes, offset);
+            let new = match torn {
+                None => u32::MAX,
+                Some(torn) => torn_word(torn, at, SECTOR, offset, old, u32::MAX, true),
+            };
+            self.put(offset, new);
+            self.programmed[offset / WORD] = new != u32::MAX;
         }
     }
 
-    fn range(&self, offset: u32, len: usize, unit: usize) -> Result<usize, SimFlashError> {
-        let at = offset as usize;
-        if !at.is_multiple_of(unit) || !len.is_multiple_of(unit) {
-            return Err(SimFlashError::NotAligned { offset });
-        }
-        match at.checked_add(len) {
-            Some(end) if end <= self.bytes.len() => Ok(at),
-            _ => Err(SimFlashError::OutOfBounds { offset }),
+    fn program(&mut self, at: usize, data: &[u8], torn: Option<Torn>) {
+        for (i, chunk) in data.as_chunks::<WORD>().0.iter().enumerate() {
+            let offset = at + i * WORD;
+            let old = word(&self.bytes, offset);
+            let wanted = old & u32::from_le_bytes(*chunk);
+            let new = match torn {
+                None => wanted,
+                Some(torn) => torn_word(torn, at, data.len(), offset, old, wanted, false),
+            };
+            self.put(offset, new);
+            if torn.is_none() || new != old {
+                self.programmed[offset / WORD] = true;
+            }
         }
     }
-}
 
-impl Clone for SimFlash {
-    /// A copy in memory; the file stays with the original.
-    fn clone(&self) -> Self {
-        Self {
-            bytes: self.bytes.clone(),
-            wear: self.wear.clone(),
-            operations: self.operations,
-            since_power_on: self.since_power_on,
-            cut: self.cut,
-            is_powered: self.is_powered,
-            touched: self.touched.clone(),
-            file: None,
-        }
+    fn put(&mut self, offset: usize, value: u32) {
+        self.bytes[offset..offset + WORD].copy_from_slice(&value.to_le_bytes());
     }
 }
 
 impl ErrorType for SimFlash {
-    type Error = SimFlashError;
+    type Error = FlashError;
 }
 
 impl ReadNorFlash for SimFlash {
     const READ_SIZE: usize = 1;
 
-    fn read(&mut self, offset: u32, out: &mut [u8]) -> Result<(), SimFlashError> {
-        if !self.is_powered {
-            return Err(SimFlashError::PowerLost);
+    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), FlashError> {
+        if self.is_off {
+            return Err(FlashError::PowerLost);
         }
-        let at = self.range(offset, out.len(), 1)?;
-        out.copy_from_slice(&self.bytes[at..at + out.len()]);
+        check_read(self, offset, bytes.len()).map_err(FlashError::Misuse)?;
+        let at = offset as usize;
+        bytes.copy_from_slice(&self.bytes[at..at + bytes.len()]);
         Ok(())
     }
 
@@ -275,134 +326,79 @@ impl ReadNorFlash for SimFlash {
 
 impl NorFlash for SimFlash {
     const WRITE_SIZE: usize = WORD;
-    const ERASE_SIZE: usize = SECTOR as usize;
+    const ERASE_SIZE: usize = SECTOR;
 
-    fn erase(&mut self, from: u32, to: u32) -> Result<(), SimFlashError> {
-        let len = to
-            .checked_sub(from)
-            .ok_or(SimFlashError::OutOfBounds { offset: from })?;
-        self.range(from, len as usize, SECTOR as usize)?;
-        for sector in from / SECTOR..to / SECTOR {
-            let cut = self.begin()?;
-            let at = (sector * SECTOR) as usize;
-            self.wear[sector as usize] += 1;
-            self.apply(at, &[0xFF; SECTOR as usize], cut, true);
-            self.save(at, SECTOR as usize)?;
-            if cut.is_some() {
-                return Err(SimFlashError::PowerLost);
-            }
+    fn erase(&mut self, from: u32, to: u32) -> Result<(), FlashError> {
+        check_erase(self, from, to).map_err(FlashError::Misuse)?;
+        for at in (from as usize..to as usize).step_by(SECTOR) {
+            let operation = Operation {
+                is_erase: true,
+                range: at..at + SECTOR,
+            };
+            self.run(operation, |flash, torn| flash.erase_sector(at, torn))?;
         }
         Ok(())
     }
 
-    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), SimFlashError> {
-        let at = self.range(offset, bytes.len(), WORD)?;
-        let old = &self.bytes[at..at + bytes.len()];
-        let sets_a_bit = |(old, new): (&u8, &u8)| new & !old != 0;
-        if let Some(i) = old.iter().zip(bytes).position(sets_a_bit) {
-            return Err(SimFlashError::NotErased {
-                offset: offset + i as u32,
-            });
+    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
+        check_write(self, offset, bytes.len()).map_err(FlashError::Misuse)?;
+        let at = offset as usize;
+        if let Some(i) = (at..at + bytes.len())
+            .step_by(WORD)
+            .find(|offset| self.programmed[offset / WORD])
+            && !self.is_off
+        {
+            return Err(FlashError::NotErased { offset: i });
         }
-        let cut = self.begin()?;
-        self.apply(at, bytes, cut, false);
-        self.save(at, bytes.len())?;
-        match cut {
-            Some(_) => Err(SimFlashError::PowerLost),
-            None => Ok(()),
-        }
+        let operation = Operation {
+            is_erase: false,
+            range: at..at + bytes.len(),
+        };
+        self.run(operation, |flash, torn| flash.program(at, bytes, torn))
     }
 }
 
-/// Why a flash operation failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SimFlashError {
-    /// Power is off.
-    PowerLost,
-    /// Programming would set a bit.
-    NotErased {
-        /// The byte.
-        offset: u32,
-    },
-    /// Offset or length are not multiples of the unit.
-    NotAligned {
-        /// Where the operation starts.
-        offset: u32,
-    },
-    /// Past the end.
-    OutOfBounds {
-        /// Where the operation starts.
-        offset: u32,
-    },
-    /// The file behind the flash can't be written.
-    File,
+fn word(bytes: &[u8], offset: usize) -> u32 {
+    let mut out = [0; WORD];
+    out.copy_from_slice(&bytes[offset..offset + WORD]);
+    u32::from_le_bytes(out)
 }
 
-impl fmt::Display for SimFlashError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::PowerLost => f.write_str("power is off"),
-            Self::NotErased { offset } => write!(f, "a bit at {offset:#x} is not erased"),
-            Self::NotAligned { offset } => write!(f, "an operation at {offset:#x} is not aligned"),
-            Self::OutOfBounds { offset } => {
-                write!(f, "an operation at {offset:#x} leaves the flash")
-            }
-            Self::File => f.write_str("the file behind the flash can't be written"),
-        }
-    }
-}
-
-impl std::error::Error for SimFlashError {}
-
-impl NorFlashError for SimFlashError {
-    fn kind(&self) -> NorFlashErrorKind {
-        match self {
-            Self::NotAligned { .. } => NorFlashErrorKind::NotAligned,
-            Self::OutOfBounds { .. } => NorFlashErrorKind::OutOfBounds,
-            _ => NorFlashErrorKind::Other,
-        }
-    }
-}
-
-fn tear_bytes(old: &[u8], new: &[u8], tear: Tear, seed: u64) -> Vec<u8> {
-    let half = (new.len() / 2).next_multiple_of(WORD).min(new.len());
-    let mut noise = Noise(seed ^ 0x9E37_79B9_7F4A_7C15);
-    let mut mix = |old: u8, new: u8| {
-        let mask = noise.byte();
-        (old & !mask) | (new & mask)
+/// What a torn operation over `len` bytes at `start` leaves in the word at `offset`.
+fn torn_word(
+    torn: Torn,
+    start: usize,
+    len: usize,
+    offset: usize,
+    old: u32,
+    new: u32,
+    is_erase: bool,
+) -> u32 {
+    let noise = |seed: u64| {
+        let mut noise = Noise::new(seed ^ (offset as u64) << 20);
+        let bits = noise.bits();
+        ((bits >> 32) as u32, bits as u32)
     };
-    let mut out = old.to_vec();
-    match tear {
-        Tear::FirstHalf => {
-            out[..half].copy_from_slice(&new[..half]);
-            for i in half..(half + WORD).min(new.len()) {
-                out[i] = mix(old[i], new[i]);
+    let mix = |mask: u32| (old & !mask) | (new & mask);
+    match torn {
+        Torn::Half => {
+            let middle = start + len / 2 / WORD * WORD;
+            match offset.cmp(&middle) {
+                std::cmp::Ordering::Less => new,
+                std::cmp::Ordering::Equal => mix(0x0F0F_3355),
+                std::cmp::Ordering::Greater => old,
             }
         }
-        Tear::SecondHalf => out[half..].copy_from_slice(&new[half..]),
-        Tear::SomeBits => {
-            for (out, (&old, &new)) in out.iter_mut().zip(old.iter().zip(new)) {
-                *out = mix(old, new);
+        Torn::Words(seed) => {
+            let (choice, mask) = noise(seed);
+            match choice % 3 {
+                0 => old,
+                1 => new,
+                _ if is_erase => mask,
+                _ => mix(mask),
             }
         }
-        Tear::OneBit => {
-            if let Some(i) = (0..new.len()).find(|&i| old[i] != new[i]) {
-                let changed = old[i] ^ new[i];
-                out[i] ^= changed & changed.wrapping_neg();
-            }
-        }
-    }
-    out
-}
-
-/// A repeatable stream of bits (SplitMix64).
-struct Noise(u64);
-
-impl Noise {
-    fn byte(&mut self) -> u8 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        ((z ^ (z >> 27)) >> 24) as u8
+        Torn::Bits(seed) => mix(noise(seed).1),
     }
 }
 
@@ -411,74 +407,51 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programming_only_clears_bits() {
-        let mut flash = SimFlash::new(2 * SECTOR);
-        flash.write(0, &[0xF0; 4]).expect("erased");
-        flash.write(0, &[0x30; 4]).expect("clears more bits");
-        let error = flash.write(0, &[0x30, 0x30, 0x31, 0x30]);
-        assert_eq!(error, Err(SimFlashError::NotErased { offset: 2 }));
-        flash.erase(0, SECTOR).expect("aligned");
-        flash.write(0, &[0xFE; 4]).expect("erased again");
-        assert_eq!(flash.wear(), 1);
-    }
-
-    #[test]
-    fn words_and_sectors_are_the_units() {
+    fn programming_only_clears_bits_and_only_once_per_erase() {
         let mut flash = SimFlash::new(SECTOR);
-        let not_aligned = Err(SimFlashError::NotAligned { offset: 2 });
-        assert_eq!(flash.write(2, &[0; 4]), not_aligned);
-        assert_eq!(
-            flash.write(0, &[0; 3]),
-            Err(SimFlashError::NotAligned { offset: 0 })
-        );
-        assert_eq!(
-            flash.erase(0, 100),
-            Err(SimFlashError::NotAligned { offset: 0 })
-        );
-        assert_eq!(
-            flash.write(SECTOR, &[0; 4]),
-            Err(SimFlashError::OutOfBounds { offset: SECTOR })
-        );
-        assert_eq!(flash.operations(), 0);
+        flash.write(0, &[0xF0, 0xFF, 0x00, 0xFF]).unwrap();
+        assert_eq!(flash.bytes()[..4], [0xF0, 0xFF, 0x00, 0xFF]);
+        let again = flash.write(0, &[0; 4]);
+        assert_eq!(again, Err(FlashError::NotErased { offset: 0 }));
+        flash.erase(0, 4096).unwrap();
+        flash.write(0, &[0; 4]).unwrap();
+        assert_eq!(flash.wear(), [1]);
     }
 
     #[test]
-    fn each_cut_leaves_what_it_says() {
-        let (old, new) = ([0xFF; 64], [0x5A; 64]);
-        for how in Cut::ALL {
+    fn a_cut_stops_everything_until_power_returns() {
+        for (how, expected) in [
+            (Cut::Before, [0xFF; 8]),
+            (Cut::After, [0; 8]),
+            (Cut::Torn(Torn::Half), [0, 0, 0, 0, 0xAA, 0xCC, 0xF0, 0xF0]),
+        ] {
             let mut flash = SimFlash::new(SECTOR);
-            flash.cut_power(PowerCut { at: 1, how });
-            flash.write(128, &[0; 4]).expect("operation 0");
-            assert_eq!(flash.write(0, &new), Err(SimFlashError::PowerLost));
-            assert_eq!(flash.read(0, &mut [0; 4]), Err(SimFlashError::PowerLost));
+            flash.set_cut(Some(PowerCut { at: 0, how }));
+            assert_eq!(flash.write(0, &[0; 8]), Err(FlashError::PowerLost));
+            assert_eq!(flash.read(0, &mut [0; 4]), Err(FlashError::PowerLost));
             flash.power_on();
-            let got = &flash.bytes()[..64];
-            match how {
-                Cut::Before => assert_eq!(got, old),
-                Cut::After => assert_eq!(got, new),
-                Cut::Torn(_) => {
-                    assert!(got != old && got != new, "{how:?}");
-                    let is_between = |(got, new): (&u8, &u8)| got & new == *new;
-                    assert!(got.iter().zip(&new).all(is_between), "{how:?}");
-                }
-            }
+            assert_eq!(flash.bytes()[..8], expected, "{how:?}");
         }
     }
 
     #[test]
-    fn a_torn_erase_leaves_a_mix() {
-        let mut flash = SimFlash::new(SECTOR);
-        flash.write(0, &[0; SECTOR as usize]).expect("blank");
-        flash.cut_power(PowerCut {
-            at: 0,
-            how: Cut::Torn(Tear::SomeBits),
-        });
-        assert_eq!(flash.erase(0, SECTOR), Err(SimFlashError::PowerLost));
-        flash.power_on();
-        let bits: u32 = flash.bytes().iter().map(|byte| byte.count_ones()).sum();
-        assert!(
-            (4096 * 2..4096 * 6).contains(&bits),
-            "{bits} of 32768 bits are set"
-        );
+    fn torn_operations_only_move_bits_towards_their_goal() {
+        let old = Noise::new(1).bytes(SECTOR);
+        for torn in [Torn::Half, Torn::Words(3), Torn::Bits(4)] {
+            let mut flash = SimFlash::new(SECTOR);
+            flash.set_cut(Some(PowerCut {
+                at: 0,
+                how: Cut::Torn(torn),
+            }));
+            flash.write(0, &old).unwrap_err();
+            let left = flash.bytes();
+            assert!(
+                left.iter()
+                    .zip(&old)
+                    .all(|(left, goal)| left & goal == *goal)
+            );
+            assert_ne!(left, old);
+            assert_ne!(left, vec![0xFF; SECTOR]);
+        }
     }
 }

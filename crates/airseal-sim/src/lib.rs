@@ -1,5 +1,9 @@
-//! Simulated flash, devices and networks for Airseal: NOR rules, power cuts, faults.
-// For whoever continues here: flash.rs, transport/faults.rs and transport/https.rs are complete;
-// enable `pub mod transport;` once airseal_update exports transport::http.
+//! Simulated devices for Airseal, with flash that behaves like flash.
 
+pub mod device;
+pub mod fixture;
 pub mod flash;
+pub mod random;
+
+pub use device::{Model, SimDevice};
+pub use flash::{Cut, PowerCut, SimFlash, Torn};
