@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import airseal_decode
-from sealed import bundle, crypto, envelope, keyfile, keyset, make, manifest, offer, vectors
+from sealed import bundle, crypto, envelope, keyfile, keyset, make, manifest, offer, payload, vectors
 from sealed.base import Refused
 from vectorgen import frame, good, sins
 from vectorgen.frame import KEYS, release
@@ -54,6 +54,35 @@ class Vectors(unittest.TestCase):
             for path in Path(folder).rglob("*"):
                 if path.is_file():
                     self.assertEqual(path.read_bytes(), (VECTORS / path.relative_to(folder)).read_bytes(), path.name)
+
+
+class Document(unittest.TestCase):
+    """docs/FORMAT.md prints a vector and its secrets; both have to be right."""
+
+    text = (VECTORS.parent.parent / "docs" / "FORMAT.md").read_text()
+
+    def test_the_worked_example_is_the_vector(self):
+        data, seen = case_file("worked-example"), bytearray(len(case_file("worked-example")))
+        example = self.text.split("## 13.")[1].split("```")[1]
+        for line in example.strip().split("\n"):
+            offset, row = int(line[:3], 16), bytes.fromhex(line[5:52])
+            seen[offset : offset + len(row)] = row
+        self.assertEqual(bytes(seen), data)
+
+    def test_the_printed_secrets_are_right(self):
+        one = bundle.read_bundle(case_file("worked-example"))
+        identity = KEYS["device-1"].identity()
+        cek = envelope.unwrap(one.envelopes[0], identity)
+        keys = payload.ContentKeys.derive(1, cek, one.manifest.payload_salt)
+        content = crypto.hkdf_expand(keys.prk, b"airseal1 content\1\1\0", 32)
+        for value in (frame.secret(KEYS["device-1"]), identity.recipient_id, cek, keys.prk, keys.commitment(), content, keys.digest_salt(0)):
+            self.assertIn(f" {value.hex()}\n", self.text)
+
+    def test_every_reason_of_the_vectors_is_listed(self):
+        words = self.text.split("## 12.")[1].split("## 13.")[0]
+        for case in INDEX["cases"]:
+            if case["expect"] == "refused" and case["kind"] != "keyfile":
+                self.assertIn(case["reason"], words)
 
 
 class RoundTrips(unittest.TestCase):

@@ -64,6 +64,12 @@ def envelopes(out):
         opened(out, f"envelope-pack-{key}", release("pack", to=everyone), f"seven recipients, opened by {key}", key=key)
     verified(out, "envelope-none", release("envelope none", to=()), "nobody can open it; verification needs no envelope")
 
+    pack = release("pack", to=everyone)
+    digest = crypto.sha256(pack.signed).hex()
+    out.good("envelopes-alone", "envelopes", make.encode_pack(pack.envelopes), "a pack without its bundle", operation="read", manifest_digest=digest)
+    alone = pack.signed + pack.block_bytes()
+    out.good("manifest-alone", "manifest", alone, "a manifest and its signatures without their bundle", operation="read")
+
     def strange(parts, suite, length):
         first = Envelope(suite, bytes(16), crypto.sha256(parts.signed), Stream("strange").take(length))
         last = replace(first, recipient_id=b"\xff" * 16, wrapped=b"")
