@@ -26,6 +26,9 @@ def main(arguments=None):
     except Refused as refused:
         print(f"refused: {refused}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
     except OSError as error:
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         return 3
