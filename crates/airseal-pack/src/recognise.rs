@@ -134,10 +134,10 @@ pub fn recognise(head: &[u8]) -> Option<FileKind> {
     if let Some(kind) = recognise_text(head) {
         return Some(kind);
     }
-    if head.first() == Some(&IMAGE_MAGIC) {
-        return Some(FileKind::EspImage);
+    if looks_random(head) {
+        return Some(FileKind::Encrypted);
     }
-    looks_random(head).then_some(FileKind::Encrypted)
+    (head.first() == Some(&IMAGE_MAGIC)).then_some(FileKind::EspImage)
 }
 
 fn recognise_text(head: &[u8]) -> Option<FileKind> {

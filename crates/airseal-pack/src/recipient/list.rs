@@ -225,11 +225,10 @@ mod tests {
             tags: vec!["lab".to_owned(), "x".to_owned()],
             state: "active".to_owned(),
         };
-        assert_eq!(
-            parse_device_list("l", jsonl.as_bytes()).unwrap(),
-            [expected.clone()]
-        );
-        assert_eq!(parse_device_list("l", csv.as_bytes()).unwrap(), [expected]);
+        for text in [jsonl, csv] {
+            let list = parse_device_list("l", text.as_bytes()).unwrap();
+            assert_eq!(list, std::slice::from_ref(&expected));
+        }
     }
 
     #[test]
