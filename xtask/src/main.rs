@@ -5,6 +5,7 @@ mod demo_picture;
 mod fuzz;
 mod power_cuts;
 mod setup;
+mod size;
 mod test;
 mod workshop;
 
@@ -36,6 +37,8 @@ enum Task {
     DemoPicture(demo_picture::Options),
     /// Fuzz one target or all, on the stable compiler
     Fuzz(fuzz::Options),
+    /// Code and memory of the device library on riscv32imc
+    Size(size::Options),
     /// Cut the power at every flash operation of every flow and boot
     PowerCuts(power_cuts::Options),
 }
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&workshop, &options),
         Task::DemoPicture(options) => demo_picture::run(&workshop, &options),
         Task::Fuzz(options) => fuzz::run(&workshop, &options),
+        Task::Size(options) => size::run(&workshop, &options),
         Task::PowerCuts(options) => power_cuts::run(&workshop, &options),
     });
     match outcome {

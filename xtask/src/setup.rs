@@ -44,6 +44,10 @@ impl DeviceToolchain {
                     .args(["build", "-Zbuild-std=core"])
                     .env("RUSTC", "/usr/bin/rustc")
                     .env("RUSTC_BOOTSTRAP", "1")
+                    .env(
+                        "CARGO_TARGET_RISCV32IMC_UNKNOWN_NONE_ELF_LINKER",
+                        "ld.lld-22",
+                    )
                     .env_remove("RUSTUP_TOOLCHAIN")
                     .env_remove("CARGO");
                 crate::workshop::forget_cargo(&mut command);
@@ -55,6 +59,10 @@ impl DeviceToolchain {
 
 /// The targets that the device crates are built for: a RISC-V core without atomics and a Cortex-M4.
 pub(crate) const DEVICE_TARGETS: [&str; 2] = ["riscv32imc-unknown-none-elf", "thumbv7em-none-eabi"];
+
+/// The compact SHA-2 and AES: what the documentation tells users of small cores to set.
+pub(crate) const COMPACT_FLAGS: &str =
+    r#"--cfg=sha2_backend_soft="compact" --cfg=aes_backend_soft="compact""#;
 
 /// Adds the device targets to rustup's toolchain, or installs Debian's toolchain where rustup can't
 /// fetch them. `AIRSEAL_DEVICE_TOOLCHAIN=debian` takes the second way at once.

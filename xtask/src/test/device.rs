@@ -1,6 +1,6 @@
 //! The device crates, built for targets that have no standard library.
 
-use crate::setup::{self, DEVICE_TARGETS};
+use crate::setup::{self, COMPACT_FLAGS, DEVICE_TARGETS};
 use crate::workshop::{Failure, Workshop, run};
 
 pub(super) fn build(workshop: &Workshop) -> Result<String, Failure> {
@@ -15,11 +15,7 @@ pub(super) fn build(workshop: &Workshop) -> Result<String, Failure> {
                 .args(DEVICE_CRATES.iter().flat_map(|name| ["-p", name]))
                 .arg("--target-dir")
                 .arg(workshop.target.join("device"))
-                // The compact SHA-512 and AES: what the documentation tells users of small cores to set.
-                .env(
-                    "RUSTFLAGS",
-                    r#"--cfg=sha2_backend_soft="compact" --cfg=aes_backend_soft="compact""#,
-                ))?;
+                .env("RUSTFLAGS", COMPACT_FLAGS))?;
         }
     }
     Ok(format!("with {}", toolchain.name()))

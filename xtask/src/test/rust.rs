@@ -5,7 +5,9 @@ use crate::workshop::{Failure, Workshop, on_path, run};
 
 pub(super) fn fmt(workshop: &Workshop) -> Result<String, Failure> {
     run(&mut workshop.cargo(["fmt", "--all", "--check"]))?;
-    run(&mut workshop.cargo(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]))?;
+    for own_workspace in ["fuzz/Cargo.toml", "xtask/size-probe/Cargo.toml"] {
+        run(&mut workshop.cargo(["fmt", "--manifest-path", own_workspace, "--check"]))?;
+    }
     Ok(String::new())
 }
 
