@@ -362,8 +362,15 @@ fn check_targets(
     manifest: &VerifiedManifest<'_>,
     key: Option<&OpenKey>,
 ) -> Result<(), Error> {
-    let (Some(mut targets), Some(key)) = (manifest.targets(), key) else {
+    let Some(mut targets) = manifest.targets() else {
         return Ok(());
+    };
+    let Some(key) = key else {
+        return Err(Error::refused(
+            bundle.name(),
+            "is restricted to certain devices, and no key says that this is one",
+            "name the key of a target with --key",
+        ));
     };
     let id = key.recipient_id();
     if targets.any(|target| target == id) {
