@@ -92,7 +92,7 @@ def read_key(data, allowed, name="key file"):
         refuse("PEM", "unknown-value", f"unreadable {labels[0]}")
     if key is None:
         refuse("algorithm", "unknown-value", "not one this format uses")
-    if stated not in (None, key.kind) or (labels[0] == GROUP_LABEL and stated is None):
+    if stated not in (None, key.kind):
         refuse("airseal-kind", "key-mismatch", f"says {stated}, the key is {key.kind}")
     if key.kind not in allowed:
         refuse("airseal-kind", "key-mismatch", f"a {key.kind} key, wanted is one of: {', '.join(allowed)}")

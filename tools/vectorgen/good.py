@@ -268,5 +268,7 @@ def keyfiles(out):
     out.good("keyfile-crlf", "keyfile", crlf, "CRLF line ends", operation="recipient")
     bare = keyfile.write_public(KEYS["release-a"]).split(b"\n", 1)[1]
     out.good("keyfile-from-elsewhere", "keyfile", bare, "no kind line: the option names the kind, the algorithm decides", operation="signing")
+    group = keyfile.write_private(KEYS["group-7"]).split(b"\n", 1)[1]
+    out.good("keyfile-group-without-kind", "keyfile", group, "the label of a group key says its kind", operation="recipient")
     noted = b"made on a Tuesday\n" + keyfile.write_public(KEYS["release-p256"])
     out.good("keyfile-with-text", "keyfile", noted, "other text before BEGIN is allowed", operation="signing")

@@ -198,7 +198,6 @@ def keyfiles(out):
     file_sin("kind-with-space", "a space after the kind", "unknown-value", kind, release_a.replace(b"signing\n", b"signing \n"), "signing")
     file_sin("kind-without-space", "no space after the colon", "unknown-value", kind, release_a.replace(b": ", b":"), "signing")
     file_sin("kind-of-another-algorithm", "the kind says P-256, the key is Ed25519", "key-mismatch", kind, release_a.replace(b"signing\n", b"signing-p256\n"), "signing")
-    file_sin("group-without-kind", "a group key without its kind line", "key-mismatch", kind, group.split(b"\n", 1)[1], "recipient")
     short = make_group_body(KEYS["group-0"].private + b"\0\0\0")
     file_sin("group-35-bytes", "a group key without its whole generation", "unknown-value", "PEM", short, "recipient")
     file_sin("not-pem", "no key in it", "unknown-value", "PEM", b"hello\n", "signing")
