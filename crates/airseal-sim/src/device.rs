@@ -34,6 +34,8 @@ pub struct Model {
     pub policy: Policy,
     /// Bytes of one slot, record area included.
     pub slot_len: u32,
+    /// The image outside both slots, if the model has one.
+    pub factory: Option<Factory>,
 }
 
 impl Model {
@@ -179,7 +181,7 @@ impl SimDevice {
         let selection = self.with(|mut device, config, mut buffers| {
             block_on(boot::select(&mut device, config, reset, &mut buffers))
         })?;
-        self.running = Some(selection.slot);
+        self.running = selection.slot;
         Ok(selection)
     }
 
@@ -250,7 +252,7 @@ impl SimDevice {
             flash_encryption: FlashEncryption::None,
             keyset: &self.model.keyset,
             identities: &identities,
-            factory: Factory::default(),
+            factory: self.model.factory,
             policy: self.model.policy,
         };
         let device = FlashDevice::new(Blocking(&mut self.flash), layout, self.running)

@@ -17,6 +17,7 @@ fn model() -> Model {
         keyset: KeysetPlan::first().signed(),
         policy: Policy::default(),
         slot_len: 8 * 4096,
+        factory: None,
     }
 }
 
@@ -31,10 +32,10 @@ fn installs_boots_confirms_twice() {
     assert_eq!(device.image(image(1).len()), image(1));
     device.update_from_bytes(&release(2).bundle()).unwrap();
     let booted = device.boot(ResetReason::Restart).unwrap();
-    assert_eq!((booted.slot, booted.on_trial), (Slot::B, true));
+    assert_eq!((booted.slot, booted.on_trial), (Some(Slot::B), true));
     assert_eq!(device.image(image(2).len()), image(2));
     device.confirm().unwrap();
     let booted = device.boot(ResetReason::Power).unwrap();
-    assert_eq!((booted.slot, booted.on_trial), (Slot::B, false));
+    assert_eq!((booted.slot, booted.on_trial), (Some(Slot::B), false));
     assert_eq!(device.release().unwrap(), Some(release(2).digest));
 }

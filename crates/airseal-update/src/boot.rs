@@ -28,14 +28,25 @@ pub enum ResetReason {
 /// What to boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Selection {
-    /// The slot.
-    pub slot: Slot,
+    /// The slot; `None` for the factory image outside both.
+    pub slot: Option<Slot>,
     /// Its image is on trial: it has to confirm itself.
     pub on_trial: bool,
     /// A trial that ended with this boot, or a staged image that did not verify.
     pub ended: Option<Refusal>,
     /// The confirmed slot did not verify, and this is the other one.
     pub is_fallback: bool,
+}
+
+impl Selection {
+    fn settled(slot: Option<Slot>, ended: Option<Refusal>, is_fallback: bool) -> Self {
+        Self {
+            slot,
+            on_trial: false,
+            ended,
+            is_fallback,
+        }
+    }
 }
 
 /// Chooses the slot to boot and keeps the trial's books.
@@ -56,7 +67,7 @@ pub async fn select(
                 Ok(_) => {
                     device.set_trial(power_losses).await?;
                     return Ok(Selection {
-                        slot: candidate.slot,
+                        slot: Some(candidate.slot),
                         on_trial: true,
                         ended: None,
                         is_fallback: false,
@@ -74,20 +85,20 @@ pub async fn select(
             }
         }
     }
+    let factory = bootable_factory(device, config).await?;
+    if state.confirmed.is_none() && factory {
+        return Ok(Selection::settled(None, ended, false));
+    }
     let first = state.confirmed.unwrap_or(Slot::A);
     for (slot, is_fallback) in [(first, false), (first.other(), true)] {
         match verify_slot(device, config, slot, buffers).await {
-            Ok(_) => {
-                return Ok(Selection {
-                    slot,
-                    on_trial: false,
-                    ended,
-                    is_fallback,
-                });
-            }
+            Ok(_) => return Ok(Selection::settled(Some(slot), ended, is_fallback)),
             Err(fault @ Refusal::Flash(_)) => return Err(fault),
             Err(_) => {}
         }
+    }
+    if factory {
+        return Ok(Selection::settled(None, ended, true));
     }
     Err(Refusal::NothingBootable)
 }
@@ -153,6 +164,13 @@ pub async fn verify_slot(
         digest,
         security_version: header.security_version,
     })
+}
+
+/// True when there is a factory image at or above the floor.
+async fn bootable_factory(device: &mut impl Device, config: &Config<'_>) -> Result<bool, Refusal> {
+    let floor = device.device_state().await?.floor;
+    let factory = config.factory;
+    Ok(factory.is_some_and(|factory| factory.security_version >= floor))
 }
 
 /// Power losses so far when the candidate may be tried once more, or why it may not.

@@ -24,8 +24,8 @@ pub struct Config<'a> {
     pub keyset: &'a [u8],
     /// Every key that opens envelopes: the device's own and its groups'.
     pub identities: &'a [&'a dyn Identity],
-    /// What runs when the running slot has no install record.
-    pub factory: Factory,
+    /// The image outside both slots, on devices that have one.
+    pub factory: Option<Factory>,
     /// What a release must satisfy beyond its signature.
     pub policy: Policy,
 }
@@ -35,7 +35,7 @@ impl Config<'_> {
     pub const NO_CHIP: u16 = 0xFFFE;
 }
 
-/// Order and security version of an image that was not installed by an update.
+/// An image outside both slots, which no update replaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Factory {
     /// Its order; zero takes every release.

@@ -36,9 +36,10 @@ pub async fn running_release(
         Some(slot) => release_in(device, slot, buffers).await?,
         None => None,
     };
+    let factory = config.factory.unwrap_or_default();
     Ok(own.unwrap_or(Own {
-        order: config.factory.order,
-        security_version: config.factory.security_version,
+        order: factory.order,
+        security_version: factory.security_version,
         digest: None,
         accepted_under: KeysetVersion(0),
     }))

@@ -1,394 +1,528 @@
-//! HTTP/1.1 for devices: requests written into, and response heads read from, a caller's
-//! buffer (RFC 9110, RFC 9112). No I/O: the caller moves bytes over TLS or TCP.
+//! The little of HTTP/1.1 (RFC 9112) that fetching a release needs, without I/O.
 //!
-//! What a device does not need is refused by name instead of half supported: chunked
-//! bodies, redirects, heads longer than the buffer.
+//! A request is written into a caller's buffer; a response head is collected in another
+//! one of a stated length. Bodies have a length, from `Content-Length`; anything else is
+//! refused by name. One request at a time, on a connection that may be kept.
+//!
+//! ```
+//! use airseal_update::transport::http::{Get, HeadReader};
+//!
+//! let mut request = [0; 256];
+//! let get = Get { host: "updates.example", path: "/1.0.1.seal", range: None, if_range: None };
+//! let len = get.encode(&mut request)?;
+//! assert!(request[..len].starts_with(b"GET /1.0.1.seal HTTP/1.1\r\n"));
+//!
+//! let mut buffer = [0; 512];
+//! let mut reader = HeadReader::new(&mut buffer);
+//! let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+//! let taken = reader.push(answer)?;
+//! assert_eq!(reader.head()?.whole()?, 5);
+//! assert_eq!(&answer[taken..], b"hello");
+//! # Ok::<(), airseal_update::Refusal>(())
+//! ```
 
-use core::fmt::{self, Write as _};
+use core::fmt::{self, Write};
 
-/// Longest response head that is accepted, bytes.
-pub const MAX_HEAD: usize = 2048;
+use crate::Refusal;
 
-/// A request. The body, if any, follows the bytes of [`Request::write`].
+/// A request for a file or a part of it.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
-    /// GET, HEAD or POST.
-    pub method: Method,
-    /// Path and query, starting with `/`.
-    pub path: &'a str,
-    /// Name and port of the server.
+pub struct Get<'a> {
+    /// Host and port, as in the URL.
     pub host: &'a str,
-    /// Length and media type of the body that follows.
-    pub body: Option<(usize, &'a str)>,
-    /// First and last byte wanted, both inclusive.
+    /// Path and query.
+    pub path: &'a str,
+    /// First byte and number of bytes; `None` asks for the whole file.
     pub range: Option<(u64, u64)>,
-    /// Entity tag under which the range is wanted, quotes included.
+    /// Entity tag of the parts fetched before: a changed file then comes whole.
     pub if_range: Option<&'a str>,
 }
 
-/// The method of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// Fetch.
-    Get,
-    /// Fetch the head only.
-    Head,
-    /// Send a body.
-    Post,
-}
-
-impl Request<'_> {
-    /// Writes the request's head into `out` and returns its length.
+impl Get<'_> {
+    /// Writes the request and returns its length.
     ///
     /// # Errors
-    /// [`HttpError::TooLong`] when it does not fit, [`HttpError::Malformed`] when a value
-    /// holds a control character or a space.
-    pub fn write(&self, out: &mut [u8]) -> Result<usize, HttpError> {
-        let is_clean = |text: &str| text.bytes().all(|b| b.is_ascii_graphic());
-        for (field, text) in [("path", self.path), ("host", self.host)] {
-            if !is_clean(text) {
-                return Err(HttpError::Malformed(field));
+    /// `WrongCall` when `out` is too short, or a value has a control character or a space.
+    pub fn encode(&self, out: &mut [u8]) -> Result<usize, Refusal> {
+        check_text(self.path)?;
+        check_text(self.host)?;
+        let mut w = Out::new(out);
+        w.line(format_args!("GET {} HTTP/1.1", self.path))?;
+        w.line(format_args!("Host: {}", self.host))?;
+        if let Some((first, len)) = self.range {
+            let last = len.checked_sub(1).and_then(|n| first.checked_add(n));
+            let last = last.ok_or(Refusal::WrongCall)?;
+            w.line(format_args!("Range: bytes={first}-{last}"))?;
+            if let Some(tag) = self.if_range {
+                check_text(tag)?;
+                w.line(format_args!("If-Range: {tag}"))?;
             }
         }
-        if !is_clean(self.if_range.unwrap_or_default()) {
-            return Err(HttpError::Malformed("if-range"));
-        }
-        let mut w = Cursor { out, at: 0 };
-        self.write_to(&mut w).map_err(|_| HttpError::TooLong)?;
-        Ok(w.at)
-    }
-
-    fn write_to(&self, w: &mut Cursor<'_>) -> fmt::Result {
-        let method = match self.method {
-            Method::Get => "GET",
-            Method::Head => "HEAD",
-            Method::Post => "POST",
-        };
-        write!(
-            w,
-            "{method} {} HTTP/1.1\r\nHost: {}\r\n",
-            self.path, self.host
-        )?;
-        if let Some((first, last)) = self.range {
-            write!(w, "Range: bytes={first}-{last}\r\n")?;
-        }
-        if let Some(tag) = self.if_range {
-            write!(w, "If-Range: {tag}\r\n")?;
-        }
-        if let Some((len, media_type)) = self.body {
-            write!(w, "Content-Type: {media_type}\r\nContent-Length: {len}\r\n")?;
-        }
-        w.write_str("\r\n")
+        w.line(format_args!(""))?;
+        Ok(w.len)
     }
 }
 
-/// A response's head.
+/// A request that carries a message; its body follows.
+#[derive(Clone, Copy, Debug)]
+pub struct Post<'a> {
+    /// Host and port, as in the URL.
+    pub host: &'a str,
+    /// Path.
+    pub path: &'a str,
+    /// Media type of the body.
+    pub content_type: &'a str,
+    /// Length of the body, bytes.
+    pub content_len: usize,
+}
+
+impl Post<'_> {
+    /// Writes the request's head and returns its length.
+    ///
+    /// # Errors
+    /// `WrongCall` when `out` is too short, or a value has a control character or a space.
+    pub fn encode(&self, out: &mut [u8]) -> Result<usize, Refusal> {
+        for text in [self.path, self.host, self.content_type] {
+            check_text(text)?;
+        }
+        let mut w = Out::new(out);
+        w.line(format_args!("POST {} HTTP/1.1", self.path))?;
+        w.line(format_args!("Host: {}", self.host))?;
+        w.line(format_args!("Content-Type: {}", self.content_type))?;
+        w.line(format_args!("Content-Length: {}", self.content_len))?;
+        w.line(format_args!(""))?;
+        Ok(w.len)
+    }
+}
+
+/// Collects a response head.
+#[derive(Debug)]
+pub struct HeadReader<'b> {
+    buffer: &'b mut [u8],
+    len: usize,
+    is_complete: bool,
+}
+
+impl<'b> HeadReader<'b> {
+    /// A reader whose heads fit `buffer`; 512 bytes do for our server, 1024 for most.
+    pub fn new(buffer: &'b mut [u8]) -> Self {
+        Self {
+            buffer,
+            len: 0,
+            is_complete: false,
+        }
+    }
+
+    /// Takes bytes up to the end of the head and returns how many; the body follows.
+    ///
+    /// # Errors
+    /// `HeadTooLong`, or `RedirectTooLong` when that is why; `MalformedHead` when the first
+    /// bytes are not HTTP.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+        let mut taken = 0;
+        for &byte in bytes {
+            if self.is_complete {
+                break;
+            }
+            let Some(room) = self.buffer.get_mut(self.len) else {
+                let is_redirect = status_of(self.seen()).is_ok_and(|s| (300..400).contains(&s));
+                return Err(if is_redirect {
+                    Refusal::RedirectTooLong
+                } else {
+                    Refusal::HeadTooLong
+                });
+            };
+            *room = byte;
+            self.len += 1;
+            taken += 1;
+            if self.len == PROTOCOL.len() && self.seen() != PROTOCOL {
+                return Err(Refusal::MalformedHead);
+            }
+            self.is_complete = self.seen().ends_with(b"\r\n\r\n");
+        }
+        Ok(taken)
+    }
+
+    /// True when the whole head is there.
+    pub fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    /// The head.
+    ///
+    /// # Errors
+    /// `WrongCall` before it is complete, otherwise what is wrong with it.
+    pub fn head(&self) -> Result<Head<'_>, Refusal> {
+        if !self.is_complete {
+            return Err(Refusal::WrongCall);
+        }
+        Head::parse(self.seen())
+    }
+
+    fn seen(&self) -> &[u8] {
+        self.buffer.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// A response head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head<'a> {
-    /// 100 to 599.
+    /// The status code.
     pub status: u16,
-    /// Bytes of body that follow.
+    /// Length of the body, bytes.
     pub content_length: Option<u64>,
-    /// Which part of the whole they are.
+    /// Which part of the file the body is.
     pub content_range: Option<ContentRange>,
-    /// Entity tag, quotes included.
+    /// The file's entity tag, with its quotes.
     pub etag: Option<&'a str>,
-    /// Media type of the body.
-    pub content_type: Option<&'a str>,
-    /// Seconds to wait before asking again.
+    /// Seconds to wait before the next request.
     pub retry_after: Option<u32>,
-    /// True when the server closes the connection after this answer.
+    /// The server closes the connection after the body.
     pub closes: bool,
 }
 
-/// A `Content-Range` of a 206 answer.
+/// The value of `Content-Range`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContentRange {
     /// First byte.
     pub first: u64,
     /// Last byte, inclusive.
     pub last: u64,
-    /// Length of the whole.
+    /// Length of the whole file.
+    pub total: u64,
+}
+
+/// How a body answers a request for a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Body {
+    /// Bytes of the body to pass over: not 0 when the server sent the whole file instead.
+    pub skip: u64,
+    /// Length of the body, bytes.
+    pub len: u64,
+    /// Length of the whole file, bytes.
     pub total: u64,
 }
 
 impl<'a> Head<'a> {
-    /// Reads the head at the front of `bytes` and returns it with its length; `None` while
-    /// it is not complete.
+    /// Reads a complete head, its empty line included.
     ///
     /// # Errors
-    /// [`HttpError::TooLong`] past [`MAX_HEAD`], and what is malformed or not supported.
-    pub fn parse(bytes: &'a [u8]) -> Result<Option<(Self, usize)>, HttpError> {
-        let seen = bytes.get(..MAX_HEAD).unwrap_or(bytes);
-        let Some(end) = seen.windows(4).position(|w| w == b"\r\n\r\n") else {
-            let could_be = seen.iter().zip(b"HTTP/1.").all(|(a, b)| a == b);
-            return match (could_be, seen.len() < MAX_HEAD) {
-                (false, _) => Err(HttpError::NotHttp),
-                (true, true) => Ok(None),
-                (true, false) => Err(HttpError::TooLong),
-            };
-        };
-        let head = seen.get(..end).unwrap_or_default();
-        let text = core::str::from_utf8(head).map_err(|_| HttpError::Malformed("head"))?;
+    /// `MalformedHead`, `BadLength`, `BadRange` or `ChunkedEncoding`.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Refusal> {
+        let text = core::str::from_utf8(bytes).map_err(|_| Refusal::MalformedHead)?;
+        let text = text
+            .strip_suffix("\r\n\r\n")
+            .ok_or(Refusal::MalformedHead)?;
         let mut lines = text.split("\r\n");
-        let mut head = Self::status_line(lines.next().unwrap_or_default())?;
-        for line in lines {
-            let (name, value) = line.split_once(':').ok_or(HttpError::Malformed("header"))?;
-            head.header(name, value.trim())?;
-        }
-        Ok(Some((head, end + 4)))
-    }
-
-    /// Checks that this answers a request for the bytes `first..=last` of a whole that has
-    /// `total` bytes, so that a body of exactly that length follows.
-    ///
-    /// # Errors
-    /// [`HttpError::Status`] for any other answer, [`HttpError::WrongRange`] for other bytes.
-    pub fn expect_range(&self, first: u64, last: u64, total: u64) -> Result<(), HttpError> {
-        let whole = ContentRange {
-            first: 0,
-            last: total.saturating_sub(1),
-            total,
-        };
-        let got = match self.status {
-            206 => self.content_range.ok_or(HttpError::WrongRange)?,
-            200 => whole,
-            status => return Err(HttpError::Status(status)),
-        };
-        let wanted = ContentRange { first, last, total };
-        let len = last.checked_sub(first).and_then(|n| n.checked_add(1));
-        if got != wanted || self.content_length != len {
-            return Err(HttpError::WrongRange);
-        }
-        Ok(())
-    }
-
-    fn status_line(line: &str) -> Result<Self, HttpError> {
-        let rest = line
-            .strip_prefix("HTTP/1.1 ")
-            .or_else(|| line.strip_prefix("HTTP/1.0 "))
-            .ok_or(HttpError::NotHttp)?;
-        let status = rest
-            .get(..3)
-            .and_then(|digits| digits.parse().ok())
-            .filter(|status| (100..600).contains(status))
-            .ok_or(HttpError::Malformed("status"))?;
-        Ok(Self {
-            status,
+        let mut head = Head {
+            status: status_of(lines.next().unwrap_or_default().as_bytes())?,
             content_length: None,
             content_range: None,
             etag: None,
-            content_type: None,
             retry_after: None,
-            closes: line.starts_with("HTTP/1.0"),
-        })
+            closes: bytes.starts_with(b"HTTP/1.0"),
+        };
+        for line in lines {
+            let (name, value) = line.split_once(':').ok_or(Refusal::MalformedHead)?;
+            let value = value.trim_matches([' ', '\t']);
+            head.take(name, value)?;
+        }
+        Ok(head)
     }
 
-    fn header(&mut self, name: &str, value: &'a str) -> Result<(), HttpError> {
-        let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
-        if is("content-length") {
-            let length = number(value).ok_or(HttpError::Malformed("content-length"))?;
-            if self.content_length.is_some_and(|other| other != length) {
-                return Err(HttpError::Malformed("content-length"));
+    /// Length of the body of a successful answer to a request for a whole file or message.
+    ///
+    /// # Errors
+    /// `Redirect`, `HttpStatus` for any other status than 200, `BadLength`.
+    pub fn whole(&self) -> Result<u64, Refusal> {
+        self.check_status()?;
+        if self.status != 200 {
+            return Err(Refusal::HttpStatus(self.status));
+        }
+        self.content_length.ok_or(Refusal::BadLength)
+    }
+
+    /// Length of the body of any answer: 0 for 204 and 304.
+    ///
+    /// # Errors
+    /// `BadLength` without a length.
+    pub fn body_len(&self) -> Result<u64, Refusal> {
+        match self.status {
+            204 | 304 => Ok(0),
+            _ => self.content_length.ok_or(Refusal::BadLength),
+        }
+    }
+
+    /// The body of an answer to a request for `len` bytes from `offset`.
+    ///
+    /// # Errors
+    /// `BadRange` for another part, `BadLength`, `Redirect`, or `HttpStatus`.
+    pub fn part(&self, offset: u64, len: u64) -> Result<Body, Refusal> {
+        self.check_status()?;
+        let body_len = self.content_length.ok_or(Refusal::BadLength)?;
+        match (self.status, self.content_range) {
+            (206, Some(range)) => {
+                let last = len.checked_sub(1).and_then(|n| offset.checked_add(n));
+                if range.first != offset || Some(range.last) != last || range.last >= range.total {
+                    return Err(Refusal::BadRange);
+                }
+                if body_len != len {
+                    return Err(Refusal::BadLength);
+                }
+                Ok(Body {
+                    skip: 0,
+                    len,
+                    total: range.total,
+                })
             }
-            self.content_length = Some(length);
-        } else if is("transfer-encoding") {
-            return Err(HttpError::TransferEncoding);
-        } else if is("content-encoding") && !value.eq_ignore_ascii_case("identity") {
-            return Err(HttpError::ContentEncoding);
-        } else if is("content-range") {
-            let range = ContentRange::parse(value);
-            self.content_range = range;
-            if range.is_none() && self.status == 206 {
-                return Err(HttpError::Malformed("content-range"));
+            (206, None) => Err(Refusal::BadRange),
+            (200, _) => {
+                let end = offset.checked_add(len).ok_or(Refusal::BadRange)?;
+                if end > body_len {
+                    return Err(Refusal::BadLength);
+                }
+                Ok(Body {
+                    skip: offset,
+                    len: body_len,
+                    total: body_len,
+                })
             }
-        } else if is("etag") {
-            self.etag = Some(value);
-        } else if is("content-type") {
-            self.content_type = Some(value);
-        } else if is("retry-after") {
-            self.retry_after = value.parse().ok();
-        } else if is("connection") {
+            _ => Err(Refusal::HttpStatus(self.status)),
+        }
+    }
+
+    fn check_status(&self) -> Result<(), Refusal> {
+        match self.status {
+            200..=299 => Ok(()),
+            301..=303 | 307 | 308 => Err(Refusal::Redirect),
+            status => Err(Refusal::HttpStatus(status)),
+        }
+    }
+
+    fn take(&mut self, name: &str, value: &'a str) -> Result<(), Refusal> {
+        if name.is_empty() || name.bytes().any(|b| b <= b' ' || b >= 0x7F) {
+            return Err(Refusal::MalformedHead);
+        }
+        if name.eq_ignore_ascii_case("content-length") {
+            let len = number(value).ok_or(Refusal::BadLength)?;
+            if self.content_length.replace(len).is_some() {
+                return Err(Refusal::BadLength);
+            }
+        } else if name.eq_ignore_ascii_case("transfer-encoding") {
+            return Err(Refusal::ChunkedEncoding);
+        } else if name.eq_ignore_ascii_case("content-range") {
+            // 416 answers with "bytes */total", which names no part.
+            if self.status == 206 {
+                let range = parse_range(value).ok_or(Refusal::BadRange)?;
+                if self.content_range.replace(range).is_some() {
+                    return Err(Refusal::BadRange);
+                }
+            }
+        } else if name.eq_ignore_ascii_case("etag") {
+            self.etag = Some(value).filter(|tag| check_text(tag).is_ok());
+        } else if name.eq_ignore_ascii_case("retry-after") {
+            self.retry_after = number(value).and_then(|n| u32::try_from(n).ok());
+        } else if name.eq_ignore_ascii_case("connection") {
             self.closes |= value.eq_ignore_ascii_case("close");
         }
         Ok(())
     }
 }
 
-impl ContentRange {
-    fn parse(value: &str) -> Option<Self> {
-        let (range, total) = value.strip_prefix("bytes ")?.split_once('/')?;
-        let (first, last) = range.split_once('-')?;
-        let range = Self {
-            first: number(first)?,
-            last: number(last)?,
-            total: number(total)?,
-        };
-        (range.first <= range.last && range.last < range.total).then_some(range)
+const PROTOCOL: &[u8; 7] = b"HTTP/1.";
+
+/// A request under construction.
+struct Out<'b> {
+    buffer: &'b mut [u8],
+    len: usize,
+}
+
+impl<'b> Out<'b> {
+    fn new(buffer: &'b mut [u8]) -> Self {
+        Self { buffer, len: 0 }
+    }
+
+    fn line(&mut self, arguments: fmt::Arguments<'_>) -> Result<(), Refusal> {
+        self.write_fmt(arguments)
+            .and_then(|()| self.write_str("\r\n"))
+            .map_err(|_| Refusal::WrongCall)
     }
 }
 
-/// Why an answer is not used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HttpError {
-    /// The answer is no HTTP.
-    NotHttp,
-    /// A head does not fit its limit.
-    TooLong,
-    /// This part of the head is malformed.
-    Malformed(&'static str),
-    /// The body is chunked or otherwise wrapped.
-    TransferEncoding,
-    /// The body is compressed.
-    ContentEncoding,
-    /// Another status than the one that is needed.
-    Status(u16),
-    /// Other bytes than the ones asked for.
-    WrongRange,
-}
-
-impl HttpError {
-    /// True when asking again may help; a 4xx and a malformed answer end the attempt.
-    pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Status(429 | 500..=599))
-    }
-}
-
-impl fmt::Display for HttpError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotHttp => f.write_str("the server's answer is no HTTP"),
-            Self::TooLong => write!(f, "an HTTP head is longer than {MAX_HEAD} bytes"),
-            Self::Malformed(field) => write!(f, "the HTTP {field} is malformed"),
-            Self::TransferEncoding => f.write_str("the server sends a transfer encoding"),
-            Self::ContentEncoding => f.write_str("the server sends a content encoding"),
-            Self::Status(status @ 300..=399) => {
-                write!(
-                    f,
-                    "the server redirects (HTTP {status}), which is not followed"
-                )
-            }
-            Self::Status(status) => write!(f, "the server answers HTTP {status}"),
-            Self::WrongRange => f.write_str("the server sends other bytes than asked for"),
-        }
-    }
-}
-
-impl core::error::Error for HttpError {}
-
-/// Digits only: `str::parse` would take a sign.
-fn number(text: &str) -> Option<u64> {
-    let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    is_number.then(|| text.parse().ok()).flatten()
-}
-
-struct Cursor<'a> {
-    out: &'a mut [u8],
-    at: usize,
-}
-
-impl fmt::Write for Cursor<'_> {
+impl fmt::Write for Out<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let end = self.at.checked_add(text.len()).ok_or(fmt::Error)?;
-        let room = self.out.get_mut(self.at..end).ok_or(fmt::Error)?;
+        let end = self.len.checked_add(text.len()).ok_or(fmt::Error)?;
+        let room = self.buffer.get_mut(self.len..end).ok_or(fmt::Error)?;
         room.copy_from_slice(text.as_bytes());
-        self.at = end;
+        self.len = end;
         Ok(())
     }
+}
+
+/// Nothing that would end a line or a word.
+fn check_text(text: &str) -> Result<(), Refusal> {
+    if text.is_empty() || text.bytes().any(|byte| byte <= b' ' || byte >= 0x7F) {
+        return Err(Refusal::WrongCall);
+    }
+    Ok(())
+}
+
+fn status_of(head: &[u8]) -> Result<u16, Refusal> {
+    let rest = head.strip_prefix(PROTOCOL).ok_or(Refusal::MalformedHead)?;
+    match rest {
+        [
+            b'0' | b'1',
+            b' ',
+            a @ b'1'..=b'5',
+            b @ b'0'..=b'9',
+            c @ b'0'..=b'9',
+            after @ ..,
+        ] if after
+            .first()
+            .is_none_or(|&byte| byte == b' ' || byte == b'\r') =>
+        {
+            let digit = |d: u8| u16::from(d - b'0');
+            Ok(digit(*a) * 100 + digit(*b) * 10 + digit(*c))
+        }
+        _ => Err(Refusal::MalformedHead),
+    }
+}
+
+/// Digits only: no sign, no space.
+fn number(text: &str) -> Option<u64> {
+    let is_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_digits.then(|| text.parse().ok()).flatten()
+}
+
+fn parse_range(value: &str) -> Option<ContentRange> {
+    let (part, total) = value.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = part.split_once('-')?;
+    Some(ContentRange {
+        first: number(first)?,
+        last: number(last)?,
+        total: number(total)?,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const REQUEST: Request<'_> = Request {
-        method: Method::Get,
-        path: "/d/v1/payload",
-        host: "updates.example:8443",
-        body: None,
-        range: Some((100, 199)),
-        if_range: Some("\"abc\""),
-    };
-
-    fn parse(text: &str) -> Result<Option<(Head<'_>, usize)>, HttpError> {
+    fn head(text: &str) -> Result<Head<'_>, Refusal> {
         Head::parse(text.as_bytes())
     }
 
-    fn head(text: &str) -> Head<'_> {
-        parse(text).expect("good").expect("complete").0
-    }
-
     #[test]
-    fn a_ranged_request_has_its_bytes() {
-        let mut out = [0; 256];
-        let len = REQUEST.write(&mut out).expect("fits");
-        let text = core::str::from_utf8(&out[..len]).expect("ASCII");
-        assert_eq!(
-            text,
-            "GET /d/v1/payload HTTP/1.1\r\nHost: updates.example:8443\r\n\
-             Range: bytes=100-199\r\nIf-Range: \"abc\"\r\n\r\n"
-        );
-        assert_eq!(REQUEST.write(&mut out[..20]), Err(HttpError::TooLong));
-        let split = Request {
-            path: "/x\r\nEvil: 1",
-            ..REQUEST
+    fn requests_are_as_the_standard_writes_them() {
+        let get = Get {
+            host: "h:8443",
+            path: "/d/v1/payload/00",
+            range: Some((4096, 100)),
+            if_range: Some("\"x\""),
         };
-        assert_eq!(split.write(&mut out), Err(HttpError::Malformed("path")));
+        let mut out = [0; 256];
+        let len = get.encode(&mut out).expect("it fits");
+        let expected = "GET /d/v1/payload/00 HTTP/1.1\r\nHost: h:8443\r\nRange: bytes=4096-4195\r\nIf-Range: \"x\"\r\n\r\n";
+        assert_eq!(core::str::from_utf8(&out[..len]), Ok(expected));
     }
 
     #[test]
-    fn a_partial_answer_is_matched_with_the_question() {
-        let text = "HTTP/1.1 206 Partial Content\r\ncontent-length: 100\r\n\
-                    Content-Range: bytes 100-199/5000\r\nETag: \"abc\"\r\n\r\nbody";
-        let (got, len) = parse(text).expect("good").expect("complete");
-        assert_eq!(&text[len..], "body");
-        assert_eq!(got.etag, Some("\"abc\""));
-        got.expect_range(100, 199, 5000)
-            .expect("the bytes asked for");
-        for (first, last, total) in [(101, 200, 5000), (100, 198, 5000), (100, 199, 5001)] {
-            let error = got.expect_range(first, last, total);
-            assert_eq!(error, Err(HttpError::WrongRange));
-        }
+    fn a_header_can_not_be_smuggled_in() {
+        let path = "/x HTTP/1.1\r\nEvil: 1";
+        let get = Get {
+            host: "h",
+            path,
+            range: None,
+            if_range: None,
+        };
+        assert_eq!(get.encode(&mut [0; 256]), Err(Refusal::WrongCall));
     }
 
     #[test]
-    fn a_server_that_ignores_the_range_is_told_apart() {
-        let whole = head("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n");
+    fn the_part_that_was_asked_for_is_the_only_one_accepted() {
+        let good = "HTTP/1.1 206 Partial Content\r\nContent-Length: 10\r\nContent-Range: bytes 5-14/100\r\nETag: \"t\"\r\n\r\n";
+        let parsed = head(good).expect("well-formed");
         assert_eq!(
-            whole.expect_range(100, 199, 5000),
-            Err(HttpError::WrongRange)
+            parsed.part(5, 10),
+            Ok(Body {
+                skip: 0,
+                len: 10,
+                total: 100
+            })
         );
-        whole
-            .expect_range(0, 4999, 5000)
-            .expect("the whole was asked for");
+        assert_eq!(parsed.etag, Some("\"t\""));
+        assert_eq!(parsed.part(6, 10), Err(Refusal::BadRange));
+        assert_eq!(parsed.part(5, 11), Err(Refusal::BadRange));
+        let short = good.replace("Length: 10", "Length: 9");
+        assert_eq!(
+            head(&short).expect("well-formed").part(5, 10),
+            Err(Refusal::BadLength)
+        );
+        let no_range = "HTTP/1.1 206 x\r\nContent-Length: 10\r\n\r\n";
+        assert_eq!(
+            head(no_range).expect("well-formed").part(5, 10),
+            Err(Refusal::BadRange)
+        );
+        let whole = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n";
+        let body = head(whole).expect("well-formed").part(5, 10);
+        assert_eq!(
+            body,
+            Ok(Body {
+                skip: 5,
+                len: 100,
+                total: 100
+            })
+        );
     }
 
     #[test]
-    fn a_login_page_and_a_redirect_are_no_answer() {
-        let login = head("HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\n\r\n");
-        assert_eq!(login.expect_range(0, 8, 9), Err(HttpError::Status(403)));
-        let redirect = head("HTTP/1.1 302 Found\r\nLocation: https://x.example/y\r\n\r\n");
-        let error = redirect.expect_range(0, 8, 9).expect_err("not followed");
-        assert!(!error.is_retryable());
-        assert!(HttpError::Status(503).is_retryable());
+    fn chunked_is_refused_by_name() {
+        let text = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_eq!(head(text), Err(Refusal::ChunkedEncoding));
     }
 
     #[test]
-    fn what_is_not_supported_is_named() {
-        let refused = |text: &str| parse(text).expect_err("refused");
-        let ok = "HTTP/1.1 200 OK\r\n";
-        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-        assert_eq!(refused(chunked), HttpError::TransferEncoding);
-        let gzip = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n";
-        assert_eq!(refused(gzip), HttpError::ContentEncoding);
-        assert_eq!(refused("SSH-2.0-OpenSSH"), HttpError::NotHttp);
-        let two = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n";
-        assert_eq!(refused(two), HttpError::Malformed("content-length"));
-        let sign = "HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\n";
-        assert_eq!(refused(sign), HttpError::Malformed("content-length"));
-        assert_eq!(parse(ok), Ok(None));
-        let mut endless = [b'a'; MAX_HEAD + 1];
-        endless[..ok.len()].copy_from_slice(ok.as_bytes());
-        assert_eq!(Head::parse(&endless), Err(HttpError::TooLong));
+    fn two_lengths_are_refused() {
+        let text = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n";
+        assert_eq!(head(text), Err(Refusal::BadLength));
+        let text = "HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\n";
+        assert_eq!(head(text), Err(Refusal::BadLength));
+    }
+
+    #[test]
+    fn a_redirect_longer_than_the_buffer_is_refused_by_name() {
+        let mut buffer = [0; 64];
+        let mut reader = HeadReader::new(&mut buffer);
+        let start = b"HTTP/1.1 302 Found\r\nLocation: https://elsewhere.example/";
+        assert_eq!(reader.push(start), Ok(start.len()));
+        assert_eq!(reader.push(&[b'a'; 100]), Err(Refusal::RedirectTooLong));
+        let mut buffer = [0; 64];
+        let mut reader = HeadReader::new(&mut buffer);
+        reader.push(b"HTTP/1.1 200 OK\r\nX: ").expect("it fits");
+        assert_eq!(reader.push(&[b'a'; 100]), Err(Refusal::HeadTooLong));
+    }
+
+    #[test]
+    fn a_short_redirect_is_refused_too() {
+        let text = "HTTP/1.1 301 Moved\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(
+            head(text).expect("well-formed").whole(),
+            Err(Refusal::Redirect)
+        );
+    }
+
+    #[test]
+    fn a_4xx_names_its_status() {
+        let text = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
+        let parsed = head(text).expect("well-formed");
+        assert_eq!(parsed.whole(), Err(Refusal::HttpStatus(403)));
+        assert_eq!(parsed.part(0, 1), Err(Refusal::HttpStatus(403)));
+    }
+
+    #[test]
+    fn another_protocol_is_refused_at_its_first_bytes() {
+        let mut buffer = [0; 64];
+        let mut reader = HeadReader::new(&mut buffer);
+        assert_eq!(reader.push(b"SSH-2.0-OpenSSH"), Err(Refusal::MalformedHead));
     }
 }
