@@ -9,11 +9,9 @@ use airseal_format::bundle::{
     encode_header,
 };
 use airseal_format::envelope::{self, Envelope, PackOrder};
-use airseal_format::keyset::SignedKeyset;
+use airseal_format::keyset::{CarriedOrder, SignedKeyset};
 use airseal_format::signature::SignatureBlock;
-use airseal_format::{
-    Error as FormatError, KeysetVersion, Part, Reason, RecipientId, UnverifiedManifest,
-};
+use airseal_format::{Error as FormatError, Part, Reason, RecipientId, UnverifiedManifest};
 
 use crate::control::{Control, Stage};
 use crate::recognise::{FileKind, HEAD_LEN, recognise};
@@ -81,7 +79,7 @@ impl BundleFile {
         let fail = |error| Error::format(source.name(), 0, error);
         let mut walk = Walk::start(&exactly::<HEADER_LEN>(&source, 0)?).map_err(fail)?;
         let mut keysets = Vec::new();
-        let mut last_version = None;
+        let mut order = CarriedOrder::default();
         let mut manifest = None;
         let mut pack = None;
         let payload = loop {
@@ -113,22 +111,8 @@ impl BundleFile {
                 SectionKind::Keyset => {
                     let bytes = source.head(span.offset, span.len as usize)?;
                     let fail = |error| Error::format(source.name(), span.offset, error);
-                    let version = SignedKeyset::parse(&bytes)
-                        .map_err(fail)?
-                        .keyset
-                        .header()
-                        .version;
-                    if last_version
-                        .is_some_and(|last: KeysetVersion| last.0.checked_add(1) != Some(version.0))
-                    {
-                        return Err(fail(FormatError::new(
-                            Part::Keyset,
-                            "version",
-                            12,
-                            Reason::ChainGap,
-                        )));
-                    }
-                    last_version = Some(version);
+                    let signed = SignedKeyset::parse(&bytes).map_err(fail)?;
+                    order.check(&signed.keyset).map_err(fail)?;
                     keysets.push(bytes);
                 }
                 SectionKind::Manifest => {

@@ -337,7 +337,7 @@ impl<'a> Plan<'a> {
             None => KeysetVersion(1),
         };
         let profile = choose_profile(firmware, request.small_ram)?;
-        let id = ComponentId(0);
+        let id = ComponentId(1);
         let geometry = Geometry::new(profile, id, 0, firmware.len()).ok_or_else(|| {
             Error::refused(
                 firmware.source.name(),
