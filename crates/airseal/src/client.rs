@@ -250,7 +250,7 @@ fn json(body: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(body).map_err(|error| Failure::environment(format_args!("can't write JSON: {error}")))
 }
 
-const TOKEN_FILE: &str = "admin.token";
+const TOKEN_FILE: &str = "admin-token";
 const CA_FILE: &str = "ca.pem";
 const ANSWER_MAX: u64 = 64 << 20;
 

@@ -140,6 +140,21 @@ impl Ui {
         Progress::new(what, total, self.watched() && !self.json)
     }
 
+    /// Sends what the server logs to standard error, without times: whoever keeps it adds them.
+    #[cfg(feature = "serve")]
+    pub(crate) fn log_to_stderr(&self) {
+        let level = if self.quiet { tracing_subscriber::filter::LevelFilter::WARN } else { tracing_subscriber::filter::LevelFilter::INFO };
+        let started = tracing_subscriber::fmt()
+            .with_writer(io::stderr)
+            .with_ansi(self.stderr.color)
+            .with_target(false)
+            .without_time()
+            .with_max_level(level)
+            .try_init();
+        // A second call finds the first one's subscriber at work, which is what is wanted.
+        drop(started);
+    }
+
     /// Text in a style, if standard output is a terminal that shows colours.
     pub(crate) fn paint(&self, style: Style, text: &str) -> String {
         self.stdout.paint(style, text)

@@ -1,12 +1,18 @@
 use std::path::PathBuf;
 
+use airseal_pack::bundle::BundleFile;
+use airseal_pack::output::Existing;
+use airseal_pack::release::attach;
+
+use crate::commands::shared::{ForceArgs, changed_text, read_signature, signing_public_key};
 use crate::failure::Failure;
 use crate::ui::Ui;
+use crate::work;
 
 /// Add a signature that was made on another machine
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The sealed file, replaced once the new one is complete
+    /// The sealed file
     #[arg(value_name = "BUNDLE")]
     bundle: PathBuf,
 
@@ -14,12 +20,26 @@ pub(crate) struct Args {
     #[arg(value_name = "SIG")]
     signature: PathBuf,
 
-    /// The public key of who signed
+    /// The public key of who signed [default: the Ed25519 key of the carried keyset that fits]
     #[arg(long, value_name = "PUB")]
-    key: PathBuf,
+    key: Option<PathBuf>,
+
+    /// Write the new file here [default: replace the old one, once the new one is complete]
+    #[arg(long, short, value_name = "OUT.seal")]
+    output: Option<PathBuf>,
+
+    #[command(flatten)]
+    force: ForceArgs,
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    let _ = (args, ui);
-    Err(Failure::environment("not built in yet"))
+    let key = args.key.as_deref().map(|path| signing_public_key(path, ui)).transpose()?;
+    let signature = read_signature(&args.signature)?;
+    let name = args.signature.display().to_string();
+    let bundle = BundleFile::open(&args.bundle)?;
+    let output = args.output.as_ref().unwrap_or(&args.bundle);
+    let existing = if args.output.is_some() { args.force.existing() } else { Existing::Replace };
+    let changed =
+        work::run(ui, |control| attach(&bundle, (&name, &signature), key.as_ref(), (output, existing), control))?;
+    ui.result(&changed, |changed| changed_text(output, changed))
 }

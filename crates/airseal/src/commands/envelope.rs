@@ -1,8 +1,17 @@
 use std::path::PathBuf;
 
-use crate::commands::shared::RecipientArgs;
+use airseal_pack::bundle::BundleFile;
+use airseal_pack::content_key::ContentKeyFile;
+use airseal_pack::entropy::SystemEntropy;
+use airseal_pack::key::NoPassphrase;
+use airseal_pack::output::Existing;
+use airseal_pack::recipient::{Recipient, Recipients};
+use airseal_pack::release::add_envelopes;
+
+use crate::commands::shared::{ForceArgs, bundle_of, changed_text};
 use crate::failure::Failure;
 use crate::ui::Ui;
+use crate::work;
 
 /// Let more devices open a sealed file, without a new signature
 #[derive(Debug, clap::Args)]
@@ -18,20 +27,68 @@ enum Command {
 
 /// Add envelopes for more recipients
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "airseal envelope add [OPTIONS] <BUNDLE> --content-key <FILE> --to <PUB>... | --to-list <FILE>")]
 struct AddArgs {
-    /// The sealed file, replaced once the new one is complete
+    /// The sealed file
     #[arg(value_name = "BUNDLE")]
-    bundle: PathBuf,
+    bundle: Option<PathBuf>,
 
     /// The content key that `airseal seal --content-key-out` kept
     #[arg(long, value_name = "FILE")]
     content_key: PathBuf,
 
+    /// Add these devices or groups: public keys, or group keys
+    #[arg(long, value_name = "PUB", num_args = 1.., required_unless_present = "to_list")]
+    to: Vec<PathBuf>,
+
+    /// Add every device of a list, JSON lines or CSV; - is standard input
+    #[arg(long, value_name = "FILE")]
+    to_list: Option<PathBuf>,
+
+    /// Of the list, only devices with this tag
+    #[arg(long, value_name = "TAG", requires = "to_list")]
+    tag: Option<String>,
+
+    /// Write the new file here [default: replace the old one, once the new one is complete]
+    #[arg(long, short, value_name = "OUT.seal")]
+    output: Option<PathBuf>,
+
     #[command(flatten)]
-    recipients: RecipientArgs,
+    force: ForceArgs,
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    let _ = (args, ui);
-    Err(Failure::environment("not built in yet"))
+    let Command::Add(args) = &args.command;
+    let mut to = args.to.clone();
+    let path = bundle_of(args.bundle.as_ref(), &mut to)?;
+    let content_key = ContentKeyFile::read(&args.content_key)?;
+    content_key.warnings.iter().for_each(|warning| ui.warn(warning));
+    let recipients = recipients(args, &to, ui)?;
+    let bundle = BundleFile::open(&path)?;
+    let output = args.output.as_ref().unwrap_or(&path);
+    let existing = if args.output.is_some() { args.force.existing() } else { Existing::Replace };
+    let changed = work::run(ui, |control| {
+        add_envelopes(&bundle, &content_key.key, &recipients, (output, existing), &SystemEntropy, control)
+    })?;
+    ui.result(&changed, |changed| {
+        let already = match changed.already.len() {
+            0 => String::new(),
+            count => format!(", {count} were there already"),
+        };
+        format!("{}\nenvelopes    {} added{already}", changed_text(output, changed), changed.added.len())
+    })
+}
+
+fn recipients(args: &AddArgs, to: &[PathBuf], ui: &Ui) -> Result<Recipients, Failure> {
+    let mut recipients = Recipients::new();
+    for path in to {
+        let loaded = Recipient::read(path, &NoPassphrase)?;
+        loaded.warnings.iter().for_each(|warning| ui.warn(warning));
+        recipients.add(loaded.key);
+    }
+    if let Some(list) = &args.to_list {
+        let warnings = recipients.add_list(list, args.tag.as_deref())?;
+        warnings.iter().for_each(|warning| ui.warn(warning));
+    }
+    Ok(recipients)
 }

@@ -1,17 +1,17 @@
 use std::path::{Path, PathBuf};
 
+use airseal_format::signature::PublicKey as SigningPublicKey;
 use airseal_pack::bundle::BundleFile;
-use airseal_pack::key::{KeyRole, PublicKey};
+use airseal_pack::keyset::KeysetFile;
 use airseal_server::api::types::{
     ProductTrust, Published, ReleaseDetail, ReleaseInfo, ReleaseList, SetTrust, TrustKey, YankRelease,
 };
 use base64::Engine as _;
 
 use crate::client::{Client, ServerArgs, segment};
+use crate::commands::shared::signing_public_key;
 use crate::dates;
 use crate::failure::Failure;
-use crate::keys;
-use crate::passphrase::PassphraseArgs;
 use crate::ui::{Style, Table, Ui};
 
 /// Publish sealed files, list them, withdraw one
@@ -97,7 +97,8 @@ fn publish(args: &PublishArgs, ui: &Ui) -> Result<(), Failure> {
     let bundle = BundleFile::open(&args.bundle)?;
     let client = Client::new(&args.server)?;
     if let Some(trust) = trust(args, ui)? {
-        let header = bundle.manifest().header();
+        let manifest = bundle.manifest();
+        let header = manifest.header();
         let path = format!("products/{}/{}/trust", hex::encode(header.vendor_id.0), hex::encode(header.class_id.0));
         let _: ProductTrust = client.put(&path, &trust)?;
     }
@@ -216,7 +217,7 @@ fn find(client: &Client, name: &str) -> Result<String, Failure> {
 
 fn trust(args: &PublishArgs, ui: &Ui) -> Result<Option<SetTrust>, Failure> {
     if let Some(keyset) = &args.keyset {
-        let file = airseal_pack::keyset::KeysetFile::read(keyset)?;
+        let file = KeysetFile::read(keyset)?;
         let text = base64::engine::general_purpose::STANDARD.encode(file.as_bytes());
         return Ok(Some(SetTrust { keyset: Some(text), keys: Vec::new() }));
     }
@@ -228,15 +229,10 @@ fn trust(args: &PublishArgs, ui: &Ui) -> Result<Option<SetTrust>, Failure> {
 }
 
 fn trust_key(path: &Path, ui: &Ui) -> Result<TrustKey, Failure> {
-    let file = keys::read(path, Some(KeyRole::Signing), &PassphraseArgs::default(), ui)?;
-    match file.public() {
-        Some(PublicKey::Signing(key)) => Ok(TrustKey {
-            algorithm: match key {
-                airseal_format::signature::PublicKey::Ed25519(_) => "ed25519".to_owned(),
-                airseal_format::signature::PublicKey::EcdsaP256(_) => "ecdsa-p256".to_owned(),
-            },
-            public_key: hex::encode(key.as_bytes()),
-        }),
-        _ => Err(Failure::refused(format_args!("{}: a key of kind {} signs nothing", path.display(), file.kind()))),
-    }
+    let key = signing_public_key(path, ui)?;
+    let algorithm = match key {
+        SigningPublicKey::Ed25519(_) => "ed25519",
+        SigningPublicKey::EcdsaP256(_) => "ecdsa-p256",
+    };
+    Ok(TrustKey { algorithm: algorithm.to_owned(), public_key: hex::encode(key.as_bytes()) })
 }

@@ -1,15 +1,20 @@
 //! Arguments that several commands have.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
-use airseal_pack::key::NoPassphrase;
+use airseal_format::signature::PublicKey as SigningPublicKey;
+use airseal_pack::key::{KeyRole, NoPassphrase, PublicKey};
 use airseal_pack::keyset::KeysetFile;
 use airseal_pack::open::Trust;
 use airseal_pack::output::Existing;
 use airseal_pack::recipient::{Recipient, Recipients};
+use airseal_pack::release::Changed;
 use airseal_pack::signer::{Signer, open_signer};
 
 use crate::failure::Failure;
+use crate::keys;
 use crate::passphrase::PassphraseArgs;
 use crate::ui::Ui;
 
@@ -87,11 +92,6 @@ pub(crate) struct RecipientArgs {
 }
 
 impl RecipientArgs {
-    /// True if nobody is named.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.to.is_empty() && self.to_list.is_none()
-    }
-
     /// Reads the keys and the list.
     ///
     /// # Errors
@@ -125,4 +125,47 @@ pub(crate) fn signers(specs: &[String], passphrase: &PassphraseArgs, ui: &Ui) ->
             Ok(loaded.key)
         })
         .collect()
+}
+
+/// Reads a public signing key (a private file does too).
+///
+/// # Errors
+/// Refused or environment.
+pub(crate) fn signing_public_key(path: &Path, ui: &Ui) -> Result<SigningPublicKey, Failure> {
+    let key = keys::read(path, Some(KeyRole::Signing), &PassphraseArgs::default(), ui)?;
+    match key.public() {
+        Some(PublicKey::Signing(public)) => Ok(public),
+        _ => Err(Failure::refused(format_args!("{}: a key of kind {} signs nothing", path.display(), key.kind()))),
+    }
+}
+
+/// Reads a signature file; `-` is standard input.
+///
+/// # Errors
+/// Refused if it is too long for one, environment if it can't be read.
+pub(crate) fn read_signature(path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let read = if path.as_os_str() == "-" {
+        io::stdin().lock().take(SIGNATURE_MAX + 1).read_to_end(&mut bytes)
+    } else {
+        File::open(path).and_then(|file| file.take(SIGNATURE_MAX + 1).read_to_end(&mut bytes))
+    };
+    read.map_err(|error| Failure::io(format_args!("can't read {}", path.display()), &error))?;
+    if bytes.len() as u64 > SIGNATURE_MAX {
+        return Err(Failure::refused(format_args!("{}: is too long for a signature", path.display()))
+            .hint("give the signature alone: 64 raw bytes, or DER for P-256"));
+    }
+    Ok(bytes)
+}
+
+const SIGNATURE_MAX: u64 = 4096;
+
+/// What became of a sealed file, for people.
+pub(crate) fn changed_text(output: &Path, changed: &Changed) -> String {
+    format!(
+        "{}\ndigest       {}\nsigned by    {}",
+        output.display(),
+        changed.manifest_digest,
+        if changed.signers.is_empty() { "nobody yet".to_owned() } else { changed.signers.join(", ") }
+    )
 }

@@ -1,5 +1,9 @@
 use std::path::PathBuf;
 
+use airseal_pack::bundle::BundleFile;
+use airseal_pack::output::{Access, write_file};
+use airseal_pack::release::sign_request;
+
 use crate::commands::shared::ForceArgs;
 use crate::failure::Failure;
 use crate::ui::Ui;
@@ -19,7 +23,7 @@ pub(crate) struct Args {
     force: ForceArgs,
 }
 
-pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    let _ = (args, ui);
-    Err(Failure::environment("not built in yet"))
+pub(super) fn run(args: &Args, _: &Ui) -> Result<(), Failure> {
+    let request = sign_request(&BundleFile::open(&args.bundle)?);
+    Ok(write_file(&args.output, &request, args.force.existing(), Access::Public)?)
 }
