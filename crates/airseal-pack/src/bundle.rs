@@ -99,13 +99,13 @@ impl BundleFile {
                     .map_err(|error| Error::format(source.name(), header_at, error))?;
             }
             if walk.end() > source.len() {
-                let error = FormatError::new(
-                    section_part(section.kind),
-                    "section_len",
-                    8,
+                let at = usize::try_from(source.len()).unwrap_or(usize::MAX);
+                return Err(fail(FormatError::new(
+                    Part::Bundle,
+                    section_name(section.kind),
+                    at,
                     Reason::Truncated,
-                );
-                return Err(Error::format(source.name(), header_at, error));
+                )));
             }
             match section.kind {
                 SectionKind::Keyset => {
@@ -471,12 +471,12 @@ fn exactly<const N: usize>(source: &Source, offset: u64) -> Result<[u8; N], Erro
     Ok(bytes)
 }
 
-fn section_part(kind: SectionKind) -> Part {
+fn section_name(kind: SectionKind) -> &'static str {
     match kind {
-        SectionKind::Keyset => Part::Keyset,
-        SectionKind::Manifest => Part::Manifest,
-        SectionKind::EnvelopePack => Part::Envelope,
-        SectionKind::Payload => Part::Payload,
+        SectionKind::Keyset => "keyset section",
+        SectionKind::Manifest => "manifest section",
+        SectionKind::EnvelopePack => "envelope section",
+        SectionKind::Payload => "payload section",
     }
 }
 

@@ -144,9 +144,6 @@ pub(super) fn decode(
         }
     };
     match block.kind {
-        None if key.kind() == KeyKind::Group => Err(refuse(
-            "a group key has the line `airseal-kind: group` before BEGIN; it is missing".to_owned(),
-        )),
         Some(kind) if kind != key.kind() => Err(refuse(format!(
             "airseal-kind says {kind}, but the key inside is of kind {}",
             key.kind()
