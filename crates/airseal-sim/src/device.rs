@@ -7,10 +7,13 @@ use airseal_format::recipient::group::GroupIdentity;
 use airseal_format::recipient::p256::P256Identity;
 use airseal_format::recipient::seed::{self, Purpose};
 use airseal_format::recipient::x25519::X25519Identity;
-use airseal_format::{ClassId, Digest, HardwareRevision, RecipientId, VendorId};
+use airseal_format::{
+    ClassId, Digest, HardwareRevision, KeysetVersion, RecipientId, UnverifiedManifest, VendorId,
+};
 use airseal_update::blocking::{Blocking, block_on};
 use airseal_update::boot::{self, ResetReason, Selection};
 use airseal_update::flash::{FlashDevice, Layout, Region};
+use airseal_update::install_record::{MAX_SECTION_LEN, read_section};
 use airseal_update::lifecycle::{self, Own};
 use airseal_update::port::{BootControl, BootState, DeviceState, JournalStore, Slot, StateStore};
 use airseal_update::{Buffers, Config, Factory, Memory, Policy, Refusal, UpdateSession};
@@ -128,6 +131,52 @@ impl SimDevice {
             .collect();
         ids.sort();
         ids
+    }
+
+    /// Ids of the group keys it holds, ascending.
+    #[must_use]
+    pub fn group_ids(&self) -> Vec<RecipientId> {
+        let mut ids: Vec<_> = self.groups.iter().map(Identity::recipient_id).collect();
+        ids.sort();
+        ids
+    }
+
+    /// The running release.
+    ///
+    /// # Errors
+    /// A fault of the flash.
+    pub fn own(&mut self) -> Result<Own, Refusal> {
+        self.with(|mut device, config, mut buffers| {
+            block_on(lifecycle::running_release(
+                &mut device,
+                config,
+                &mut buffers,
+            ))
+        })
+    }
+
+    /// Version of the keyset in force.
+    ///
+    /// # Errors
+    /// A fault of the flash.
+    pub fn keyset_version(&mut self) -> Result<KeysetVersion, Refusal> {
+        self.with(|mut device, config, _| {
+            let mut keyset = [0; 800];
+            block_on(lifecycle::keyset_version(&mut device, config, &mut keyset))
+        })
+    }
+
+    /// The version text of the release in `slot`, if its record is complete.
+    ///
+    /// # Errors
+    /// A fault of the flash.
+    pub fn version_in(&mut self, slot: Slot) -> Result<Option<String>, Refusal> {
+        self.with(|mut device, _, _| {
+            let mut section = vec![0; MAX_SECTION_LEN];
+            let section = block_on(read_section(&mut device, slot, &mut section))?;
+            let manifest = section.and_then(|s| UnverifiedManifest::parse_prefix(s).ok());
+            Ok(manifest.map(|(manifest, _)| manifest.header().version.to_string()))
+        })
     }
 
     /// The model.
@@ -289,14 +338,7 @@ impl SimDevice {
     /// # Errors
     /// A fault of the flash.
     pub fn release(&mut self) -> Result<Option<Digest>, Refusal> {
-        let own = self.with(|mut device, config, mut buffers| {
-            block_on(lifecycle::running_release(
-                &mut device,
-                config,
-                &mut buffers,
-            ))
-        })?;
-        Ok(own.digest)
+        Ok(self.own()?.digest)
     }
 
     /// The first `len` bytes of the running slot.

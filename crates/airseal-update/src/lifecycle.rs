@@ -45,6 +45,19 @@ pub async fn running_release(
     }))
 }
 
+/// Version of the keyset in force; `scratch` has at least 800 bytes.
+///
+/// # Errors
+/// The flash's fault.
+pub async fn keyset_version(
+    device: &mut impl Device,
+    config: &Config<'_>,
+    scratch: &mut [u8],
+) -> Result<KeysetVersion, Refusal> {
+    let keyset = keysets::in_force(device, config, scratch).await?;
+    Ok(keyset.header().version)
+}
+
 /// The release whose complete record lies in `slot`.
 ///
 /// # Errors

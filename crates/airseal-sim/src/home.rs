@@ -1,0 +1,160 @@
+//! A device that outlives the program: its seed, model and flash in a directory.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use airseal_format::{ClassId, VendorId};
+use airseal_update::{Factory, Policy};
+use serde::{Deserialize, Serialize};
+
+use crate::device::{Model, SimDevice};
+use crate::flash::SimFlash;
+
+/// The directory of one device.
+#[derive(Clone, Debug)]
+pub struct Home {
+    dir: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    vendor_id: String,
+    class_id: String,
+    hw_rev: u16,
+    chip: u16,
+    slot_len: u32,
+    /// Signed bytes of the compiled-in keyset.
+    keyset: String,
+    /// The device has a factory image outside its slots.
+    has_factory: bool,
+    allow_plain: bool,
+    /// The slot that runs, 0 or 1.
+    running: Option<u8>,
+}
+
+impl Home {
+    /// The device in `dir`, which need not exist yet.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// True when a device lives here.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.path(MODEL).exists()
+    }
+
+    /// Makes a device with erased flash.
+    ///
+    /// # Errors
+    /// The directory's, or `AlreadyExists`.
+    pub fn create(&self, model: Model, seed: &[u8; 32]) -> io::Result<SimDevice> {
+        if self.exists() {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                format!("{} holds a device already", self.dir.display()),
+            ));
+        }
+        fs::create_dir_all(&self.dir)?;
+        write_private(&self.path(SEED), hex::encode(seed).as_bytes())?;
+        let device = SimDevice::new(model, seed);
+        self.save(&device)?;
+        Ok(device)
+    }
+
+    /// Finds the device as it was left, powered on; boot it.
+    ///
+    /// # Errors
+    /// The directory's; `InvalidData` for files that are not a device's.
+    pub fn open(&self) -> io::Result<SimDevice> {
+        let saved = fs::read(self.path(MODEL))?;
+        let saved: Saved = serde_json::from_slice(&saved).map_err(|error| self.bad(&error))?;
+        let seed = self.seed()?;
+        let model = Model {
+            vendor_id: VendorId(self.bytes(&saved.vendor_id)?),
+            class_id: ClassId(self.bytes(&saved.class_id)?),
+            hw_rev: saved.hw_rev,
+            chip: saved.chip,
+            keyset: hex::decode(&saved.keyset).map_err(|error| self.bad(&error))?,
+            policy: Policy {
+                allow_plain: saved.allow_plain,
+                ..Policy::default()
+            },
+            slot_len: saved.slot_len,
+            factory: saved.has_factory.then(Factory::default),
+        };
+        let flash = SimFlash::load(&self.path(FLASH), model.flash_len())?;
+        Ok(SimDevice::with_flash(model, &seed, flash))
+    }
+
+    /// Writes the device's model and flash.
+    ///
+    /// # Errors
+    /// The directory's.
+    pub fn save(&self, device: &SimDevice) -> io::Result<()> {
+        let model = device.model();
+        let saved = Saved {
+            vendor_id: model.vendor_id.to_string(),
+            class_id: model.class_id.to_string(),
+            hw_rev: model.hw_rev,
+            chip: model.chip,
+            slot_len: model.slot_len,
+            keyset: hex::encode(&model.keyset),
+            has_factory: model.factory.is_some(),
+            allow_plain: model.policy.allow_plain,
+            running: device.running().map(|slot| slot.index() as u8),
+        };
+        let text = serde_json::to_vec_pretty(&saved).map_err(io::Error::other)?;
+        let partial = self.path("device.partial");
+        fs::write(&partial, text)?;
+        fs::rename(&partial, self.path(MODEL))?;
+        device.flash().save(&self.path(FLASH))
+    }
+
+    /// The seed of the device's keys.
+    ///
+    /// # Errors
+    /// The file's; `InvalidData` for a damaged one.
+    pub fn seed(&self) -> io::Result<[u8; 32]> {
+        let text = fs::read_to_string(self.path(SEED))?;
+        self.bytes(text.trim())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    fn bytes<const N: usize>(&self, text: &str) -> io::Result<[u8; N]> {
+        let mut out = [0; N];
+        hex::decode_to_slice(text, &mut out).map_err(|error| self.bad(&error))?;
+        Ok(out)
+    }
+
+    fn bad(&self, why: &dyn std::fmt::Display) -> io::Error {
+        let text = format!(
+            "{} is no simulated device: {why}; remove it or name another directory",
+            self.dir.display()
+        );
+        io::Error::new(io::ErrorKind::InvalidData, text)
+    }
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::io::Write;
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)?.write_all(bytes)
+}
+
+const MODEL: &str = "device.json";
+const SEED: &str = "seed";
+const FLASH: &str = "flash.bin";

@@ -1,0 +1,664 @@
+//! A device's connection to an update server: HTTPS with the device's own key.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use airseal_format::Digest;
+use airseal_format::bundle::{SECTION_HEADER_LEN, Section, SectionKind};
+use airseal_format::recipient::seed::{self, Purpose};
+use airseal_protocol::path::{self, Path};
+use airseal_protocol::{
+    CONTENT_TYPE, DeviceState, EnrollRequest, EnrollResponse, Message, MessageError, PollRequest,
+    PollResponse, Problem, ProblemCode, RecipientIds, Report, Stage, limits,
+};
+use airseal_update::blocking::block_on;
+use airseal_update::port::{BootState, CandidateStage, Device};
+use airseal_update::transport::http::{Get, HeadReader, Post};
+use airseal_update::{Action, Fetch, Refusal, UpdateSession};
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+
+use crate::device::SimDevice;
+use crate::fault::FaultTransport;
+use crate::traffic::Traffic;
+
+mod trust;
+
+/// Why a request did not succeed.
+#[derive(Debug)]
+pub enum ClientError {
+    /// The device refused what came, or its flash failed.
+    Refusal(Refusal),
+    /// The server refused, with its reason.
+    Problem {
+        /// HTTP status.
+        status: u16,
+        /// Number of the problem, see [`ProblemCode`]; 0 when the answer was none.
+        code: u16,
+        /// The server's words.
+        title: String,
+        /// Seconds to wait before the next try.
+        retry_after: Option<u32>,
+    },
+    /// The answer is no such message.
+    Message(MessageError),
+    /// The connection failed.
+    Io(io::Error),
+    /// The address or the CA certificate can't be used.
+    Address(String),
+}
+
+impl ClientError {
+    /// The server's problem, if it is a known one.
+    #[must_use]
+    pub fn problem(&self) -> Option<ProblemCode> {
+        match self {
+            ClientError::Problem { code, .. } => ProblemCode::from_number(*code),
+            _ => None,
+        }
+    }
+
+    /// True when trying again later may help.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            ClientError::Refusal(refusal) => refusal.is_transient(),
+            ClientError::Problem { status, .. } => *status >= 500,
+            ClientError::Io(_) => true,
+            ClientError::Message(_) | ClientError::Address(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClientError::Refusal(refusal) => refusal.fmt(f),
+            ClientError::Problem { title, status, .. } => write!(f, "{title} (HTTP {status})"),
+            ClientError::Message(error) => write!(f, "the server's answer: {error}"),
+            ClientError::Io(error) => write!(f, "the connection failed: {error}"),
+            ClientError::Address(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+impl From<Refusal> for ClientError {
+    fn from(refusal: Refusal) -> Self {
+        ClientError::Refusal(refusal)
+    }
+}
+
+impl From<io::Error> for ClientError {
+    fn from(error: io::Error) -> Self {
+        ClientError::Io(error)
+    }
+}
+
+impl From<MessageError> for ClientError {
+    fn from(error: MessageError) -> Self {
+        ClientError::Message(error)
+    }
+}
+
+/// A device's way to one server.
+pub struct HttpsClient {
+    host: String,
+    port: u16,
+    tls: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    link: Option<Link>,
+    faults: Option<FaultTransport>,
+    traffic: Traffic,
+    progress: Box<dyn FnMut(u64, u64) + Send>,
+}
+
+struct Link {
+    stream: StreamOwned<ClientConnection, TcpStream>,
+    /// Bytes that came with the last head and belong to the body.
+    early: Vec<u8>,
+    body_left: u64,
+    closes: bool,
+}
+
+/// An answer's head, with the connection at the start of the body.
+struct Answer {
+    status: u16,
+    body_len: u64,
+    skip: u64,
+    total: u64,
+}
+
+impl HttpsClient {
+    /// A client for `url` (`https://host:port`) that trusts the CA certificate in `ca_pem`
+    /// and shows a certificate for the request key derived from `seed`.
+    ///
+    /// Dates in the server's certificate are not compared with any clock: a device that
+    /// stands at 1970 still reaches its server.
+    ///
+    /// # Errors
+    /// `Address` for anything else than such a URL, or a CA that can't be read.
+    pub fn new(url: &str, ca_pem: &[u8], seed: &[u8; 32]) -> Result<Self, ClientError> {
+        let (host, port) = parse_url(url)?;
+        let name = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
+        let name = ServerName::try_from(name)
+            .map_err(|_| ClientError::Address(format!("`{host}` is no host name or address")))?;
+        let unusable = |why: &dyn fmt::Display| {
+            ClientError::Address(format!("the CA certificate can't be used: {why}"))
+        };
+        let ca = CertificateDer::from_pem_slice(ca_pem).map_err(|error| unusable(&error))?;
+        let (chain, key) = client_certificate(seed);
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier =
+            trust::AnyDate::new(ca, Arc::clone(&provider)).map_err(|error| unusable(&error))?;
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(|error| unusable(&error))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_auth_cert(chain, key)
+            .map_err(|error| unusable(&error))?;
+        Ok(Self {
+            host,
+            port,
+            tls: Arc::new(tls),
+            name,
+            link: None,
+            faults: None,
+            traffic: Traffic::default(),
+            progress: Box::new(|_, _| {}),
+        })
+    }
+
+    /// Puts faults between the server and the device.
+    pub fn set_faults(&mut self, faults: Option<FaultTransport>) {
+        self.faults = faults;
+    }
+
+    /// Called with bytes written and bytes in all while a download goes on.
+    pub fn on_progress(&mut self, progress: impl FnMut(u64, u64) + Send + 'static) {
+        self.progress = Box::new(progress);
+    }
+
+    /// What came over the network for the release at hand.
+    #[must_use]
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// Starts the count for another release.
+    pub fn forget_traffic(&mut self) {
+        self.traffic.forget();
+    }
+
+    /// Ends the connection, as a reset of the device does.
+    pub fn disconnect(&mut self) {
+        self.link = None;
+    }
+
+    /// Introduces the device with a claim token. Returns its name on the server.
+    ///
+    /// # Errors
+    /// The server's problem, or a failed connection.
+    pub fn enroll(&mut self, device: &SimDevice, token: &str) -> Result<String, ClientError> {
+        let own = device.public();
+        let ids: Vec<u8> = device.group_ids().iter().flat_map(|id| id.0).collect();
+        let request = EnrollRequest {
+            claim_token: token,
+            vendor_id: device.model().vendor_id.0,
+            class_id: device.model().class_id.0,
+            hw_rev: device.model().hw_rev,
+            wrap_suite: 1,
+            recipient_key: &own,
+            groups: RecipientIds::new(&ids)?,
+        };
+        let body = self.exchange(path::ENROLL, &request)?;
+        Ok(EnrollResponse::parse(&body)?.device_id.to_owned())
+    }
+
+    /// Asks what to do.
+    ///
+    /// # Errors
+    /// The server's problem, a failed connection, or the device's flash.
+    pub fn poll(&mut self, device: &mut SimDevice) -> Result<PollResponse, ClientError> {
+        let boot = device.boot_state()?;
+        let own = device.own()?;
+        let state = device.device_state(&boot)?;
+        let ids: Vec<u8> = device.recipient_ids().iter().flat_map(|id| id.0).collect();
+        let request = PollRequest {
+            recipients: RecipientIds::new(&ids)?,
+            installed: own.digest.map(|digest| digest.0),
+            order_keyset: own.order.keyset_version.0,
+            release_seq: own.order.release_seq.0,
+            security_version: own.security_version.0,
+            keyset_version: device.keyset_version()?.0,
+            hw_rev: device.model().hw_rev,
+            state,
+        };
+        let body = self.exchange(path::POLL, &request)?;
+        Ok(PollResponse::parse(&body)?)
+    }
+
+    /// Tells how an update goes.
+    ///
+    /// # Errors
+    /// The server's problem, or a failed connection.
+    pub fn report(
+        &mut self,
+        release: Digest,
+        stage: Stage,
+        code: u16,
+        attempt: u32,
+        detail: &str,
+    ) -> Result<(), ClientError> {
+        let mut end = detail.len().min(limits::REPORT_DETAIL_MAX);
+        while !detail.is_char_boundary(end) {
+            end -= 1;
+        }
+        let report = Report {
+            manifest_digest: release.0,
+            stage,
+            code,
+            attempt,
+            detail: &detail[..end],
+        };
+        self.exchange(path::REPORT, &report).map(|_| ())
+    }
+
+    /// Downloads and installs a release up to the staged slot.
+    ///
+    /// # Errors
+    /// The device's refusal, the server's problem, or a failed connection; after any of
+    /// them another call goes on where this one stopped.
+    pub fn install(&mut self, device: &mut SimDevice, release: Digest) -> Result<(), ClientError> {
+        device.with(|ports, config, buffers| {
+            block_on(async {
+                let mut session = UpdateSession::begin(ports, config, buffers).await?;
+                self.drive(&mut session, release).await
+            })
+        })
+    }
+
+    async fn drive<D: Device>(
+        &mut self,
+        session: &mut UpdateSession<'_, D>,
+        release: Digest,
+    ) -> Result<(), ClientError> {
+        let mut is_payload_open = false;
+        loop {
+            match session.next() {
+                Action::NeedManifest => self.fetch_manifest(session, release).await?,
+                Action::NeedEnvelope => self.fetch_envelope(session, release).await?,
+                Action::Fetch(wanted) => {
+                    self.fetch_payload(session, release, wanted, &mut is_payload_open)
+                        .await?;
+                }
+                Action::Stage => session.stage().await?,
+                Action::Reboot => return Ok(()),
+                Action::Refused(refusal) => return Err(refusal.into()),
+            }
+        }
+    }
+
+    async fn fetch_manifest<D: Device>(
+        &mut self,
+        session: &mut UpdateSession<'_, D>,
+        release: Digest,
+    ) -> Result<(), ClientError> {
+        let version = session.keyset_version().await?;
+        let path = Path::manifest(&release.0, version.0);
+        let answer = self.get(path.as_str(), None)?;
+        let mut left = answer.body_len;
+        while session.next() == Action::NeedManifest {
+            let mut header = [0; SECTION_HEADER_LEN];
+            self.body_exact(&mut header)?;
+            let section = Section::parse(&header).map_err(Refusal::from)?;
+            left = left
+                .checked_sub(SECTION_HEADER_LEN as u64)
+                .and_then(|left| left.checked_sub(section.len))
+                .ok_or(Refusal::BadLength)?;
+            session.begin_section(section).await?;
+            let mut rest = section.len;
+            while rest > 0 {
+                let mut piece = [0; PIECE];
+                let read = self.body(&mut piece, rest)?;
+                session.push(&piece[..read]).await?;
+                rest -= read as u64;
+            }
+        }
+        if left > 0 {
+            return Err(Refusal::TooLong.into());
+        }
+        if session.release() == Some(release) {
+            Ok(())
+        } else {
+            Err(Refusal::Changed.into())
+        }
+    }
+
+    async fn fetch_envelope<D: Device>(
+        &mut self,
+        session: &mut UpdateSession<'_, D>,
+        release: Digest,
+    ) -> Result<(), ClientError> {
+        let path = Path::envelope(&release.0);
+        let answer = self.get(path.as_str(), None)?;
+        let mut rest = answer.body_len;
+        session
+            .begin_section(Section {
+                kind: SectionKind::EnvelopePack,
+                len: rest,
+            })
+            .await?;
+        while rest > 0 {
+            let mut piece = [0; PIECE];
+            let read = self.body(&mut piece, rest)?;
+            session.push(&piece[..read]).await?;
+            rest -= read as u64;
+        }
+        Ok(())
+    }
+
+    async fn fetch_payload<D: Device>(
+        &mut self,
+        session: &mut UpdateSession<'_, D>,
+        release: Digest,
+        wanted: Fetch,
+        is_open: &mut bool,
+    ) -> Result<(), ClientError> {
+        let path = Path::payload(&release.0);
+        let answer = self.get(path.as_str(), Some(wanted))?;
+        if !*is_open {
+            session
+                .begin_section(Section {
+                    kind: SectionKind::Payload,
+                    len: answer.total,
+                })
+                .await?;
+            *is_open = true;
+        }
+        let mut skip = answer.skip;
+        let mut at = wanted.offset - skip.min(wanted.offset);
+        let mut rest = answer.body_len;
+        while rest > 0 {
+            let mut piece = [0; PIECE];
+            let read = self.body(&mut piece, rest)?;
+            self.traffic.add_payload(at, read as u64);
+            at += read as u64;
+            rest -= read as u64;
+            let passed = usize::try_from(skip).unwrap_or(usize::MAX).min(read);
+            skip -= passed as u64;
+            let mut bytes = &piece[passed..read];
+            while !bytes.is_empty() {
+                let taken = session.push(bytes).await?;
+                bytes = &bytes[taken..];
+                if taken == 0 || !matches!(session.next(), Action::Fetch(_)) {
+                    break;
+                }
+            }
+            if let Some((written, all)) = session.progress() {
+                (self.progress)(written, all);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a message and returns the body of the answer; the problem of one that failed.
+    fn exchange<'m>(
+        &mut self,
+        path: &str,
+        message: &impl Message<'m>,
+    ) -> Result<Vec<u8>, ClientError> {
+        let mut body = [0; limits::MESSAGE_MAX];
+        let len = message.encode(&mut body)?;
+        let host = self.host_header();
+        let mut request = vec![0; REQUEST_MAX];
+        let head = Post {
+            host: &host,
+            path,
+            content_type: CONTENT_TYPE,
+            content_len: len,
+        }
+        .encode(&mut request)?;
+        request.truncate(head);
+        request.extend_from_slice(&body[..len]);
+        let answer = self.send(&request, None)?;
+        let mut out = vec![0; usize::try_from(answer.body_len).unwrap_or(usize::MAX)];
+        self.body_exact(&mut out)?;
+        Ok(out)
+    }
+
+    fn get(&mut self, path: &str, part: Option<Fetch>) -> Result<Answer, ClientError> {
+        let host = self.host_header();
+        let mut request = vec![0; REQUEST_MAX];
+        let len = Get {
+            host: &host,
+            path,
+            range: part.map(|part| (part.offset, part.len)),
+            if_range: None,
+        }
+        .encode(&mut request)?;
+        request.truncate(len);
+        self.send(&request, part)
+    }
+
+    /// Sends a request, once more on a new connection when the kept one turns out to be
+    /// closed, and reads the head of the answer.
+    fn send(&mut self, request: &[u8], part: Option<Fetch>) -> Result<Answer, ClientError> {
+        let is_kept = self
+            .link
+            .as_ref()
+            .is_some_and(|link| link.body_left == 0 && !link.closes);
+        if !is_kept {
+            self.link = None;
+        }
+        match self.try_send(request, part) {
+            Err(ClientError::Io(_)) if is_kept => {
+                self.link = None;
+                self.try_send(request, part)
+            }
+            other => other,
+        }
+        .inspect_err(|_| self.link = None)
+    }
+
+    fn try_send(&mut self, request: &[u8], part: Option<Fetch>) -> Result<Answer, ClientError> {
+        let link = match &mut self.link {
+            Some(link) => link,
+            none => {
+                if let Some(faults) = &mut self.faults {
+                    faults.reconnect();
+                }
+                let host = self.host.trim_start_matches('[').trim_end_matches(']');
+                let socket = TcpStream::connect((host, self.port))?;
+                socket.set_nodelay(true)?;
+                socket.set_read_timeout(Some(TIMEOUT))?;
+                let connection = ClientConnection::new(Arc::clone(&self.tls), self.name.clone())
+                    .map_err(io::Error::other)?;
+                none.insert(Link {
+                    stream: StreamOwned::new(connection, socket),
+                    early: Vec::new(),
+                    body_left: 0,
+                    closes: false,
+                })
+            }
+        };
+        link.stream.write_all(request)?;
+        link.stream.flush()?;
+        let mut buffer = [0; HEAD_MAX];
+        let mut reader = HeadReader::new(&mut buffer);
+        while !reader.is_complete() {
+            let mut piece = [0; PIECE];
+            let read = read_link(&mut link.stream, self.faults.as_mut(), &mut piece)?;
+            if read == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+            self.traffic.received += read as u64;
+            let taken = reader.push(&piece[..read])?;
+            link.early.extend_from_slice(&piece[taken..read]);
+        }
+        let head = reader.head()?;
+        link.closes = head.closes;
+        let retry_after = head.retry_after;
+        if head.status >= 400 {
+            let (status, len) = (head.status, head.body_len()?);
+            link.body_left = len;
+            return Err(self.read_problem(status, len, retry_after));
+        }
+        let answer = match part {
+            Some(part) => {
+                let body = head.part(part.offset, part.len)?;
+                Answer {
+                    status: head.status,
+                    body_len: body.len,
+                    skip: body.skip,
+                    total: body.total,
+                }
+            }
+            None => {
+                let len = match head.status {
+                    204 => 0,
+                    _ => head.whole()?,
+                };
+                Answer {
+                    status: head.status,
+                    body_len: len,
+                    skip: 0,
+                    total: len,
+                }
+            }
+        };
+        if part.is_none() && answer.body_len > WHOLE_MAX {
+            return Err(Refusal::BadLength.into());
+        }
+        debug_assert!(answer.status < 400);
+        link.body_left = answer.body_len;
+        Ok(answer)
+    }
+
+    fn read_problem(&mut self, status: u16, len: u64, retry_after: Option<u32>) -> ClientError {
+        let mut body = vec![0; usize::try_from(len.min(PROBLEM_MAX)).unwrap_or(0)];
+        let problem = match self.body_exact(&mut body) {
+            Ok(()) => Problem::parse(&body).ok(),
+            Err(_) => None,
+        };
+        ClientError::Problem {
+            status,
+            code: problem.map_or(0, |problem| problem.code),
+            title: problem.map_or_else(
+                || Refusal::HttpStatus(status).to_string(),
+                |problem| problem.title.to_owned(),
+            ),
+            retry_after,
+        }
+    }
+
+    /// Reads bytes of the body, at most `limit`.
+    fn body(&mut self, out: &mut [u8], limit: u64) -> Result<usize, ClientError> {
+        let link = self.link.as_mut().ok_or(Refusal::Ended)?;
+        let limit = limit.min(link.body_left);
+        let len = usize::try_from(limit).unwrap_or(usize::MAX).min(out.len());
+        if len == 0 {
+            return Err(Refusal::Ended.into());
+        }
+        let read = if link.early.is_empty() {
+            let read = read_link(&mut link.stream, self.faults.as_mut(), &mut out[..len])?;
+            self.traffic.received += read as u64;
+            read
+        } else {
+            let read = len.min(link.early.len());
+            out[..read].copy_from_slice(&link.early[..read]);
+            link.early.drain(..read);
+            read
+        };
+        if read == 0 {
+            return Err(Refusal::Ended.into());
+        }
+        link.body_left -= read as u64;
+        Ok(read)
+    }
+
+    fn body_exact(&mut self, out: &mut [u8]) -> Result<(), ClientError> {
+        let mut done = 0;
+        while done < out.len() {
+            done += self.body(&mut out[done..], u64::MAX)?;
+        }
+        Ok(())
+    }
+
+    fn host_header(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
+impl SimDevice {
+    fn device_state(&mut self, boot: &BootState) -> Result<DeviceState, Refusal> {
+        let stage = boot.candidate.map(|candidate| candidate.stage);
+        Ok(match stage {
+            Some(CandidateStage::Staged) => DeviceState::Staged,
+            Some(CandidateStage::Trial { .. }) => DeviceState::Trial,
+            None if self.checkpoint()?.is_some() => DeviceState::Downloading,
+            None => DeviceState::Idle,
+        })
+    }
+}
+
+/// Reads decrypted bytes, with the faults of the plan among them.
+fn read_link(
+    stream: &mut StreamOwned<ClientConnection, TcpStream>,
+    faults: Option<&mut FaultTransport>,
+    buffer: &mut [u8],
+) -> io::Result<usize> {
+    match faults {
+        Some(faults) => faults.read(stream, buffer),
+        None => stream.read(buffer),
+    }
+}
+
+/// A self-signed certificate for the request key: the key in it is the identity, the rest
+/// means nothing.
+fn client_certificate(seed: &[u8; 32]) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+    let secret = seed::derive(seed, Purpose::Request);
+    let mut pkcs8 = ED25519_PKCS8.to_vec();
+    pkcs8.extend_from_slice(secret.as_ref());
+    let der = PrivatePkcs8KeyDer::from(pkcs8);
+    let key = rcgen::KeyPair::try_from(&der).expect("any 32 bytes are an Ed25519 seed");
+    let certificate = rcgen::CertificateParams::new(Vec::new())
+        .and_then(|params| params.self_signed(&key))
+        .expect("an empty certificate can be signed");
+    (vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(der))
+}
+
+fn parse_url(url: &str) -> Result<(String, u16), ClientError> {
+    let wrong = || ClientError::Address(format!("`{url}` is no address like https://host:port"));
+    let rest = url.strip_prefix("https://").ok_or_else(wrong)?;
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let (host, port) = match rest.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| wrong())?),
+        _ => (rest, 443),
+    };
+    if host.is_empty() || host.contains('/') {
+        return Err(wrong());
+    }
+    Ok((host.to_owned(), port))
+}
+
+/// PrivateKeyInfo of an Ed25519 seed up to the seed (RFC 8410, section 7).
+const ED25519_PKCS8: [u8; 16] = [
+    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
+];
+const PIECE: usize = 4096;
+const REQUEST_MAX: usize = 512;
+const HEAD_MAX: usize = 1024;
+const PROBLEM_MAX: u64 = 192;
+/// Longest answer that is no payload: 32 keysets and a manifest.
+const WHOLE_MAX: u64 = 256 * 1024;
+const TIMEOUT: Duration = Duration::from_secs(30);
