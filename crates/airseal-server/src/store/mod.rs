@@ -13,9 +13,9 @@ use airseal_format::{Digest, RecipientId};
 use futures_util::future::BoxFuture;
 
 pub use model::{
-    AuditRow, Candidate, Device, DeviceChange, DeviceState, EnrolOutcome, Enrolment, Inserted,
-    NewClaim, NewRelease, Note, Order, PollNote, Product, RecipientRow, Release, ReportNote,
-    ReportRow, StoredEnvelope, Trust,
+    AuditRow, Candidate, Counts, Device, DeviceChange, DeviceState, EnrolOutcome, Enrolment,
+    Inserted, NewClaim, NewRelease, Note, Order, PollNote, Product, RecipientRow, Release,
+    ReportNote, ReportRow, StoredEnvelope, Trust,
 };
 
 use crate::error::StoreError;
@@ -176,7 +176,7 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     fn audit(&self, limit: u32) -> BoxFuture<'_, Result<Vec<AuditRow>, StoreError>>;
 
     /// Number of devices in each state, and of releases.
-    fn counts(&self) -> BoxFuture<'_, Result<(Vec<(DeviceState, u64)>, u64), StoreError>>;
+    fn counts(&self) -> BoxFuture<'_, Result<Counts, StoreError>>;
 
     /// Waits for transactions under way and closes.
     fn close(&self) -> BoxFuture<'_, ()>;

@@ -392,3 +392,12 @@ pub struct AuditRow {
     /// What happened.
     pub note: Note,
 }
+
+/// How much there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counts {
+    /// Devices in each state.
+    pub devices: Vec<(DeviceState, u64)>,
+    /// Releases, yanked ones included.
+    pub releases: u64,
+}

@@ -11,7 +11,7 @@ use super::super::types::{AuditEntry, AuditList, ServerInfo, TrustInfo};
 
 /// `GET /api/v1/server`
 pub(super) async fn server(State(app): State<Arc<App>>) -> Result<Json<ServerInfo>, AdminError> {
-    let (devices, releases) = app.store.counts().await?;
+    let counts = app.store.counts().await?;
     Ok(Json(ServerInfo {
         version: env!("CARGO_PKG_VERSION").into(),
         custody: "blind".into(),
@@ -20,11 +20,12 @@ pub(super) async fn server(State(app): State<Arc<App>>) -> Result<Json<ServerInf
         https: app.about.https.clone(),
         public_url: app.about.public_url.clone(),
         ca_sha256: app.about.ca_sha256.clone(),
-        devices: devices
+        devices: counts
+            .devices
             .into_iter()
             .map(|(state, count)| (state.name().to_owned(), count))
             .collect(),
-        releases,
+        releases: counts.releases,
     }))
 }
 

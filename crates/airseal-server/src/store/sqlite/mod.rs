@@ -17,9 +17,9 @@ use sqlx::sqlite::{
 use sqlx::{Connection, Row, Sqlite, SqliteConnection, Transaction};
 
 use super::{
-    AuditRow, Candidate, Device, DeviceChange, DeviceState, EnrolOutcome, Enrolment, Inserted,
-    NewClaim, NewRelease, Note, Order, PollNote, Product, RecipientRow, Release, ReportNote,
-    ReportRow, Store, StoredEnvelope, Trust,
+    AuditRow, Candidate, Counts, Device, DeviceChange, DeviceState, EnrolOutcome, Enrolment,
+    Inserted, NewClaim, NewRelease, Note, Order, PollNote, Product, RecipientRow, Release,
+    ReportNote, ReportRow, Store, StoredEnvelope, Trust,
 };
 use crate::error::StoreError;
 use crate::tls::KeyHash;
@@ -348,7 +348,7 @@ impl Store for SqliteStore {
         run!(self, Read, "audit", |c| reports::audit(c, limit))
     }
 
-    fn counts(&self) -> BoxFuture<'_, Result<(Vec<(DeviceState, u64)>, u64), StoreError>> {
+    fn counts(&self) -> BoxFuture<'_, Result<Counts, StoreError>> {
         run!(self, Read, "counts", |c| reports::counts(c))
     }
 
@@ -392,3 +392,6 @@ async fn count(
     let number: i64 = query.fetch_one(connection).await?.try_get(0)?;
     Ok(number.cast_unsigned())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 use sqlx::{Row, SqliteConnection};
 
 use super::{TxError, count, exists, note_in_audit, rows};
-use crate::store::{AuditRow, DeviceState, Note, ReportNote, ReportRow};
+use crate::store::{AuditRow, Counts, DeviceState, Note, ReportNote, ReportRow};
 
 pub(super) async fn token_hashes(c: &mut SqliteConnection) -> Result<Vec<[u8; 32]>, TxError> {
     sqlx::query("SELECT hash FROM token")
@@ -114,16 +114,14 @@ pub(super) async fn audit(c: &mut SqliteConnection, limit: u32) -> Result<Vec<Au
         .collect()
 }
 
-pub(super) async fn counts(
-    c: &mut SqliteConnection,
-) -> Result<(Vec<(DeviceState, u64)>, u64), TxError> {
+pub(super) async fn counts(c: &mut SqliteConnection) -> Result<Counts, TxError> {
     let mut devices = Vec::new();
     for state in DeviceState::ALL {
         let query = sqlx::query("SELECT COUNT(*) FROM device WHERE state = ?").bind(state.name());
         devices.push((state, count(c, query).await?));
     }
     let releases = count(c, sqlx::query("SELECT COUNT(*) FROM release")).await?;
-    Ok((devices, releases))
+    Ok(Counts { devices, releases })
 }
 
 /// Reports kept per device; what they count is kept beside them.

@@ -1,0 +1,222 @@
+//! Starting, stopping, dying and starting again.
+
+mod common;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use airseal_protocol::{PollResponse, ProblemCode, path};
+use airseal_server::api::types;
+use airseal_server::{Config, Server, StartError};
+use common::vendor::{Vendor, Wish};
+use common::{Admin, Bench, Device, refused};
+
+#[test]
+fn a_restart_keeps_everything() {
+    let data = tempfile::tempdir().expect("tempdir");
+    let bench = Bench::start(data.path());
+    let mut device = bench.device("lamp");
+    let vendor = Vendor::new();
+    bench
+        .admin()
+        .set_trust(&vendor.trust())
+        .json::<types::ProductTrust>(200);
+    let (bundle, _) = vendor.seal(&Wish::default(), &[&device.recipient]);
+    bench.admin().publish(&bundle).json::<types::Published>(201);
+    let digest = device.offered();
+    let before: types::TrustInfo = bench.admin().get("/api/v1/trust");
+    let token = bench.token.clone();
+    bench.server.stop();
+
+    let bench = Bench::start(data.path());
+    assert_eq!(bench.token, token);
+    let after: types::TrustInfo = bench.admin().get("/api/v1/trust");
+    assert_eq!(before, after, "devices pin this authority");
+    device.address = bench.https();
+    assert_eq!(device.offered(), digest);
+    let payload = device.get(path::Path::payload(&digest).as_str(), &[]);
+    assert!(bundle.ends_with(&payload.body));
+    bench.admin().revoke("lamp");
+    bench.server.stop();
+
+    let bench = Bench::start(data.path());
+    device.address = bench.https();
+    let answer = device.post(path::POLL, &device.poll_request());
+    refused(&answer, ProblemCode::Revoked);
+}
+
+#[test]
+fn a_second_server_on_the_same_data_is_refused() {
+    let data = tempfile::tempdir().expect("tempdir");
+    let bench = Bench::start(data.path());
+    let error = Server::start_blocking(Config::local(data.path())).expect_err("refused");
+    assert!(matches!(error, StartError::InUse { .. }), "{error}");
+    assert!(error.to_string().contains("--data"));
+    bench.server.stop();
+    Bench::start(data.path());
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let (one, two) = (tempfile::tempdir(), tempfile::tempdir());
+    let bench = Bench::start(one.expect("tempdir").path());
+    let mut config = Config::local(two.expect("tempdir").path());
+    config.https = bench.https();
+    let error = Server::start_blocking(config).expect_err("refused");
+    assert!(error.to_string().contains(&bench.https().to_string()));
+}
+
+#[test]
+fn a_database_of_a_newer_version_is_refused() {
+    let data = tempfile::tempdir().expect("tempdir");
+    Bench::start(data.path()).server.stop();
+    let runtime = tokio::runtime::Runtime::new().expect("runtime");
+    runtime.block_on(async {
+        use sqlx::{Connection, Executor};
+        let path = data.path().join("airseal.db");
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+        let mut connection = sqlx::SqliteConnection::connect_with(&options)
+            .await
+            .expect("opens");
+        connection
+            .execute("PRAGMA user_version = 99")
+            .await
+            .expect("stamped");
+        connection.close().await.expect("closed");
+    });
+    let error = Server::start_blocking(Config::local(data.path())).expect_err("refused");
+    assert!(error.to_string().contains("99"), "{error}");
+}
+
+#[test]
+fn a_renewed_token_replaces_the_old_one() {
+    let data = tempfile::tempdir().expect("tempdir");
+    let bench = Bench::start(data.path());
+    let old = bench.token.clone();
+    bench.server.stop();
+    let mut config = Config::local(data.path());
+    config.renew_admin_token = true;
+    let bench = Bench::start_with(config);
+    assert_ne!(bench.token, old);
+    bench.admin().get::<types::ServerInfo>("/api/v1/server");
+    let admin = Admin {
+        token: old,
+        ..bench.admin()
+    };
+    let answer = admin.send("GET", "/api/v1/server", "application/json", b"");
+    assert_eq!(answer.status, 401);
+}
+
+#[cfg(unix)]
+#[test]
+fn secrets_on_disk_are_for_the_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let data = tempfile::tempdir().expect("tempdir");
+    let data = data.path().join("fresh");
+    let _bench = Bench::start(&data);
+    let mode = |path: &Path| {
+        let metadata = std::fs::metadata(path).expect("exists");
+        metadata.permissions().mode() & 0o777
+    };
+    assert_eq!(mode(&data), 0o700);
+    assert_eq!(mode(&data.join("ca.key")), 0o600);
+    assert_eq!(mode(&data.join("admin-token")), 0o600);
+}
+
+#[test]
+fn tokens_are_stored_hashed_only() {
+    let data = tempfile::tempdir().expect("tempdir");
+    let bench = Bench::start(data.path());
+    let claim = bench.admin().claim("lamp");
+    bench.device("other");
+    let secrets = [bench.token.clone(), claim.claim_token];
+    bench.server.stop();
+    for entry in std::fs::read_dir(data.path()).expect("data") {
+        let path = entry.expect("entry").path();
+        if path.is_dir() || path.ends_with("admin-token") {
+            continue;
+        }
+        let content = std::fs::read(&path).expect("file");
+        for secret in &secrets {
+            let found = content
+                .windows(secret.len())
+                .any(|window| window == secret.as_bytes());
+            assert!(!found, "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_ready_line_has_the_fields_of_the_contract() {
+    let data = tempfile::tempdir().expect("tempdir");
+    let bench = Bench::start(data.path());
+    let line = serde_json::to_value(bench.server.ready()).expect("json");
+    let ready = bench.server.ready();
+    let expected = serde_json::json!({
+        "ready": true,
+        "https": ready.https.to_string(),
+        "noise": null,
+        "admin": ready.admin.to_string(),
+        "metrics": null,
+        "ca": data.path().join("ca.pem"),
+        "admin_token_file": data.path().join("admin-token"),
+    });
+    assert_eq!(line, expected);
+}
+
+/// Runs in a process of its own, started by the test below, until it is killed.
+#[test]
+#[ignore = "the child process of an_acknowledged_write_survives_kill_9"]
+fn child_server() {
+    let data = std::env::var_os("AIRSEAL_TEST_DATA").expect("set by the parent");
+    let bench = Bench::start(Path::new(&data));
+    let ready = bench.server.ready();
+    let line = format!("{} {}", ready.https, ready.admin);
+    std::fs::write(Path::new(&data).join("ready.new"), line).expect("written");
+    std::fs::rename(
+        Path::new(&data).join("ready.new"),
+        Path::new(&data).join("ready"),
+    )
+    .expect("renamed");
+    std::thread::park();
+}
+
+#[test]
+fn an_acknowledged_write_survives_kill_9() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let data = folder.path();
+    let mut known: Vec<Device> = Vec::new();
+    for round in 0..4 {
+        let _ = std::fs::remove_file(data.join("ready"));
+        let mut child = Command::new(std::env::current_exe().expect("this test"))
+            .args(["--ignored", "--exact", "child_server"])
+            .env("AIRSEAL_TEST_DATA", data)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("child");
+        let ready = loop {
+            if let Ok(line) = std::fs::read_to_string(data.join("ready")) {
+                break line;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        };
+        let (https, address) = ready.split_once(' ').expect("two addresses");
+        let token = std::fs::read_to_string(data.join("admin-token")).expect("token");
+        let admin = Admin {
+            address: address.parse().expect("address"),
+            token: token.trim().to_owned(),
+        };
+        for device in &mut known {
+            device.address = https.parse().expect("address");
+            assert!(matches!(device.poll(), PollResponse::Nothing { .. }));
+        }
+        let ca = std::fs::read_to_string(data.join("ca.pem")).expect("ca");
+        let device = Device::new(https.parse().expect("address"), &ca, "x");
+        let claim = admin.claim(&format!("device-{round}"));
+        assert_eq!(device.enroll(&claim.claim_token).status, 200);
+        child.kill().expect("killed");
+        child.wait().expect("gone");
+        known.push(device);
+    }
+}
