@@ -5,9 +5,9 @@
 
 use std::path::Path;
 
-use airseal_format::cipher::{ChunkCipher, ContentKey, PayloadKeys};
+use airseal_format::cipher::{ContentKey, PayloadKeys};
 use airseal_format::component::Component;
-use airseal_format::payload::{Geometry, PayloadTree, VerifiedPage, image_header};
+use airseal_format::payload::{Geometry, PayloadTree, VerifiedChunk, VerifiedPage, image_header};
 use airseal_format::recipient::Identity;
 use airseal_format::recipient::group::GroupIdentity;
 use airseal_format::recipient::p256::P256Identity;
@@ -26,7 +26,7 @@ use crate::control::{Control, Stage};
 use crate::key::{KeyFile, KeyRole, Loaded, PassphraseSource, PrivateKey, PublicKey};
 use crate::keyset::KeysetFile;
 use crate::output::{Access, Existing, OutputFile};
-use crate::parallel;
+use crate::parallel::{self, BufferPool};
 use crate::seal::blocks;
 use crate::source::write_all_at;
 
@@ -148,9 +148,10 @@ pub fn verify(
         let tree = OpenTree::read(bundle, &manifest, component.id)?;
         chunks += u64::from(tree.geometry.chunks());
         tree.for_each_block(
-            |chunk| Ok(chunk.byte_len()),
-            |len| {
-                done += len;
+            |_| Ok(()),
+            |_, _| Ok(()),
+            |block| {
+                done += block.len() as u64;
                 control.report(Stage::Verifying, done, total_len(&manifest))
             },
         )?;
@@ -190,8 +191,6 @@ pub struct Opened {
     pub component: u16,
     /// Length of the image, bytes.
     pub image_len: u64,
-    /// SHA-256 of the image as `sha256sum` prints it.
-    pub sha256: String,
     /// Seconds since 1970 after which it must not be started, 0 for never. Shown, not tested.
     pub expires_at: u64,
 }
@@ -319,17 +318,14 @@ pub fn open(
         component.install_len,
         &keys.digest_salt(component.place),
     ));
-    let mut plain = Context::new(&SHA256);
     let mut done = 0;
     tree.for_each_block(
-        |block| {
-            let (offset, plaintext) = block.decrypt(&cipher, bundle)?;
-            write_all_at(&handle, &plaintext, offset).map_err(|error| file.write_error(error))?;
-            Ok(plaintext)
+        |chunk| cipher.decrypt(chunk).map(|_| ()),
+        |plaintext, offset| {
+            write_all_at(&handle, plaintext, offset).map_err(|error| file.write_error(error))
         },
         |plaintext| {
-            image.update(&plaintext);
-            plain.update(&plaintext);
+            image.update(plaintext);
             done += plaintext.len() as u64;
             control.report(Stage::Opening, done, component.install_len)
         },
@@ -347,7 +343,6 @@ pub fn open(
         sequence: header.release_seq.0,
         component: component.id.0,
         image_len: component.install_len,
-        sha256: hex::encode(plain.finish().as_ref()),
         expires_at: header.expires_at,
     })
 }
@@ -455,63 +450,46 @@ impl<'b> OpenTree<'b> {
         })
     }
 
-    /// Reads and verifies every chunk on all cores; `work` gets whole blocks that passed, `consume` its results in order.
-    fn for_each_block<R: Send>(
+    /// Reads and verifies every chunk on all cores.
+    ///
+    /// `work` gets each chunk that passed and its number; `finish` then gets the block they lie in, with its offset in the
+    /// image, and `consume` gets the blocks in order.
+    fn for_each_block(
         &self,
-        work: impl Fn(VerifiedBlock<'_>) -> Result<R, Error> + Sync,
-        consume: impl FnMut(R) -> Result<(), Error>,
+        work: impl Fn(VerifiedChunk<&mut [u8]>) -> Result<(), FormatError> + Sync,
+        finish: impl Fn(&[u8], u64) -> Result<(), Error> + Sync,
+        mut consume: impl FnMut(&[u8]) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let geometry = &self.geometry;
         let chunk_len = geometry.profile().chunk_len();
+        let pool = BufferPool::default();
+        let fail = |error| Error::format(self.bundle.name(), self.bundle.payload().offset, error);
         parallel::in_order(
             blocks(geometry, BLOCK / chunk_len),
             |(first, last)| {
                 let start = geometry.byte_offset(first);
                 let len = geometry.byte_offset(last).min(geometry.enc_len()) - start;
-                let mut bytes = vec![0; len as usize];
+                let mut block = pool.take(len as usize);
                 self.bundle
-                    .read_payload(geometry.chunk_off(first), &mut bytes)?;
-                let fail =
-                    |error| Error::format(self.bundle.name(), self.bundle.payload().offset, error);
+                    .read_payload(geometry.chunk_off(first), &mut block)?;
+                let missing = FormatError::new(Part::Payload, "page", 0, Reason::Missing);
                 let page = self
                     .pages
                     .get(geometry.page_of(first) as usize)
-                    .ok_or_else(|| {
-                        fail(FormatError::new(Part::Payload, "page", 0, Reason::Missing))
-                    })?;
-                let mut chunks = Vec::with_capacity((last - first) as usize);
-                for (chunk, bytes) in (first..last).zip(bytes.chunks_mut(chunk_len as usize)) {
-                    chunks.push(page.verify_chunk(chunk, bytes).map_err(fail)?);
+                    .ok_or_else(|| fail(missing))?;
+                for (chunk, bytes) in (first..last).zip(block.chunks_mut(chunk_len as usize)) {
+                    page.verify_chunk(chunk, bytes)
+                        .and_then(&work)
+                        .map_err(fail)?;
                 }
-                work(VerifiedBlock { start, chunks })
+                finish(&block, start)?;
+                Ok(block)
             },
-            consume,
+            |block| {
+                consume(&block)?;
+                pool.give(block);
+                Ok(())
+            },
         )
-    }
-}
-
-/// Chunks that lie back to back and were all verified.
-struct VerifiedBlock<'c> {
-    start: u64,
-    chunks: Vec<airseal_format::payload::VerifiedChunk<&'c mut [u8]>>,
-}
-
-impl VerifiedBlock<'_> {
-    fn byte_len(self) -> u64 {
-        self.chunks
-            .into_iter()
-            .map(|chunk| chunk.into_inner().len() as u64)
-            .sum()
-    }
-
-    fn decrypt(self, cipher: &ChunkCipher, bundle: &BundleFile) -> Result<(u64, Vec<u8>), Error> {
-        let mut plaintext = Vec::with_capacity(BLOCK as usize);
-        for chunk in self.chunks {
-            let chunk = cipher
-                .decrypt(chunk)
-                .map_err(|error| Error::format(bundle.name(), bundle.payload().offset, error))?;
-            plaintext.extend_from_slice(chunk.bytes());
-        }
-        Ok((self.start, plaintext))
     }
 }

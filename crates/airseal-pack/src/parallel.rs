@@ -9,6 +9,33 @@ pub(crate) fn workers() -> usize {
     thread::available_parallelism().map_or(1, |cores| cores.get())
 }
 
+/// Buffers that are used again, since a fresh one costs a page fault for every page of it.
+#[derive(Default)]
+pub(crate) struct BufferPool {
+    free: Mutex<Vec<Vec<u8>>>,
+}
+
+impl BufferPool {
+    /// A buffer of `len` bytes with whatever an earlier user left in it.
+    pub(crate) fn take(&self, len: usize) -> Vec<u8> {
+        let mut buffer = self
+            .free
+            .lock()
+            .ok()
+            .and_then(|mut free| free.pop())
+            .unwrap_or_default();
+        buffer.resize(len, 0);
+        buffer
+    }
+
+    /// Gives a buffer back.
+    pub(crate) fn give(&self, buffer: Vec<u8>) {
+        if let Ok(mut free) = self.free.lock() {
+            free.push(buffer);
+        }
+    }
+}
+
 /// Runs `work` on every job, on several threads, and `consume` on every result, in the order of the jobs.
 ///
 /// At most three jobs per worker are in memory. The first error of `work` (in job order) or of `consume` ends the run.

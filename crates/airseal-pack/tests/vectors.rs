@@ -10,6 +10,7 @@ use airseal_pack::open::{OpenKey, Trust, open, verify};
 use airseal_pack::output::Existing;
 use airseal_pack::{BundleFile, Error, ErrorKind};
 use serde_json::Value;
+use sha2::Digest as _;
 
 struct Vectors {
     root: PathBuf,
@@ -76,7 +77,7 @@ impl Vectors {
         });
         for component in bundle.manifest().components() {
             let out = self.dir.path().join("opened.bin");
-            let opened = open(
+            open(
                 &bundle,
                 &trust,
                 key.as_ref(),
@@ -91,7 +92,12 @@ impl Vectors {
                     .iter()
                     .find(|c| c["id"] == component.id.0)
                     .unwrap();
-                assert_eq!(expected["sha256"], opened.sha256, "{}", case["name"]);
+                assert_eq!(
+                    expected["sha256"],
+                    hex::encode(sha2::Sha256::digest(std::fs::read(&out).unwrap())),
+                    "{}",
+                    case["name"]
+                );
             }
         }
         verified.map(|_| ())

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::Error;
 use crate::control::{Control, Stage};
 use crate::entropy::Entropy;
-use crate::parallel;
+use crate::parallel::{self, BufferPool};
 use crate::source::Source;
 
 /// Bytes of firmware per job: a multiple of every profile's chunk length.
@@ -36,12 +36,13 @@ pub(super) fn hedged_content_key(
     binding.update(&source.len().to_le_bytes());
     let pieces = (0..source.len().div_ceil(PIECE)).map(|piece| piece * PIECE);
     let mut done = 0;
+    let pool = BufferPool::default();
     parallel::in_order(
         pieces,
         |start| {
             let len = PIECE.min(source.len() - start);
             let mut hash = Context::new(&SHA256);
-            let mut block = vec![0; BLOCK as usize];
+            let mut block = pool.take(BLOCK as usize);
             let mut at = 0;
             while at < len {
                 let step = (len - at).min(BLOCK) as usize;
@@ -50,6 +51,7 @@ pub(super) fn hedged_content_key(
                 hash.update(bytes);
                 at += step as u64;
             }
+            pool.give(block);
             Ok((hash.finish(), len))
         },
         |(digest, len)| {
@@ -93,15 +95,17 @@ pub(super) fn write(
     let mut page = Vec::with_capacity(geometry.profile().page_len() as usize);
     let mut page_number = 0;
     let mut done = 0;
+    let pool = BufferPool::default();
 
     parallel::in_order(
         blocks(geometry, chunks_per_block),
         |(first, last)| {
             let start = geometry.byte_offset(first);
             let len = geometry.byte_offset(last).min(geometry.enc_len()) - start;
-            let mut plaintext = vec![0; len as usize];
+            let mut plaintext = pool.take(len as usize);
             source.read_at(start, &mut plaintext)?;
-            let mut ciphertext = plaintext.clone();
+            let mut ciphertext = pool.take(len as usize);
+            ciphertext.copy_from_slice(&plaintext);
             cipher.encrypt(start, &mut ciphertext);
             let mut leaves = Vec::with_capacity(32 * (last - first) as usize);
             for (chunk, bytes) in
@@ -117,12 +121,14 @@ pub(super) fn write(
                 leaves.extend_from_slice(leaf.finish().as_ref());
             }
             write(&ciphertext, geometry.chunk_off(first))?;
+            pool.give(ciphertext);
             Ok((plaintext, leaves))
         },
         |(plaintext, leaves)| {
             image.update(&plaintext);
             page.extend_from_slice(&leaves);
             done += plaintext.len() as u64;
+            pool.give(plaintext);
             if page.len() as u64 == u64::from(geometry.page_len(page_number)) {
                 write(&page, geometry.page_off(page_number))?;
                 let mut node = Context::new(&SHA256);

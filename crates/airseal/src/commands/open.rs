@@ -69,12 +69,11 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             at => format!("\nexpires      {} (shown, not tested)", dates::show(at)),
         };
         format!(
-            "{}\nrelease      {} (number {})\nimage        {} bytes, sha256 {}{expires}",
+            "{}\nrelease      {} (number {})\nimage        {} bytes, every chunk and the whole image verified{expires}",
             args.output.display(),
             opened.version,
             opened.sequence,
             opened.image_len,
-            opened.sha256,
         )
     })
 }
