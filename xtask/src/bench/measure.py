@@ -3,8 +3,8 @@
     measure.py run PROGRAM ARGUMENT...        {"seconds", "peak_kib"} of a child process
     measure.py sha256 FILE                    {"seconds"}: one pass over the bytes in memory
     measure.py peer-keys FOLDER               an RSA-3072 key pair
-    measure.py peer-seal FOLDER FILE OUT      the vendor tool's scheme, the whole file in memory
-    measure.py peer-open FOLDER FILE OUT
+    measure.py peer-seal KEY FILE OUT         the vendor tool's scheme, the whole file in memory
+    measure.py peer-open KEY FILE OUT
 """
 
 import hashlib
@@ -13,8 +13,9 @@ import os
 import sys
 import time
 
-IV_LEN = 16
 WRAPPED_LEN = 384
+IV_LEN = 16
+TAG_LEN = 16
 
 
 def run(program, *arguments):
@@ -49,28 +50,29 @@ def peer_keys(folder):
     write(f"{folder}/peer.pub", public)
 
 
-def peer_seal(folder, file, out):
+def peer_seal(key_file, file, out):
     from cryptography.hazmat.primitives.asymmetric import padding
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
-    public = load_pem_public_key(read(f"{folder}/peer.pub"))
+    data, pem = read(file), read(key_file)
+    public = load_pem_public_key(pem) if b"BEGIN PUBLIC" in pem else load_pem_private_key(pem, None).public_key()
     key, iv = os.urandom(32), os.urandom(IV_LEN)
     wrapped = public.encrypt(key, padding.PKCS1v15())
-    sealed = AESGCM(key).encrypt(iv, read(file), None)
-    write(out, wrapped + iv, sealed)
+    sealed = AESGCM(key).encrypt(iv, data, None)
+    write(out, wrapped, iv, sealed[len(data):], sealed[:len(data)])
 
 
-def peer_open(folder, file, out):
+def peer_open(key_file, file, out):
     from cryptography.hazmat.primitives.asymmetric import padding
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    private = load_pem_private_key(read(f"{folder}/peer.key"), None)
-    data = read(file)
-    key = private.decrypt(data[:WRAPPED_LEN], padding.PKCS1v15())
-    start = WRAPPED_LEN + IV_LEN
-    write(out, AESGCM(key).decrypt(data[WRAPPED_LEN:start], data[start:], None))
+    private = load_pem_private_key(read(key_file), None)
+    with open(file, "rb") as sealed:
+        key = private.decrypt(sealed.read(WRAPPED_LEN), padding.PKCS1v15())
+        iv, tag, data = sealed.read(IV_LEN), sealed.read(TAG_LEN), sealed.read()
+    write(out, AESGCM(key).decrypt(iv, data + tag, None))
 
 
 def read(path):
