@@ -1,6 +1,8 @@
 //! A device: keys from a seed, flash with real rules, a boot loader, and firmware that is
 //! whatever image lies in the slot.
 
+use std::io::Read;
+
 use airseal_format::component::FlashEncryption;
 use airseal_format::recipient::Identity;
 use airseal_format::recipient::group::GroupIdentity;
@@ -16,9 +18,11 @@ use airseal_update::flash::{FlashDevice, Layout, Region};
 use airseal_update::install_record::{MAX_SECTION_LEN, read_section};
 use airseal_update::lifecycle::{self, Own};
 use airseal_update::port::{BootControl, BootState, DeviceState, JournalStore, Slot, StateStore};
+use airseal_update::transport::{BundleReader, stream};
 use airseal_update::{Buffers, Config, Factory, Memory, Policy, Refusal, UpdateSession};
 
 use crate::flash::SimFlash;
+use crate::stream::StdStream;
 
 /// What all devices of one model share, compiled into their firmware.
 #[derive(Clone, Debug)]
@@ -264,19 +268,41 @@ impl SimDevice {
         })
     }
 
-    /// Updates from a bundle in memory, in one piece.
+    /// Updates from a bundle in memory.
     ///
     /// # Errors
     /// The refusal.
     pub fn update_from_bytes(&mut self, bundle: &[u8]) -> Result<(), Refusal> {
-        use airseal_update::transport::{BundleReader, stream};
+        self.update_from(&mut &*bundle, Some(bundle.len() as u64), &mut |_, _| {})
+    }
+
+    /// Updates from a bundle that is read front to back: a file, a pipe, a serial line.
+    /// `total_len` is its length where that is known; `progress` hears of bytes written and
+    /// bytes in all.
+    ///
+    /// # Errors
+    /// The refusal; `Transport` or `Ended` when the stream fails.
+    pub fn update_from(
+        &mut self,
+        stream: &mut dyn Read,
+        total_len: Option<u64>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), Refusal> {
         self.with(|device, config, buffers| {
             block_on(async {
                 let mut session = UpdateSession::begin(device, config, buffers).await?;
-                let mut reader = BundleReader::with_total_len(bundle.len() as u64);
-                let mut source = Blocking(bundle);
-                let mut buffer = [0; 2048];
-                stream::update(&mut session, &mut reader, &mut source, &mut buffer).await
+                let mut reader = match total_len {
+                    Some(len) => BundleReader::with_total_len(len),
+                    None => BundleReader::new(),
+                };
+                let mut source = Blocking(StdStream(stream));
+                let mut buffer = [0; 4096];
+                while let Some(part) =
+                    stream::step(&mut session, &mut reader, &mut source, &mut buffer).await?
+                {
+                    progress(part.0, part.1);
+                }
+                Ok(())
             })
         })
     }

@@ -1,5 +1,19 @@
-//! Simulated devices for Airseal, with flash that behaves like flash.
+//! Simulated devices for Airseal: flash that behaves like flash, power that fails, networks
+//! that misbehave.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`flash`] | NOR rules: programming clears bits, sectors are erased, operations tear |
+//! | [`device`] | keys, slots, boot loader and firmware of one device |
+//! | [`agent`] | what a device does all day, against a server |
+//! | [`https`] | its connection: mutual TLS over [`airseal_update::transport::http`] |
+//! | [`fault`] | cuts, stalls, short reads, garbage and duplicates in any byte stream |
+//! | [`home`] | a device that outlives the program, in a directory |
+//! | [`fixture`] | releases for tests, right ones and wrong ones |
+//! | [`stream`] | files and pipes as the byte streams devices read |
+//! | [`traffic`] | bytes that came, and came twice |
 
+pub mod agent;
 pub mod device;
 pub mod fault;
 pub mod fixture;
@@ -7,8 +21,12 @@ pub mod flash;
 pub mod home;
 pub mod https;
 pub mod random;
+pub mod stream;
 pub mod traffic;
 
+pub use agent::{Agent, Cuts, Event, Outcome};
 pub use device::{Model, SimDevice};
 pub use fault::{FaultPlan, FaultTransport};
 pub use flash::{Cut, PowerCut, SimFlash, Torn};
+pub use home::Home;
+pub use https::{ClientError, HttpsClient};

@@ -38,6 +38,19 @@ impl BundleReader {
         }
     }
 
+    /// Bytes that can follow before the next header: reading no more than this never reads
+    /// past the bundle. 0 at its end.
+    #[must_use]
+    pub fn wanted(&self) -> u64 {
+        let header = match (self.open, self.walk) {
+            (Some((_, left)), _) => return left,
+            (None, None) => HEADER_LEN,
+            (None, Some(walk)) if walk.is_complete() => return 0,
+            (None, Some(_)) => SECTION_HEADER_LEN,
+        };
+        as_u64(header.saturating_sub(self.filled))
+    }
+
     /// Bytes that can be passed over without reading them, because the session has them
     /// already: for streams that can seek. Report them with [`skip`](Self::skip).
     pub fn skippable<D: Device>(&self, session: &UpdateSession<'_, D>) -> u64 {

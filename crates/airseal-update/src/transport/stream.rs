@@ -18,19 +18,39 @@ pub async fn update<D: Device>(
     stream: &mut impl Read,
     buffer: &mut [u8],
 ) -> Result<(), Refusal> {
-    loop {
-        match session.next() {
-            Action::Refused(refusal) => return Err(refusal),
-            Action::Stage => session.stage().await?,
-            Action::Reboot => return Ok(()),
-            Action::NeedManifest | Action::NeedEnvelope | Action::Fetch(_) => {
-                let read = stream.read(buffer).await.map_err(|_| Refusal::Transport)?;
-                if read == 0 {
-                    return Err(Refusal::Ended);
-                }
-                let bytes = buffer.get(..read).unwrap_or_default();
-                reader.push(session, bytes).await?;
+    while step(session, reader, stream, buffer).await?.is_some() {}
+    Ok(())
+}
+
+/// One step of [`update`], for callers that show progress: bytes of the image in the slot
+/// and bytes in all, both 0 before the payload; `None` when the new image is staged.
+///
+/// # Errors
+/// As [`update`].
+pub async fn step<D: Device>(
+    session: &mut UpdateSession<'_, D>,
+    reader: &mut BundleReader,
+    stream: &mut impl Read,
+    buffer: &mut [u8],
+) -> Result<Option<(u64, u64)>, Refusal> {
+    match session.next() {
+        Action::Refused(refusal) => return Err(refusal),
+        Action::Stage => session.stage().await?,
+        Action::Reboot => return Ok(None),
+        Action::NeedManifest | Action::NeedEnvelope | Action::Fetch(_) => {
+            let wanted = usize::try_from(reader.wanted()).unwrap_or(usize::MAX);
+            let len = buffer.len().min(wanted);
+            let room = buffer.get_mut(..len).unwrap_or_default();
+            if room.is_empty() {
+                return Err(Refusal::Rewind);
             }
+            let read = stream.read(room).await.map_err(|_| Refusal::Transport)?;
+            if read == 0 {
+                return Err(Refusal::Ended);
+            }
+            let bytes = buffer.get(..read).unwrap_or_default();
+            reader.push(session, bytes).await?;
         }
     }
+    Ok(Some(session.progress().unwrap_or_default()))
 }

@@ -1,0 +1,432 @@
+//! What the firmware of a simulated device does all day: start, test itself, ask the
+//! server, install, restart. Power may go at any flash operation.
+
+use airseal_format::{Digest, Part};
+use airseal_protocol::{PollResponse, Stage};
+use airseal_update::Refusal;
+use airseal_update::boot::{ResetReason, Selection};
+use serde::Serialize;
+
+use crate::device::SimDevice;
+use crate::flash::{Cut, PowerCut, Torn};
+use crate::https::{ClientError, HttpsClient};
+use crate::random::Noise;
+use crate::traffic::Traffic;
+
+/// Something a device did, for people and for JSON.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// The device started.
+    Booted {
+        /// `A`, `B`, or `factory`.
+        slot: String,
+        /// Version of the image, if it came by an update.
+        version: Option<String>,
+        /// It has to confirm itself.
+        on_trial: bool,
+    },
+    /// The server has nothing newer.
+    NothingNewer,
+    /// A release exists, and nobody has made an envelope for this device yet.
+    NoEnvelope {
+        /// Its manifest digest.
+        release: String,
+    },
+    /// The server holds a release back because it failed here too often.
+    Held {
+        /// Its manifest digest.
+        release: String,
+    },
+    /// An update begins.
+    Installing {
+        /// Its manifest digest.
+        release: String,
+        /// Bytes of its payload.
+        payload_len: u64,
+    },
+    /// Power was lost during the download.
+    PowerLost {
+        /// Flash operations since the flash was made.
+        operation: u64,
+        /// Bytes of the image that were safe.
+        safe: u32,
+    },
+    /// The network failed; the next try goes on where this one stopped.
+    Interrupted {
+        /// Why.
+        why: String,
+    },
+    /// The new image is complete, verified and staged.
+    Staged {
+        /// What it cost the network.
+        traffic: Traffic,
+    },
+    /// The new image passed its self-test and stays.
+    Confirmed {
+        /// Its version.
+        version: Option<String>,
+    },
+    /// The device went back to the image before.
+    Reverted {
+        /// Number of the refusal.
+        code: u16,
+        /// Its words.
+        why: String,
+        /// Version that runs now.
+        version: Option<String>,
+    },
+    /// The device refused the release; no slot was touched unless its bytes were damaged
+    /// in the middle.
+    Refused {
+        /// Number of the refusal.
+        code: u16,
+        /// Its one word.
+        name: &'static str,
+        /// Its words.
+        why: String,
+        /// Flash operations on the slots since the update began.
+        slot_operations: usize,
+    },
+    /// The server refused the device.
+    ServerRefused {
+        /// Number of the problem.
+        code: u16,
+        /// HTTP status.
+        status: u16,
+        /// The server's words.
+        why: String,
+    },
+}
+
+/// How a round ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing to install.
+    Idle,
+    /// A release was installed and confirmed.
+    Updated,
+    /// The device or the server refused.
+    Refused,
+    /// A release was tried and given up.
+    Reverted,
+    /// The network failed too often.
+    Interrupted,
+}
+
+/// When power is lost.
+#[derive(Clone, Debug)]
+pub enum Cuts {
+    /// Never.
+    Never,
+    /// Once, at this many flash operations from the start of the update.
+    At(u64),
+    /// After every so many flash operations; a 4 KiB chunk takes three.
+    Every(u64),
+    /// After a random number of operations up to this, again and again.
+    Random(u64, Noise),
+}
+
+/// A device, its server, and what its firmware does.
+pub struct Agent {
+    /// The device.
+    pub device: SimDevice,
+    /// Its connection.
+    pub client: HttpsClient,
+    /// When it loses power.
+    pub cuts: Cuts,
+    self_test: Box<dyn FnMut(&mut SimDevice) -> bool + Send>,
+    is_on: bool,
+    on_trial: bool,
+}
+
+impl Agent {
+    /// A device that is switched off. Its firmware passes every self-test.
+    #[must_use]
+    pub fn new(device: SimDevice, client: HttpsClient) -> Self {
+        Self {
+            device,
+            client,
+            cuts: Cuts::Never,
+            self_test: Box::new(|_| true),
+            is_on: false,
+            on_trial: false,
+        }
+    }
+
+    /// What the firmware tests before it confirms itself; it may look at its own image.
+    pub fn set_self_test(&mut self, test: impl FnMut(&mut SimDevice) -> bool + Send + 'static) {
+        self.self_test = Box::new(test);
+    }
+
+    /// Starts the device, if it is off, and settles a trial that waits.
+    ///
+    /// # Errors
+    /// The boot loader's refusal.
+    pub fn start(
+        &mut self,
+        reset: ResetReason,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<Option<Outcome>, ClientError> {
+        let selection = self.boot(reset, tell)?;
+        if let Some(ended) = selection.ended {
+            self.tell_reverted(&ended, tell)?;
+            return Ok(Some(Outcome::Reverted));
+        }
+        self.settle_trial(tell)
+    }
+
+    /// One round: start if needed, ask, install, restart, test, confirm.
+    ///
+    /// # Errors
+    /// A failed connection while asking, or a fault of the device.
+    pub fn round(&mut self, tell: &mut dyn FnMut(Event)) -> Result<Outcome, ClientError> {
+        if !self.is_on
+            && let Some(outcome) = self.start(ResetReason::Power, tell)?
+            && outcome == Outcome::Reverted
+        {
+            return Ok(outcome);
+        }
+        let answer = match self.client.poll(&mut self.device) {
+            Ok(answer) => answer,
+            Err(error) => return self.server_refused(error, tell),
+        };
+        match answer {
+            PollResponse::Install {
+                manifest_digest,
+                payload_len,
+                ..
+            } => self.update(Digest(manifest_digest), payload_len, tell),
+            PollResponse::NoEnvelope {
+                manifest_digest, ..
+            } => {
+                let release = Digest(manifest_digest).to_string();
+                tell(Event::NoEnvelope { release });
+                Ok(Outcome::Idle)
+            }
+            PollResponse::Held {
+                manifest_digest, ..
+            } => {
+                let release = Digest(manifest_digest).to_string();
+                tell(Event::Held { release });
+                Ok(Outcome::Idle)
+            }
+            _ => {
+                tell(Event::NothingNewer);
+                Ok(Outcome::Idle)
+            }
+        }
+    }
+
+    /// Restarts into what is staged, tests it, and confirms it or goes back.
+    ///
+    /// # Errors
+    /// A fault of the device, or a failed report.
+    pub fn restart(&mut self, tell: &mut dyn FnMut(Event)) -> Result<Outcome, ClientError> {
+        let outcome = self.start(ResetReason::Restart, tell)?;
+        Ok(outcome.unwrap_or(Outcome::Idle))
+    }
+
+    /// Takes the power away.
+    pub fn switch_off(&mut self) {
+        self.is_on = false;
+        self.client.disconnect();
+    }
+
+    fn update(
+        &mut self,
+        release: Digest,
+        payload_len: u64,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<Outcome, ClientError> {
+        tell(Event::Installing {
+            release: release.to_string(),
+            payload_len,
+        });
+        self.client.forget_traffic();
+        self.device.flash_mut().clear_log();
+        let mut failures = 0;
+        self.plan_cut(true);
+        loop {
+            match self.client.install(&mut self.device, release) {
+                Ok(()) => break,
+                Err(_) if self.device.flash().is_off() => {
+                    let operation = self.device.flash().operations();
+                    self.device.flash_mut().power_on();
+                    self.client.disconnect();
+                    let safe = self.device.checkpoint()?.map_or(0, |point| point.position);
+                    tell(Event::PowerLost { operation, safe });
+                    self.boot(ResetReason::Power, tell)?;
+                    self.plan_cut(false);
+                }
+                Err(error) if error.is_transient() && failures < MAX_FAILURES => {
+                    failures += 1;
+                    let why = error.to_string();
+                    tell(Event::Interrupted { why });
+                    self.client.disconnect();
+                }
+                Err(ClientError::Refusal(refusal)) => {
+                    self.device.flash_mut().set_cut(None);
+                    return self.refused(release, &refusal, tell);
+                }
+                Err(error) => {
+                    self.device.flash_mut().set_cut(None);
+                    return self.server_refused(error, tell);
+                }
+            }
+        }
+        self.device.flash_mut().set_cut(None);
+        let traffic = self.client.traffic().clone();
+        tell(Event::Staged { traffic });
+        self.restart(tell)
+    }
+
+    fn boot(
+        &mut self,
+        reset: ResetReason,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<Selection, ClientError> {
+        let selection = self.device.boot(reset)?;
+        self.is_on = true;
+        self.on_trial = selection.on_trial;
+        let version = self.version()?;
+        let slot = selection
+            .slot
+            .map_or_else(|| "factory".to_owned(), |slot| slot.to_string());
+        tell(Event::Booted {
+            slot,
+            version,
+            on_trial: selection.on_trial,
+        });
+        self.device.heal()?;
+        Ok(selection)
+    }
+
+    fn settle_trial(
+        &mut self,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<Option<Outcome>, ClientError> {
+        if !self.on_trial {
+            return Ok(None);
+        }
+        if (self.self_test)(&mut self.device) {
+            self.device.confirm()?;
+            self.on_trial = false;
+            let version = self.version()?;
+            tell(Event::Confirmed { version });
+            if let Some(release) = self.device.release()? {
+                self.client.report(release, Stage::Confirm, 0, 1, "")?;
+            }
+            return Ok(Some(Outcome::Updated));
+        }
+        self.device.revert()?;
+        self.boot(ResetReason::Restart, tell)?;
+        self.tell_reverted(&Refusal::SelfTestFailed, tell)?;
+        Ok(Some(Outcome::Reverted))
+    }
+
+    fn tell_reverted(
+        &mut self,
+        why: &Refusal,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<(), ClientError> {
+        let version = self.version()?;
+        tell(Event::Reverted {
+            code: why.code(),
+            why: why.to_string(),
+            version,
+        });
+        if let Some(failure) = self.device.state()?.failure {
+            let attempt = u32::from(failure.count);
+            self.client.report(
+                failure.digest,
+                Stage::Revert,
+                why.code(),
+                attempt,
+                why.message(),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn refused(
+        &mut self,
+        release: Digest,
+        refusal: &Refusal,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<Outcome, ClientError> {
+        let slots = self.device.slots();
+        tell(Event::Refused {
+            code: refusal.code(),
+            name: refusal.word(),
+            why: refusal.to_string(),
+            slot_operations: self.device.flash().touched(&slots),
+        });
+        let stage = match refusal {
+            Refusal::Format(error) if error.part == Part::Envelope => Stage::Unwrap,
+            Refusal::Format(error) if error.part == Part::Payload => Stage::Download,
+            _ => Stage::Check,
+        };
+        let _ = self
+            .client
+            .report(release, stage, refusal.code(), 1, refusal.message());
+        Ok(Outcome::Refused)
+    }
+
+    fn server_refused(
+        &mut self,
+        error: ClientError,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<Outcome, ClientError> {
+        match error {
+            ClientError::Problem {
+                status,
+                code,
+                title,
+                ..
+            } => {
+                tell(Event::ServerRefused {
+                    code,
+                    status,
+                    why: title,
+                });
+                Ok(Outcome::Refused)
+            }
+            error if error.is_transient() => {
+                let why = error.to_string();
+                tell(Event::Interrupted { why });
+                Ok(Outcome::Interrupted)
+            }
+            error => Err(error),
+        }
+    }
+
+    fn version(&mut self) -> Result<Option<String>, Refusal> {
+        match self.device.running() {
+            Some(slot) => self.device.version_in(slot),
+            None => Ok(None),
+        }
+    }
+
+    fn plan_cut(&mut self, is_first: bool) {
+        let now = self.device.flash().operations();
+        let (at, seed) = match &mut self.cuts {
+            Cuts::Never => return,
+            Cuts::At(_) if !is_first => return,
+            Cuts::At(at) | Cuts::Every(at) => (*at, now),
+            Cuts::Random(most, noise) => (noise.below(*most), noise.bits()),
+        };
+        let how = match seed % 5 {
+            0 => Cut::Before,
+            1 => Cut::Torn(Torn::Half),
+            2 => Cut::Torn(Torn::Words(seed)),
+            3 => Cut::Torn(Torn::Bits(seed)),
+            _ => Cut::After,
+        };
+        let cut = PowerCut { at: now + at, how };
+        self.device.flash_mut().set_cut(Some(cut));
+    }
+}
+
+/// Tries after failures of the network before a round ends.
+const MAX_FAILURES: u32 = 5;
