@@ -1,0 +1,3 @@
+//! A device that updates itself over a byte stream.
+
+fn main() {}

@@ -1,0 +1,2 @@
+//! What a session costs in RAM.
+#![allow(missing_docs, clippy::unwrap_used)]
