@@ -320,18 +320,56 @@ fn a_security_version_that_the_image_denies() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_leaves_nothing() {
-    // A directory on a file system of 64 KiB needs root; /dev/full stands for every write that fails.
+fn an_output_that_cant_be_created() {
     let world = World::new();
     let bundle = world.bundle(&noise(100), |_| {});
+    let target = (std::path::Path::new("/proc/out.bin"), Existing::Replace);
     let error = open(
         &bundle,
         &world.trust(),
         Some(&world.open_key()),
         None,
-        (std::path::Path::new("/proc/out.bin"), Existing::Replace),
+        target,
         &Control::default(),
     )
     .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io);
+}
+
+/// Needs the right to mount; elsewhere it says so and proves nothing.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_leaves_nothing() {
+    use std::process::Command;
+    let world = World::new();
+    let small = world.path("small");
+    std::fs::create_dir(&small).unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=64k", "airseal-test"])
+        .arg(&small)
+        .output();
+    if !mounted.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: a small file system can't be mounted here");
+        return;
+    }
+    let bundle = world.bundle(&noise(300_000), |_| {});
+    let target = small.join("opened.bin");
+    let outcome = open(
+        &bundle,
+        &world.trust(),
+        Some(&world.open_key()),
+        None,
+        (&target, Existing::Refuse),
+        &Control::default(),
+    );
+    let left = std::fs::read_dir(&small).unwrap().count();
+    assert!(
+        Command::new("umount")
+            .arg(&small)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let error = outcome.unwrap_err();
+    assert_eq!((error.kind(), left), (ErrorKind::Io, 0), "{error}");
 }

@@ -424,6 +424,7 @@ fn keysets_that_break_the_rules() {
     assert!(error.to_string().contains("keyset sign"), "{error}");
 }
 
+/// R47: what an encrypted release is and who can open it is readable without a key.
 #[test]
 fn inspection_needs_no_key() {
     let world = World::new();

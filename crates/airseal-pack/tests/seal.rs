@@ -204,3 +204,64 @@ fn cancelled_work_leaves_nothing() {
         .collect();
     assert_eq!(names.len(), 2, "{names:?}");
 }
+
+/// A random source that always gives the same bytes.
+struct Broken;
+
+impl airseal_pack::entropy::Entropy for Broken {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), airseal_pack::Error> {
+        bytes.fill(7);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_broken_random_source_does_not_give_two_releases_one_key() {
+    use airseal_pack::content_key::ContentKeyFile;
+    use airseal_pack::firmware::{ChipChoice, Firmware};
+    use airseal_pack::seal::{SealOutput, seal};
+    let world = World::new();
+    let seal_with = |bytes: &[u8]| {
+        let (input, bundle, key) = (
+            world.path("f.bin"),
+            world.path("f.seal"),
+            world.path("f.key"),
+        );
+        std::fs::write(&input, bytes).unwrap();
+        let checks = FirmwareChecks {
+            chip: ChipChoice::None,
+            ..Default::default()
+        };
+        let to = recipients(&[&world.device]);
+        let signers = [signer(&world.signer)];
+        let output = SealOutput {
+            bundle: &bundle,
+            content_key: Some(&key),
+            detached: None,
+            existing: Existing::Replace,
+        };
+        let firmware = Firmware::open(&input, &checks).unwrap();
+        seal(
+            &common::request(&to, &signers),
+            &firmware,
+            &output,
+            &Broken,
+            &Control::default(),
+        )
+        .unwrap();
+        let key = *ContentKeyFile::read(&key).unwrap().key.content_key.expose();
+        (key, std::fs::read(bundle).unwrap())
+    };
+    let mut bytes = noise(3_000_000);
+    let first = seal_with(&bytes);
+    assert!(
+        first == seal_with(&bytes),
+        "the same bytes and the same randomness give the same bundle"
+    );
+    for at in [0, 1 << 20, 2_999_999] {
+        bytes[at] ^= 1;
+        assert_ne!(first.0, seal_with(&bytes).0, "byte {at}");
+        bytes[at] ^= 1;
+    }
+    assert_ne!(first.0, seal_with(&bytes[..2_999_999]).0);
+}

@@ -5,7 +5,7 @@ use p256::pkcs8::EncodePrivateKey;
 use pkcs8::der::asn1::{AnyRef, ObjectIdentifier, OctetStringRef};
 use pkcs8::der::{Decode, Encode, SecretDocument, Tag};
 use pkcs8::{
-    DecodePrivateKey, EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef, SubjectPublicKeyInfoRef,
+    DecodePrivateKey, EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef, SubjectPublicKeyInfoRef, pkcs5,
 };
 use zeroize::{Zeroize, Zeroizing};
 
@@ -288,7 +288,17 @@ fn decrypt(
         )
     })?;
     info.decrypt(passphrase.as_bytes())
-        .map_err(|_| refuse("the passphrase is wrong, or the private key is damaged", ""))
+        .map_err(|error| match error {
+            pkcs8::Error::EncryptedPrivateKey(
+                reason @ (pkcs5::Error::UnsupportedAlgorithm { .. }
+                | pkcs5::Error::NoPbes1CryptSupport
+                | pkcs5::Error::AlgorithmParametersInvalid { .. }),
+            ) => refuse(
+                &format!("the encryption of this private key is not supported: {reason}"),
+                "convert it with `openssl pkcs8 -topk8 -v2 aes-256-cbc`",
+            ),
+            _ => refuse("the passphrase is wrong, or the private key is damaged", ""),
+        })
 }
 
 /// Reads what `openssl ecparam -genkey` writes (RFC 5915), by giving it the PKCS#8 frame that newer tools write.

@@ -1,0 +1,385 @@
+//! Deciding everything a manifest says, before any work is done.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use airseal_format::component::{Component, Destination, FlashEncryption, Kind};
+use airseal_format::keyset::{Roles, SignedKeyset};
+use airseal_format::manifest::{
+    self, EXTENSION_TARGETS, Extension, Header, MAX_SIGNED_LEN, VersionText,
+};
+use airseal_format::payload::{Geometry, Profile};
+use airseal_format::signature::PublicKey as SigningPublicKey;
+use airseal_format::{
+    ClassId, ComponentId, ContentSuite, Digest, HardwareRevision, KeysetVersion, RecipientId,
+    ReleaseSequence, SecurityVersion, VendorId,
+};
+use uuid::Uuid;
+
+use super::{SealRequest, Sealed, class_id, vendor_id};
+use crate::Error;
+use crate::bundle::frame;
+use crate::entropy::Entropy;
+use crate::firmware::Firmware;
+use crate::key::Warning;
+use crate::keyset::KeysetFile;
+
+/// The manifest in the making.
+pub(super) struct Plan<'a> {
+    request: &'a SealRequest<'a>,
+    pub(super) header: Header,
+    pub(super) component: Component,
+    pub(super) geometry: Geometry,
+    targets: Vec<u8>,
+    chip: Option<&'static str>,
+    warnings: Vec<Warning>,
+}
+
+pub(super) struct Placed {
+    pub(super) payload_at: u64,
+}
+
+impl<'a> Plan<'a> {
+    pub(super) fn new(
+        request: &'a SealRequest<'a>,
+        firmware: &Firmware,
+        entropy: &dyn Entropy,
+    ) -> Result<Plan<'a>, Error> {
+        let mut warnings = Vec::new();
+        check_signers(request)?;
+        check_recipients(request, &mut warnings)?;
+        if request.hardware.0 > request.hardware.1 {
+            return Err(Error::usage(
+                "--hw-rev: the lowest revision is above the highest",
+                "write MIN..MAX",
+            ));
+        }
+        let vendor_id = vendor_id(required("--vendor", request.vendor)?);
+        let class_id = class_id(vendor_id, required("--class", request.class)?);
+        let version = version_text(request, firmware)?;
+        let security_version = security_version(request, firmware)?;
+        let keyset_version = match request.keyset {
+            Some(keyset) => check_keyset(
+                keyset,
+                request,
+                vendor_id,
+                class_id,
+                security_version,
+                &mut warnings,
+            )?,
+            None => KeysetVersion(1),
+        };
+        let profile = choose_profile(firmware, request.small_ram)?;
+        let id = ComponentId(1);
+        let geometry = Geometry::new(profile, id, 0, firmware.len()).ok_or_else(|| {
+            Error::refused(
+                firmware.source.name(),
+                "is larger than a payload can be",
+                "",
+            )
+        })?;
+        let mut payload_salt = [0; 32];
+        if request.suite != ContentSuite::None {
+            entropy.fill(&mut payload_salt)?;
+        }
+        let built_at = request.built_at.unwrap_or_else(|| {
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs())
+        });
+        Ok(Plan {
+            request,
+            header: Header {
+                content_suite: request.suite,
+                profile,
+                vendor_id,
+                class_id,
+                hw_rev_min: HardwareRevision(request.hardware.0),
+                hw_rev_max: HardwareRevision(request.hardware.1),
+                keyset_version,
+                release_seq: ReleaseSequence(request.sequence),
+                security_version: SecurityVersion(security_version),
+                min_from_security_version: SecurityVersion(request.min_security_version),
+                min_from_seq: ReleaseSequence(request.min_sequence),
+                built_at,
+                expires_at: request.expires_at,
+                payload_len: geometry.stored_len(),
+                payload_salt,
+                cek_commit: [0; 32],
+                version,
+            },
+            component: Component {
+                id,
+                kind: Kind::App,
+                target_chip: firmware.target_chip(),
+                place: 0,
+                file_off: 0,
+                enc_len: firmware.len(),
+                install_len: firmware.len(),
+                destination: Destination::AnySlot,
+                flash_encryption: FlashEncryption::None,
+                tree_root: Digest([0; 32]),
+                image_digest: Digest([0; 32]),
+            },
+            geometry,
+            targets: targets(request.only),
+            chip: firmware.chip().map(|chip| chip.name()),
+            warnings,
+        })
+    }
+
+    pub(super) fn encode(&self) -> Result<Vec<u8>, Error> {
+        let extension = [Extension {
+            number: EXTENSION_TARGETS,
+            value: &self.targets,
+        }];
+        let extensions = if self.targets.is_empty() {
+            &[]
+        } else {
+            &extension[..]
+        };
+        let mut signed = vec![0; MAX_SIGNED_LEN];
+        let len = manifest::encode(&self.header, &[self.component], extensions, &mut signed)
+            .map_err(|error| Error::format("manifest", 0, error))?;
+        signed.truncate(len);
+        Ok(signed)
+    }
+
+    /// Where the payload begins: every length before it is known before its content is.
+    pub(super) fn placed(&self) -> Result<Placed, Error> {
+        let signed_len = self.encode()?.len();
+        let mut ids = Vec::new();
+        let mut block_len = 0;
+        for signer in self.request.signers {
+            let key = signer.public_key();
+            if !ids.contains(&key.key_id()) {
+                ids.push(key.key_id());
+                block_len += 12 + key.algorithm().value_len().next_multiple_of(4);
+            }
+        }
+        let section = vec![0; signed_len + if ids.is_empty() { 0 } else { 4 + block_len }];
+        let keysets = self
+            .request
+            .keyset
+            .map(KeysetFile::sections)
+            .unwrap_or_default();
+        let pack_len = self.request.recipients.pack_len();
+        let (front, payload_header) = frame(&keysets, &section, pack_len, self.header.payload_len)?;
+        Ok(Placed {
+            payload_at: front.len() as u64 + pack_len + payload_header.len() as u64,
+        })
+    }
+
+    pub(super) fn summary(self, digest: Digest, bundle_len: u64) -> Sealed {
+        let header = &self.header;
+        Sealed {
+            manifest_digest: digest.to_string(),
+            vendor: self.request.vendor.to_owned(),
+            vendor_id: Uuid::from_bytes(header.vendor_id.0).to_string(),
+            class: self.request.class.to_owned(),
+            class_id: Uuid::from_bytes(header.class_id.0).to_string(),
+            version: header.version.as_str().to_owned(),
+            sequence: header.release_seq.0,
+            security_version: header.security_version.0,
+            keyset_version: header.keyset_version.0,
+            chip: self.chip,
+            suite: header.content_suite.name(),
+            profile: header.profile.number(),
+            image_len: self.component.install_len,
+            image_digest: self.component.image_digest.to_string(),
+            payload_len: header.payload_len,
+            bundle_len,
+            recipients: self
+                .request
+                .recipients
+                .iter()
+                .map(|(id, _)| id.to_string())
+                .collect(),
+            only: self
+                .targets
+                .as_chunks::<16>()
+                .0
+                .iter()
+                .map(|id| RecipientId(*id).to_string())
+                .collect(),
+            signers: self
+                .request
+                .signers
+                .iter()
+                .map(|signer| signer.public_key().key_id().to_string())
+                .collect(),
+            warnings: self.warnings,
+        }
+    }
+}
+
+fn required<'t>(option: &str, text: &'t str) -> Result<&'t str, Error> {
+    if text.is_empty() {
+        return Err(Error::usage(
+            format!("{option} is empty"),
+            "give a name, for example example.com",
+        ));
+    }
+    Ok(text)
+}
+
+fn check_signers(request: &SealRequest<'_>) -> Result<(), Error> {
+    if request.signers.is_empty() && !request.allow_unsigned {
+        return Err(Error::usage("nobody signs this release", "give --sign KEY"));
+    }
+    if request.signers.len() > airseal_format::signature::MAX_ENTRIES {
+        return Err(Error::usage(
+            "more than 8 signing keys",
+            "a release carries at most 8 signatures",
+        ));
+    }
+    Ok(())
+}
+
+fn check_recipients(request: &SealRequest<'_>, warnings: &mut Vec<Warning>) -> Result<(), Error> {
+    let is_plain = request.suite == ContentSuite::None;
+    if is_plain && !request.recipients.is_empty() {
+        return Err(Error::usage(
+            "--suite none encrypts nothing, so there is nothing to open",
+            "leave --to away",
+        ));
+    }
+    if !is_plain && request.recipients.is_empty() {
+        warnings.push(Warning::Note(
+            "nobody can open this release yet: no --to or --to-list; add recipients with `airseal envelope add`".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+fn version_text(request: &SealRequest<'_>, firmware: &Firmware) -> Result<VersionText, Error> {
+    let text = match (request.version, firmware.descriptor()) {
+        (Some(text), _) => text.to_owned(),
+        (None, Some(descriptor)) => descriptor.version.to_string(),
+        (None, None) => return Err(Error::usage("no version", "give --version TEXT")),
+    };
+    VersionText::new(&text).ok_or_else(|| {
+        Error::usage(
+            format!("version {text:?} is not 0 to 31 printable ASCII characters"),
+            "give --version TEXT",
+        )
+    })
+}
+
+fn security_version(request: &SealRequest<'_>, firmware: &Firmware) -> Result<u32, Error> {
+    let stated = firmware
+        .descriptor()
+        .map(|descriptor| descriptor.secure_version);
+    match (request.security_version, stated) {
+        (Some(wanted), Some(stated)) if wanted != stated => Err(Error::refused(
+            firmware.source.name(),
+            format!(
+                "secure_version at offset 36 is {stated}, --security-version is {wanted}: devices would refuse it"
+            ),
+            "build the image with this secure version, or leave --security-version away",
+        )),
+        (Some(wanted), _) => Ok(wanted),
+        (None, stated) => Ok(stated.unwrap_or(0)),
+    }
+}
+
+fn check_keyset(
+    file: &KeysetFile,
+    request: &SealRequest<'_>,
+    vendor_id: VendorId,
+    class_id: ClassId,
+    security_version: u32,
+    warnings: &mut Vec<Warning>,
+) -> Result<KeysetVersion, Error> {
+    let last = file.last()?;
+    let SignedKeyset { keyset, .. } = last;
+    let header = keyset.header();
+    let refuse = |message: String, remedy: &str| Err(Error::refused(file.name(), message, remedy));
+    if header.vendor_id != vendor_id {
+        return refuse(
+            "vendor_id at offset 16 is not that of --vendor".to_owned(),
+            "use the vendor's own keyset",
+        );
+    }
+    if !header.class_id.is_zero() && header.class_id != class_id {
+        return refuse(
+            "class_id at offset 32 is not that of --class".to_owned(),
+            "use the keyset of this class",
+        );
+    }
+    if security_version > header.max_security_version.0 {
+        return refuse(
+            format!(
+                "max_security_version at offset 80 is {}, the release has {security_version}: devices would refuse it",
+                header.max_security_version
+            ),
+            "rotate the keyset with a higher one first",
+        );
+    }
+    let holders = request
+        .signers
+        .iter()
+        .map(|signer| signer.public_key().key_id())
+        .filter(|id| {
+            keyset
+                .keys()
+                .any(|row| row.key_id == *id && row.roles.contains(Roles::RELEASE))
+        });
+    let mut ids: Vec<_> = holders.collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let signers: Vec<&SigningPublicKey> = request
+        .signers
+        .iter()
+        .map(|signer| signer.public_key())
+        .collect();
+    if let Some(stranger) = signers
+        .iter()
+        .find(|key| !keyset.keys().any(|row| row.key_id == key.key_id()))
+    {
+        warnings.push(Warning::Note(format!(
+            "key {} signs, but is not in keyset version {}",
+            stranger.key_id(),
+            header.version
+        )));
+    }
+    if ids.len() < usize::from(header.k_release) {
+        warnings.push(Warning::Note(format!(
+            "{} of {} release signatures that keyset version {} asks for; add the others with `airseal cosign`",
+            ids.len(),
+            header.k_release,
+            header.version
+        )));
+    }
+    Ok(header.version)
+}
+
+fn choose_profile(firmware: &Firmware, small_ram: bool) -> Result<Profile, Error> {
+    let holds =
+        |profile: &Profile| Geometry::new(*profile, ComponentId(0), 0, firmware.len()).is_some();
+    if small_ram {
+        return Some(Profile::P1).filter(holds).ok_or_else(|| {
+            Error::refused(
+                firmware.source.name(),
+                format!(
+                    "has {} bytes, --small-ram holds at most 2 MiB",
+                    firmware.len()
+                ),
+                "leave --small-ram away",
+            )
+        });
+    }
+    Profile::ALL.into_iter().skip(1).find(holds).ok_or_else(|| {
+        Error::refused(
+            firmware.source.name(),
+            "is larger than a payload can be",
+            "",
+        )
+    })
+}
+
+fn targets(only: &[RecipientId]) -> Vec<u8> {
+    let mut ids: Vec<RecipientId> = only.to_vec();
+    ids.sort_unstable();
+    ids.dedup();
+    ids.iter().flat_map(|id| id.0).collect()
+}
