@@ -60,7 +60,7 @@ pub struct Limits {
     pub connections: usize,
     /// Time for a TLS handshake.
     pub handshake: Duration,
-    /// Time for the head of a request, and for a device's message body.
+    /// Time for the head of a request, counted from the answer before, and for a device's message body.
     pub request: Duration,
     /// A connection without a byte in either direction for so long is closed.
     pub idle: Duration,

@@ -118,6 +118,11 @@ pub enum StoreError {
         /// What the driver says.
         source: sqlx::Error,
     },
+    /// No connection to the database became free in time.
+    Busy {
+        /// The transaction.
+        name: &'static str,
+    },
     /// A newer version of this program wrote the database.
     NewerSchema {
         /// Schema version found.
@@ -136,6 +141,7 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Database { name, source } => write!(f, "database, {name}: {source}"),
+            Self::Busy { name } => write!(f, "database, {name}: too many requests at a time"),
             Self::NewerSchema { found, known } => write!(
                 f,
                 "the database has schema version {found}, this program knows up to {known}; use the newer program"
@@ -154,7 +160,7 @@ impl std::error::Error for StoreError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Database { source, .. } => Some(source),
-            Self::NewerSchema { .. } | Self::Damaged { .. } => None,
+            Self::Busy { .. } | Self::NewerSchema { .. } | Self::Damaged { .. } => None,
         }
     }
 }

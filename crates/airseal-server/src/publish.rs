@@ -265,18 +265,17 @@ pub(crate) fn read_pack(digest: Digest, pack: &[u8]) -> Result<Vec<StoredEnvelop
                 recipient_id: envelope.header().recipient_id,
                 bytes: envelope.as_bytes().to_vec(),
             }),
-            PackEntry::UnknownSuite(_) => {
-                return Err(
-                    Error::new(Part::Envelope, "wrap_suite", 5, Reason::UnknownValue).into(),
-                );
+            PackEntry::UnknownSuite(header) => {
+                let (suite, recipient) = (header.suite_number, header.recipient_id);
+                tracing::warn!(suite, %recipient, "an envelope of an unknown suite is left out");
             }
         }
     }
     Ok(envelopes)
 }
 
-/// Checks what an administrator gives as the trust of a product: a keyset file whose first keyset is taken as it is,
-/// and each further one by the rules.
+/// Checks what an administrator gives as the trust of a product: a keyset file whose first keyset holds by its own
+/// roots, and each further one by the rules.
 pub(crate) fn check_keyset_file(file: &[u8], product: &Product) -> Result<(), Refusal> {
     let in_force = keyset_in_force(file)?;
     let header = in_force.header();
@@ -307,7 +306,7 @@ fn keyset_in_force(chain: &[u8]) -> Result<TrustedKeyset<'_>, Error> {
     let missing = Error::new(Part::Keyset, "magic", 0, Reason::Missing);
     let mut keysets = SignedKeyset::parse_file(chain);
     let first = keysets.next().ok_or(missing)??;
-    let mut in_force = first.keyset.trust_as_compiled_in();
+    let mut in_force = first.verify_by_itself()?;
     for next in keysets {
         in_force = next?.verify_after(&in_force)?;
     }

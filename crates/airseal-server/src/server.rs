@@ -1,5 +1,5 @@
 use std::fs::{File, OpenOptions, TryLockError};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -270,9 +270,11 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
 fn names(config: &Config, ready: &Ready) -> Vec<String> {
     let mut names = ["localhost", "127.0.0.1", "::1"].map(String::from).to_vec();
     let listening = [ready.https.ip(), ready.admin.ip()];
+    let is_everywhere = listening.iter().any(IpAddr::is_unspecified);
     let addresses = listening
         .into_iter()
         .filter(|ip| !ip.is_unspecified())
+        .chain(own_address().filter(|_| is_everywhere))
         .map(|ip| ip.to_string());
     let public = config
         .public_url
@@ -290,6 +292,13 @@ fn names(config: &Config, ready: &Ready) -> Vec<String> {
     names
 }
 
+/// The address this machine is reached at from its network, if it has one. Connecting a UDP socket sends nothing.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect(DOCUMENTATION_ADDRESS).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
 /// Keeps the server certificate fresh.
 async fn renew(leaf: Arc<Leaf>, clock: Clock, mut stop: watch::Receiver<bool>) {
     loop {
@@ -303,6 +312,9 @@ async fn renew(leaf: Arc<Leaf>, clock: Clock, mut stop: watch::Receiver<bool>) {
         }
     }
 }
+
+/// Any address outside: TEST-NET-1 of RFC 5737.
+const DOCUMENTATION_ADDRESS: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 9);
 
 const DATABASE_FILE: &str = "airseal.db";
 const LOCK_FILE: &str = "lock";

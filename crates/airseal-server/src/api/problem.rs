@@ -34,7 +34,10 @@ impl DeviceError {
 impl From<StoreError> for DeviceError {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "the store failed");
-        Self::new(ProblemCode::Internal)
+        Self::new(match error {
+            StoreError::Busy { .. } => ProblemCode::Busy,
+            _ => ProblemCode::Internal,
+        })
     }
 }
 

@@ -9,7 +9,7 @@ mod model;
 mod shared_tests;
 pub mod sqlite;
 
-use airseal_format::{Digest, RecipientId};
+use airseal_format::Digest;
 use futures_util::future::BoxFuture;
 
 pub use model::{
@@ -74,7 +74,7 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// Remembers what a poll told.
     fn note_poll<'a>(
         &'a self,
-        device_id: &'a str,
+        device: &'a Device,
         poll: &'a PollNote,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
@@ -151,12 +151,6 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         &'a self,
         digest: &'a Digest,
     ) -> BoxFuture<'a, Result<Vec<RecipientRow>, StoreError>>;
-
-    /// The recipient ids of a device: its own first, then its groups'.
-    fn recipient_ids<'a>(
-        &'a self,
-        device_id: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<RecipientId>, StoreError>>;
 
     /// Releases that a device holds an envelope for and may have read, newest first.
     fn readable_by<'a>(

@@ -89,6 +89,8 @@ pub struct Device {
     pub recipient_id: Option<RecipientId>,
     /// Wrap suite and public key to seal to, once enrolled.
     pub recipient_key: Option<(u8, Vec<u8>)>,
+    /// Ids of the group keys it says it holds.
+    pub groups: Vec<RecipientId>,
     /// Hardware revision it told last.
     pub hw_rev: HardwareRevision,
     /// Unix seconds.
@@ -109,6 +111,15 @@ pub struct Device {
     pub keyset_version: KeysetVersion,
     /// Release it is held back from after too many failures.
     pub held: Option<Digest>,
+}
+
+impl Device {
+    /// Every recipient id of the device, its own first.
+    pub fn recipient_ids(&self) -> impl Iterator<Item = RecipientId> {
+        self.recipient_id
+            .into_iter()
+            .chain(self.groups.iter().copied())
+    }
 }
 
 /// A device that an administrator announces.
@@ -194,6 +205,8 @@ pub struct PollNote {
     pub hw_rev: HardwareRevision,
     /// Release the device is held back from.
     pub held: Option<Digest>,
+    /// Ids of the group keys it says it holds.
+    pub groups: Vec<RecipientId>,
 }
 
 impl PollNote {
@@ -207,6 +220,7 @@ impl PollNote {
             && device.keyset_version == self.keyset_version
             && device.hw_rev == self.hw_rev
             && device.held == self.held
+            && device.groups == self.groups
     }
 }
 

@@ -41,7 +41,7 @@ pub(crate) async fn a_claim_is_taken_once(store: &dyn Store) {
         .expect("there");
     assert_eq!(device.state, DeviceState::Active);
     assert_eq!(device.product, Some(PRODUCT));
-    let ids = store.recipient_ids(&device.id).await.expect("asked");
+    let ids: Vec<_> = device.recipient_ids().collect();
     assert_eq!(ids, [RecipientId([1; 16]), RecipientId([0xEE; 16])]);
 }
 
@@ -302,11 +302,33 @@ pub(crate) async fn a_poll_is_remembered(store: &dyn Store) {
         keyset_version: KeysetVersion(4),
         hw_rev: HardwareRevision(u16::MAX),
         held: Some(Digest([6; 32])),
+        groups: vec![RecipientId([0xEF; 16])],
     };
     assert!(!poll.is_known(&device));
-    store.note_poll(&device.id, &poll).await.expect("noted");
+    store.note_poll(&device, &poll).await.expect("noted");
     let device = store.device(&device.id).await.expect("asked");
     assert!(poll.is_known(&device.expect("there")));
+}
+
+pub(crate) async fn a_new_group_key_opens_new_envelopes_but_never_anothers(store: &dyn Store) {
+    enrolled(store, 1).await;
+    let device = enrolled(store, 2).await;
+    let mut new = release(1, 1);
+    new.envelopes = vec![envelope(1), envelope(0xEF)];
+    store.insert_release(&new, &note()).await.expect("stored");
+    let poll = PollNote {
+        seen_at: 60,
+        installed: None,
+        order: Order::default(),
+        security_version: SecurityVersion(0),
+        keyset_version: KeysetVersion(0),
+        hw_rev: HardwareRevision(1),
+        held: None,
+        groups: vec![RecipientId([1; 16]), RecipientId([0xEF; 16])],
+    };
+    store.note_poll(&device, &poll).await.expect("noted");
+    let packs = store.envelopes_for(&new.release.digest, &device.id).await;
+    assert_eq!(packs.expect("asked"), [vec![0xEF; 4]]);
 }
 
 pub(crate) async fn a_token_replaces_the_one_before(store: &dyn Store) {

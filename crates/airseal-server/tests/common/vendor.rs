@@ -5,6 +5,7 @@ use airseal_pack::Control;
 use airseal_pack::entropy::SystemEntropy;
 use airseal_pack::firmware::{ChipChoice, Firmware, FirmwareChecks};
 use airseal_pack::key::{KeyFile, KeyKind, PrivateKey, PublicKey};
+use airseal_pack::keyset::KeysetFile;
 use airseal_pack::output::Existing;
 use airseal_pack::recipient::{Recipient, Recipients};
 use airseal_pack::seal::{SealOutput, SealRequest, seal};
@@ -48,6 +49,7 @@ pub struct Wish<'a> {
     pub suite: ContentSuite,
     pub only: &'a [RecipientId],
     pub min_sequence: u64,
+    pub keyset: Option<&'a KeysetFile>,
 }
 
 impl Default for Wish<'_> {
@@ -59,15 +61,18 @@ impl Default for Wish<'_> {
             suite: ContentSuite::ChaCha20,
             only: &[],
             min_sequence: 0,
+            keyset: None,
         }
     }
 }
 
 impl Vendor {
     pub fn new() -> Self {
-        Self {
-            key: PrivateKey::generate(KeyKind::Signing).expect("random"),
-        }
+        Self::with_key(PrivateKey::generate(KeyKind::Signing).expect("random"))
+    }
+
+    pub fn with_key(key: PrivateKey) -> Self {
+        Self { key }
     }
 
     pub fn trust(&self) -> SetTrust {
@@ -117,7 +122,7 @@ impl Vendor {
             expires_at: 0,
             suite: wish.suite,
             small_ram: false,
-            keyset: None,
+            keyset: wish.keyset,
             only: wish.only,
             recipients: &recipients,
             signers: &signers,

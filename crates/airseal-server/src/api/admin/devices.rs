@@ -117,9 +117,8 @@ pub(super) async fn show(
 ) -> Result<Json<DeviceDetail>, AdminError> {
     let device = find(&app, &id).await?;
     let reports = app.store.reports(&device.id, REPORTS_SHOWN).await?;
-    let ids = app.store.recipient_ids(&device.id).await?;
     Ok(Json(DeviceDetail {
-        recipient_ids: ids.iter().map(ToString::to_string).collect(),
+        recipient_ids: device.recipient_ids().map(|id| id.to_string()).collect(),
         readable_releases: readable(&app, &device).await?,
         reports: reports.iter().map(view::report).collect(),
         device: view::device(&device),
@@ -143,11 +142,10 @@ pub(super) async fn revoke(
         let note = note(&app, "device.revoke", &device.id, request.reason);
         device = changed(&app, &change, &note).await?;
     }
-    let ids = app.store.recipient_ids(&device.id).await?;
     Ok(Json(Revocation {
         dry_run: request.dry_run,
         readable_releases: readable(&app, &device).await?,
-        group_ids: ids.iter().skip(1).map(ToString::to_string).collect(),
+        group_ids: device.groups.iter().map(ToString::to_string).collect(),
         device: view::device(&device),
     }))
 }

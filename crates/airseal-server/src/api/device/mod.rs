@@ -67,11 +67,9 @@ async fn release_for(app: &App, device: &Device, digest: &str) -> Result<Release
     if device.product != Some(release.product) {
         return Err(missing);
     }
-    if !release.targets.is_empty() {
-        let own = app.store.recipient_ids(&device.id).await?;
-        if !own.iter().any(|id| release.targets.contains(id)) {
-            return Err(missing);
-        }
+    let mut ids = device.recipient_ids();
+    if !release.targets.is_empty() && !ids.any(|id| release.targets.contains(&id)) {
+        return Err(missing);
     }
     if release.yanked.is_some() {
         return Err(DeviceError::new(ProblemCode::Yanked));

@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
-use airseal_format::{Digest, HardwareRevision, KeysetVersion, ReleaseSequence, SecurityVersion};
-use airseal_protocol::{Message, PollRequest, PollResponse};
+use airseal_format::{
+    Digest, HardwareRevision, KeysetVersion, RecipientId, ReleaseSequence, SecurityVersion,
+};
+use airseal_protocol::{Message, PollRequest, PollResponse, RecipientIds};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -11,7 +13,7 @@ use super::super::problem::message;
 use super::{App, DeviceError, next_poll, read_message};
 use crate::auth::Caller;
 use crate::rollout::{Offer, Standing, choose};
-use crate::store::{Order, PollNote};
+use crate::store::{Device, Order, PollNote};
 
 /// `POST /d/v1/poll`
 pub(super) async fn poll(
@@ -46,9 +48,10 @@ pub(super) async fn poll(
             Offer::Held(digest) => Some(digest),
             _ => None,
         },
+        groups: groups(&caller.device, &request.recipients),
     };
     if !note.is_known(&caller.device) {
-        app.store.note_poll(&caller.device.id, &note).await?;
+        app.store.note_poll(&caller.device, &note).await?;
     }
     let next_poll_s = next_poll(&app);
     Ok(message(&match offer {
@@ -70,6 +73,18 @@ pub(super) async fn poll(
             next_poll_s,
         },
     }))
+}
+
+/// The group ids of a device after a poll: what it holds beside its own key. A group key may have come with the release
+/// it runs now. A poll that does not name the device's own id tells nothing about keys.
+fn groups(device: &Device, told: &RecipientIds<'_>) -> Vec<RecipientId> {
+    match device.recipient_id {
+        Some(own) if told.contains(&own.0) => {
+            let ids = told.iter().copied().map(RecipientId);
+            ids.filter(|id| *id != own).collect()
+        }
+        _ => device.groups.clone(),
+    }
 }
 
 /// Releases looked at for one poll, newest first: enough to reach past stepping stones and other revisions.

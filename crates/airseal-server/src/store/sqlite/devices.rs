@@ -1,5 +1,5 @@
 use airseal_format::RecipientId;
-use sqlx::{Row, SqliteConnection};
+use sqlx::SqliteConnection;
 
 use super::{TxError, exists, note_in_audit, rows};
 use crate::store::{
@@ -74,7 +74,7 @@ pub(super) async fn enrol(
     }
     sqlx::query(
         "UPDATE device SET state = ?, vendor_id = ?, class_id = ?, key_hash = ?, recipient_id = ?, wrap_suite = ?,
-         recipient_key = ?, hw_rev = ?, enrolled_at = ? WHERE id = ?",
+         recipient_key = ?, groups = ?, hw_rev = ?, enrolled_at = ? WHERE id = ?",
     )
     .bind(DeviceState::Active.name())
     .bind(&enrolment.product.vendor_id.0[..])
@@ -83,23 +83,18 @@ pub(super) async fn enrol(
     .bind(&enrolment.recipient_id.0[..])
     .bind(enrolment.wrap_suite)
     .bind(&enrolment.recipient_key)
+    .bind(rows::group_column(&enrolment.groups))
     .bind(enrolment.hw_rev.0)
     .bind(enrolment.now.cast_signed())
     .bind(&device.id)
     .execute(&mut *c)
     .await?;
-    let own = std::iter::once((&enrolment.recipient_id, true));
-    let groups = enrolment.groups.iter().map(|id| (id, false));
-    for (id, is_own) in own.chain(groups) {
-        sqlx::query(
-            "INSERT INTO device_recipient (device_id, recipient_id, is_own) VALUES (?, ?, ?)",
-        )
+    sqlx::query("INSERT INTO device_recipient (device_id, recipient_id, is_own) VALUES (?, ?, 1)")
         .bind(&device.id)
-        .bind(&id.0[..])
-        .bind(is_own)
+        .bind(&enrolment.recipient_id.0[..])
         .execute(&mut *c)
         .await?;
-    }
+    replace_groups(c, &device.id, &enrolment.groups).await?;
     let note = Note {
         actor: format!("device:{}", device.id),
         action: "device.enrol".into(),
@@ -207,12 +202,12 @@ pub(super) async fn change(
 
 pub(super) async fn note_poll(
     c: &mut SqliteConnection,
-    device_id: &str,
+    device: &Device,
     poll: &PollNote,
 ) -> Result<(), TxError> {
     sqlx::query(
         "UPDATE device SET last_seen_at = ?, installed = ?, release_order = ?, security_version = ?,
-         keyset_version = ?, hw_rev = ?, held = ? WHERE id = ?",
+         keyset_version = ?, hw_rev = ?, held = ?, groups = ? WHERE id = ?",
     )
     .bind(poll.seen_at.cast_signed())
     .bind(poll.installed.map(|digest| digest.0.to_vec()))
@@ -221,29 +216,35 @@ pub(super) async fn note_poll(
     .bind(poll.keyset_version.0)
     .bind(poll.hw_rev.0)
     .bind(poll.held.map(|digest| digest.0.to_vec()))
-    .bind(device_id)
-    .execute(c)
+    .bind(rows::group_column(&poll.groups))
+    .bind(&device.id)
+    .execute(&mut *c)
     .await?;
+    if device.groups != poll.groups {
+        replace_groups(c, &device.id, &poll.groups).await?;
+    }
     Ok(())
 }
 
-pub(super) async fn recipient_ids(
+/// Makes `groups` the group ids of a device; an id that is some device's own is left out.
+async fn replace_groups(
     c: &mut SqliteConnection,
     device_id: &str,
-) -> Result<Vec<RecipientId>, TxError> {
-    let rows = sqlx::query(
-        "SELECT recipient_id FROM device_recipient WHERE device_id = ? ORDER BY is_own DESC, recipient_id",
-    )
-    .bind(device_id)
-    .fetch_all(c)
-    .await?;
-    rows.iter()
-        .map(|row| {
-            let id: Vec<u8> = row.try_get(0)?;
-            let id = id
-                .try_into()
-                .map_err(|_| TxError::Damaged("device_recipient.recipient_id"))?;
-            Ok(RecipientId(id))
-        })
-        .collect()
+    groups: &[RecipientId],
+) -> Result<(), TxError> {
+    sqlx::query("DELETE FROM device_recipient WHERE device_id = ? AND is_own = 0")
+        .bind(device_id)
+        .execute(&mut *c)
+        .await?;
+    for id in groups {
+        sqlx::query(
+            "INSERT INTO device_recipient (device_id, recipient_id, is_own) SELECT ?1, ?2, 0
+             WHERE NOT EXISTS (SELECT 1 FROM device_recipient WHERE recipient_id = ?2 AND is_own = 1)",
+        )
+        .bind(device_id)
+        .bind(&id.0[..])
+        .execute(&mut *c)
+        .await?;
+    }
+    Ok(())
 }

@@ -9,7 +9,7 @@ mod schema;
 use std::path::Path;
 use std::time::Duration;
 
-use airseal_format::{Digest, RecipientId};
+use airseal_format::Digest;
 use futures_util::future::BoxFuture;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -52,7 +52,7 @@ impl SqliteStore {
         let pool = |connections| {
             SqlitePoolOptions::new()
                 .max_connections(connections)
-                .acquire_timeout(Duration::from_secs(30))
+                .acquire_timeout(Duration::from_secs(10))
         };
         let writer = pool(1)
             .connect_with(options.clone())
@@ -135,7 +135,10 @@ impl From<sqlx::Error> for TxError {
 }
 
 fn named(name: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
-    move |source| StoreError::Database { name, source }
+    move |source| match source {
+        sqlx::Error::PoolTimedOut => StoreError::Busy { name },
+        source => StoreError::Database { name, source },
+    }
 }
 
 impl Store for SqliteStore {
@@ -207,11 +210,11 @@ impl Store for SqliteStore {
 
     fn note_poll<'a>(
         &'a self,
-        device_id: &'a str,
+        device: &'a Device,
         poll: &'a PollNote,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         run!(self, Write, "note_poll", |c| devices::note_poll(
-            c, device_id, poll
+            c, device, poll
         ))
     }
 
@@ -312,15 +315,6 @@ impl Store for SqliteStore {
     ) -> BoxFuture<'a, Result<Vec<RecipientRow>, StoreError>> {
         run!(self, Read, "recipients_of", |c| releases::recipients_of(
             c, digest
-        ))
-    }
-
-    fn recipient_ids<'a>(
-        &'a self,
-        device_id: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<RecipientId>, StoreError>> {
-        run!(self, Read, "recipient_ids", |c| devices::recipient_ids(
-            c, device_id
         ))
     }
 

@@ -1,7 +1,7 @@
 use airseal_format::{Digest, RecipientId};
 use sqlx::{Row, SqliteConnection};
 
-use super::{TxError, devices, exists, note_in_audit, rows};
+use super::{TxError, exists, note_in_audit, rows};
 use crate::store::{
     Candidate, Device, Inserted, NewRelease, Note, Order, Product, RecipientRow, Release,
     StoredEnvelope, Trust,
@@ -297,7 +297,6 @@ pub(super) async fn candidates(
     let Some(product) = &device.product else {
         return Ok(Vec::new());
     };
-    let own = devices::recipient_ids(c, &device.id).await?;
     sqlx::query(
         "SELECT r.digest, r.release_order, r.security_version, r.min_from_security_version, r.min_from_seq,
          r.hw_rev_min, r.hw_rev_max, r.content_suite, r.payload_len, r.targets,
@@ -316,6 +315,6 @@ pub(super) async fn candidates(
     .fetch_all(c)
     .await?
     .iter()
-    .map(|row| rows::candidate(row, &own))
+    .map(|row| rows::candidate(row, device))
     .collect()
 }

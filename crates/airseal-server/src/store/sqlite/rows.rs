@@ -26,6 +26,7 @@ pub(super) fn device(row: &SqliteRow) -> Result<Device, TxError> {
     let state: String = row.try_get("state")?;
     let wrap_suite: Option<u8> = row.try_get("wrap_suite")?;
     let recipient_key: Option<Vec<u8>> = row.try_get("recipient_key")?;
+    let groups: Vec<u8> = row.try_get("groups")?;
     Ok(Device {
         id: row.try_get("id")?,
         name: row.try_get("name")?,
@@ -44,6 +45,7 @@ pub(super) fn device(row: &SqliteRow) -> Result<Device, TxError> {
         key: optional_bytes(row, "key_hash")?.map(KeyHash),
         recipient_id: optional_bytes(row, "recipient_id")?.map(RecipientId),
         recipient_key: wrap_suite.zip(recipient_key),
+        groups: ids(&groups),
         hw_rev: HardwareRevision(row.try_get("hw_rev")?),
         created_at: unsigned(row, "created_at")?,
         claim_expires_at: unsigned(row, "claim_expires_at")?,
@@ -85,7 +87,7 @@ pub(super) fn release(row: &SqliteRow) -> Result<Release, TxError> {
     })
 }
 
-pub(super) fn candidate(row: &SqliteRow, own: &[RecipientId]) -> Result<Candidate, TxError> {
+pub(super) fn candidate(row: &SqliteRow, device: &Device) -> Result<Candidate, TxError> {
     let targets: Vec<u8> = row.try_get("targets")?;
     let targets = ids(&targets);
     let content_suite: u8 = row.try_get("content_suite")?;
@@ -99,7 +101,8 @@ pub(super) fn candidate(row: &SqliteRow, own: &[RecipientId]) -> Result<Candidat
         hw_rev_max: HardwareRevision(row.try_get("hw_rev_max")?),
         is_plain: content_suite == 0,
         payload_len: unsigned(row, "payload_len")?,
-        is_for_others: !targets.is_empty() && !own.iter().any(|id| targets.contains(id)),
+        is_for_others: !targets.is_empty()
+            && !device.recipient_ids().any(|id| targets.contains(&id)),
         has_envelope: row.try_get("has_envelope")?,
         failures: row.try_get("failures")?,
     })
@@ -141,6 +144,11 @@ pub(super) fn trust(row: &SqliteRow) -> Result<Trust, TxError> {
             .ok_or(TxError::Damaged("product.trust")),
         _ => Err(TxError::Damaged("product.trust_kind")),
     }
+}
+
+/// Ids back to back.
+pub(super) fn group_column(groups: &[RecipientId]) -> Vec<u8> {
+    groups.iter().flat_map(|id| id.0).collect()
 }
 
 pub(super) fn ids(bytes: &[u8]) -> Vec<RecipientId> {

@@ -67,6 +67,7 @@ CREATE TABLE device (
     recipient_id BLOB,
     wrap_suite INTEGER,
     recipient_key BLOB,
+    groups BLOB NOT NULL DEFAULT x'',
     hw_rev INTEGER NOT NULL DEFAULT 0,
     created_at INTEGER NOT NULL,
     claim_hash BLOB NOT NULL UNIQUE,

@@ -31,6 +31,7 @@ shared! {
     targets_are_matched_by_any_id_of_the_device,
     an_attempt_counts_once_as_a_failure,
     a_poll_is_remembered,
+    a_new_group_key_opens_new_envelopes_but_never_anothers,
     a_token_replaces_the_one_before,
     a_refused_action_leaves_no_audit_row,
 }

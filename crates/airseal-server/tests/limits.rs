@@ -1,0 +1,153 @@
+//! What a hostile or broken client can take from a listener: not much, and not for long.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use airseal_protocol::path;
+use airseal_server::Config;
+use common::{Bench, post};
+
+fn bench(change: impl FnOnce(&mut Config)) -> (tempfile::TempDir, Bench) {
+    let data = tempfile::tempdir().expect("tempdir");
+    let mut config = Config::local(data.path());
+    config.limits.handshake = Duration::from_millis(300);
+    config.limits.request = Duration::from_millis(300);
+    config.limits.idle = Duration::from_millis(600);
+    change(&mut config);
+    let bench = Bench::start_with(config);
+    (data, bench)
+}
+
+/// Waits until the other side closes and says how long that took.
+fn closed_after(stream: &mut impl Read) -> Duration {
+    let start = Instant::now();
+    let mut buffer = [0; 1024];
+    while matches!(stream.read(&mut buffer), Ok(n) if n > 0) {}
+    start.elapsed()
+}
+
+#[test]
+fn a_connection_that_never_shakes_hands_is_closed() {
+    let (_data, bench) = bench(|_| {});
+    let mut stream = TcpStream::connect(bench.https()).expect("connects");
+    assert!(closed_after(&mut stream) < Duration::from_secs(3));
+}
+
+#[test]
+fn bytes_that_are_no_tls_are_refused() {
+    let (_data, bench) = bench(|_| {});
+    let mut stream = TcpStream::connect(bench.https()).expect("connects");
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        .expect("sent");
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP/"));
+}
+
+#[test]
+fn a_head_that_drips_is_closed() {
+    let (_data, bench) = bench(|_| {});
+    let device = bench.device("slow");
+    let mut stream = device.connect();
+    let start = Instant::now();
+    while stream.write_all(b"G").and_then(|()| stream.flush()).is_ok() {
+        assert!(start.elapsed() < Duration::from_secs(5), "still open");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_body_that_never_comes_is_given_up() {
+    let (_data, bench) = bench(|_| {});
+    let device = bench.device("slow");
+    let mut stream = device.connect();
+    let head = format!(
+        "POST {} HTTP/1.1\r\nHost: x\r\nContent-Type: application/cbor\r\nContent-Length: 20\r\n\r\n",
+        path::POLL
+    );
+    stream.write_all(head.as_bytes()).expect("sent");
+    let answer = common::http::read_head(&mut stream).expect("an answer");
+    assert_eq!(answer.status, 408);
+}
+
+#[test]
+fn an_idle_connection_is_closed() {
+    let (_data, bench) = bench(|config| config.limits.request = Duration::from_secs(60));
+    let device = bench.device("idle");
+    let mut stream = device.connect();
+    let request = device.poll_request();
+    post(&mut stream, path::POLL, &request).expect("answer");
+    let after = closed_after(&mut stream);
+    assert!(after < Duration::from_secs(5), "{after:?}");
+}
+
+#[test]
+fn a_huge_head_is_refused() {
+    let (_data, bench) = bench(|_| {});
+    let device = bench.device("huge");
+    let value = "x".repeat(64 * 1024);
+    let answer = common::http::exchange(
+        &mut device.connect(),
+        "GET",
+        path::POLL,
+        &[("X-Padding", value.as_str())],
+        b"",
+    );
+    assert!(answer.refused_with(431));
+    let many: Vec<(&str, &str)> = (0..200).map(|_| ("X-One", "1")).collect();
+    let answer = common::http::exchange(&mut device.connect(), "GET", path::POLL, &many, b"");
+    assert!(answer.refused_with(431));
+}
+
+trait Refused {
+    /// Whether the request was answered with `status` or not at all.
+    fn refused_with(self, status: u16) -> bool;
+}
+
+impl Refused for std::io::Result<common::http::Answer> {
+    fn refused_with(self, status: u16) -> bool {
+        match self {
+            Ok(answer) => answer.status == status,
+            Err(_) => true,
+        }
+    }
+}
+
+#[test]
+fn connections_over_the_limit_wait_and_are_served() {
+    let (_data, bench) = bench(|config| config.limits.connections = 2);
+    let device = bench.device("busy");
+    let request = device.poll_request();
+    let mut open: Vec<_> = (0..2).map(|_| device.connect()).collect();
+    for stream in &mut open {
+        post(stream, path::POLL, &request).expect("answer");
+    }
+    let mut third = device.connect();
+    third
+        .sock
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .expect("timeout");
+    let answer =
+        post(&mut third, path::POLL, &request).expect("served once the idle ones are gone");
+    assert_eq!(answer.status, 200);
+}
+
+#[test]
+fn a_server_stops_although_a_client_holds_on() {
+    let (_data, bench) = bench(|config| {
+        config.limits.idle = Duration::from_secs(60);
+        config.limits.drain = Duration::from_millis(200);
+    });
+    let device = bench.device("clinging");
+    let mut stream = device.connect();
+    post(&mut stream, path::POLL, &device.poll_request()).expect("answer");
+    stream.write_all(b"POST /d/v1/po").expect("half a request");
+    stream.flush().expect("sent");
+    let start = Instant::now();
+    bench.server.stop();
+    assert!(start.elapsed() < Duration::from_secs(5));
+}
