@@ -25,7 +25,7 @@ pub(crate) fn run(workshop: &Workshop, options: &Options) -> Result<bool, Failur
         "--package",
         "airseal-update",
         "--test",
-        "memory",
+        "size",
         "--",
         "--nocapture",
     ]))?;

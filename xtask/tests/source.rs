@@ -79,6 +79,50 @@ fn nothing_names_a_place_on_somebody_s_machine() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
+#[test]
+fn every_attack_has_the_test_and_the_refusal_it_names() {
+    let page = fs::read_to_string(root().join("docs/THREAT-MODEL.md")).expect("the threat model");
+    let (_, page) = page
+        .split_once("\n## Attacks")
+        .expect("the list of attacks");
+    let code: String = sources().into_iter().map(|(_, text)| text).collect();
+    let mut rows = 0;
+    let mut wrong = Vec::new();
+    for line in page.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [attack, refusal, tests] = cells[..] else {
+            continue;
+        };
+        if tests == "test" {
+            continue;
+        }
+        rows += 1;
+        let named = |cell: &str| {
+            cell.split('`')
+                .skip(1)
+                .step_by(2)
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        if named(tests).is_empty() {
+            wrong.push(format!("no test: {attack}"));
+        }
+        wrong.extend(
+            named(tests)
+                .into_iter()
+                .filter(|name| !code.contains(&format!("fn {name}("))),
+        );
+        wrong.extend(named(refusal).into_iter().filter(|word| {
+            !code.contains(&format!("\"{word}\"")) && !code.contains(&format!(" {word} = "))
+        }));
+    }
+    assert!(rows >= 40, "only {rows} attacks are listed");
+    assert!(
+        wrong.is_empty(),
+        "named in the threat model and not in the code: {wrong:#?}"
+    );
+}
+
 fn is_device(file: &str) -> bool {
     ["format", "protocol", "update", "esp"]
         .iter()
