@@ -23,7 +23,7 @@ use crate::key::{
 
 mod list;
 
-pub use list::{DeviceRecord, read_device_list};
+pub use list::{DeviceRecord, parse_device_list, read_device_list};
 
 /// Somebody a content key can be wrapped for.
 #[derive(Clone)]

@@ -11,7 +11,7 @@ use airseal_format::envelope::Envelope;
 use airseal_format::keyset::Roles;
 use airseal_format::manifest::SIGNING_CONTEXT;
 use airseal_format::signature::PublicKey as SigningPublicKey;
-use airseal_format::{Algorithm, ContentSuite, RecipientId};
+use airseal_format::{Algorithm, ContentSuite, KeyId, RecipientId};
 use subtle::ConstantTimeEq as _;
 
 use crate::Error;
@@ -19,6 +19,7 @@ use crate::bundle::{BundleFile, frame};
 use crate::content_key::ContentKeyFile;
 use crate::control::Control;
 use crate::entropy::Entropy;
+use crate::key::Warning;
 use crate::output::{Access, Existing, OutputFile};
 use crate::recipient::Recipients;
 use crate::seal::wrap_all;
@@ -37,6 +38,9 @@ pub struct Changed {
     pub already: Vec<String>,
     /// Length of the new bundle, bytes.
     pub bundle_len: u64,
+    /// Things to warn about.
+    #[serde(skip)]
+    pub warnings: Vec<Warning>,
 }
 
 /// Adds the signatures of `signers`; a key that signed before signs anew.
@@ -232,6 +236,7 @@ fn with_signatures(
     output: (&Path, Existing),
     control: &Control<'_>,
 ) -> Result<Changed, Error> {
+    let ids: Vec<KeyId> = made.iter().map(|entry| entry.key_id).collect();
     let before: Vec<OwnedEntry> = bundle
         .signatures()
         .map(|block| {
@@ -257,11 +262,39 @@ fn with_signatures(
     bundle.copy_payload(&mut file, control)?;
     file.commit()?;
     let front_len = (front.len() + payload_header.len()) as u64;
-    Ok(changed(
+    let warnings = strangers(bundle, &ids);
+    let changed = changed(
         bundle,
         &section,
         front_len + bundle.pack_len() + payload.len,
-    ))
+    );
+    Ok(Changed {
+        warnings,
+        ..changed
+    })
+}
+
+/// Warns of signatures that no device will count.
+fn strangers(bundle: &BundleFile, signers: &[KeyId]) -> Vec<Warning> {
+    let Some(newest) = bundle.keysets().last() else {
+        return Vec::new();
+    };
+    let holds = |id: &KeyId| {
+        newest
+            .keyset
+            .keys()
+            .any(|row| row.key_id == *id && row.roles.contains(Roles::RELEASE))
+    };
+    let version = newest.keyset.header().version;
+    signers
+        .iter()
+        .filter(|id| !holds(id))
+        .map(|id| {
+            Warning::Note(format!(
+                "key {id} signed, but is no release key of keyset version {version}"
+            ))
+        })
+        .collect()
 }
 
 fn check_content_key(bundle: &BundleFile, file: &ContentKeyFile) -> Result<(), Error> {
@@ -319,6 +352,7 @@ fn changed(bundle: &BundleFile, section: &[u8], bundle_len: u64) -> Changed {
         added: Vec::new(),
         already: Vec::new(),
         bundle_len,
+        warnings: Vec::new(),
     }
 }
 

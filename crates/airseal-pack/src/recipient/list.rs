@@ -65,7 +65,7 @@ pub fn read_device_list(path: &Path) -> Result<Vec<DeviceRecord>, Error> {
 ///
 /// # Errors
 /// Refused with the number of the line that is wrong.
-pub(super) fn parse_device_list(name: &str, text: &[u8]) -> Result<Vec<DeviceRecord>, Error> {
+pub fn parse_device_list(name: &str, text: &[u8]) -> Result<Vec<DeviceRecord>, Error> {
     let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
     let text = std::str::from_utf8(text).map_err(|error| {
         Error::refused(

@@ -41,5 +41,6 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let existing = if args.output.is_some() { args.force.existing() } else { Existing::Replace };
     let changed =
         work::run(ui, |control| attach(&bundle, (&name, &signature), key.as_ref(), (output, existing), control))?;
+    changed.warnings.iter().for_each(|warning| ui.warn(warning));
     ui.result(&changed, |changed| changed_text(output, changed))
 }

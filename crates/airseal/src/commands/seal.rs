@@ -128,6 +128,10 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.passphrase.check()?;
+    if args.carry_group.is_some() {
+        return Err(Failure::usage("--carry-group needs an extension that format 1.0 does not have yet")
+            .hint("hand the new generation out in the firmware, then seal to it with --to"));
+    }
     let keyset = args.keyset.as_deref().map(KeysetFile::read).transpose()?;
     let recipients = args.recipients.read(&args.passphrase, ui)?;
     let only = args.only.iter().map(|text| recipient_id(text, &args.passphrase, ui)).collect::<Result<Vec<_>, _>>()?;
