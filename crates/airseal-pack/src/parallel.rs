@@ -1,6 +1,7 @@
 //! Work spread over all cores, with results in order and a bounded number of them in memory.
 
 use std::collections::BTreeMap;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Mutex, mpsc};
 use std::thread;
 
@@ -47,7 +48,7 @@ pub(crate) fn in_order<J: Send, R: Send, E: Send>(
     let workers = workers();
     let (job_sender, job_receiver) = mpsc::channel::<(u64, J)>();
     let job_receiver = Mutex::new(job_receiver);
-    let (result_sender, result_receiver) = mpsc::channel::<(u64, Result<R, E>)>();
+    let (result_sender, result_receiver) = mpsc::channel::<(u64, thread::Result<Result<R, E>>)>();
     thread::scope(|scope| {
         for _ in 0..workers {
             let result_sender = result_sender.clone();
@@ -59,7 +60,9 @@ pub(crate) fn in_order<J: Send, R: Send, E: Send>(
                         Err(_) => break,
                     };
                     let Ok((number, job)) = job else { break };
-                    if result_sender.send((number, work(job))).is_err() {
+                    // A panic travels to the consumer, which would otherwise wait for this result for ever.
+                    let result = panic::catch_unwind(AssertUnwindSafe(|| work(job)));
+                    if result_sender.send((number, result)).is_err() {
                         break;
                     }
                 }
@@ -87,7 +90,7 @@ pub(crate) fn in_order<J: Send, R: Send, E: Send>(
             waiting.insert(number, result);
             while let Some(result) = waiting.remove(&done) {
                 done += 1;
-                consume(result?)?;
+                consume(result.unwrap_or_else(|payload| panic::resume_unwind(payload))?)?;
                 send_next(&mut sent);
             }
         }
@@ -131,5 +134,18 @@ mod tests {
             },
         );
         assert_eq!((result, seen), (Err(10), 10));
+    }
+
+    #[test]
+    #[should_panic(expected = "job 5")]
+    fn a_panic_is_passed_on_instead_of_waiting_for_ever() {
+        let _: Result<(), ()> = in_order(
+            0..100u64,
+            |n| {
+                assert!(n != 5, "job 5");
+                Ok(n)
+            },
+            |_| Ok(()),
+        );
     }
 }

@@ -1,6 +1,5 @@
 //! Device lists: JSON lines (`airseal.device/1`) or CSV, as provisioning and the server write them.
 
-use std::fs;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -8,9 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use crate::Error;
+use crate::bundle::read_small;
 use crate::key::DevicePublicKey;
 
 const SCHEMA: &str = "airseal.device/1";
+/// Longest list that is read, bytes: about two million devices.
 const MAX_LIST: u64 = 1 << 30;
 
 /// One device of a list, as far as sealing needs it.
@@ -33,7 +34,7 @@ impl DeviceRecord {
     }
 }
 
-/// Reads a device list. A file whose first line starts with `{` is JSON lines, anything else CSV with a header.
+/// Reads a device list; `-` is standard input. A file whose first line starts with `{` is JSON lines, anything else CSV with a header.
 ///
 /// CSV columns: `serial`, `unseal` (`x25519:BASE64` or `p256:BASE64`), and optionally `tags` (separated by spaces or `;`)
 /// and `state`; others are ignored.
@@ -41,24 +42,8 @@ impl DeviceRecord {
 /// # Errors
 /// `Io` if it can't be read; refused with the number of the line that is wrong.
 pub fn read_device_list(path: &Path) -> Result<Vec<DeviceRecord>, Error> {
-    let name = path.display().to_string();
-    let metadata = fs::metadata(path).map_err(|error| Error::io("read", path, error))?;
-    if metadata.is_dir() {
-        return Err(Error::refused(
-            name,
-            "is a directory, not a device list",
-            "",
-        ));
-    }
-    if metadata.len() > MAX_LIST {
-        return Err(Error::refused(
-            name,
-            "is too large for a device list (over 1 GiB)",
-            "split it by tag",
-        ));
-    }
-    let text = fs::read(path).map_err(|error| Error::io("read", path, error))?;
-    parse_device_list(&name, &text)
+    let text = read_small(path, MAX_LIST, "a device list")?;
+    parse_device_list(&path.display().to_string(), &text)
 }
 
 /// Reads the text of a device list; `name` is for messages.
