@@ -1,4 +1,0 @@
-//! How bytes reach a simulated device.
-
-pub mod faults;
-pub mod https;
