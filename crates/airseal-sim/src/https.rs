@@ -273,6 +273,17 @@ impl HttpsClient {
         self.exchange(path::REPORT, &report).map(|_| ())
     }
 
+    /// Fetches what lies under a path, whatever the device makes of it.
+    ///
+    /// # Errors
+    /// The server's problem, a failed connection, or an answer above 256 KiB.
+    pub fn fetch(&mut self, path: &str) -> Result<Vec<u8>, ClientError> {
+        let answer = self.get(path, None)?;
+        let mut out = vec![0; usize::try_from(answer.body_len).unwrap_or(usize::MAX)];
+        self.body_exact(&mut out)?;
+        Ok(out)
+    }
+
     /// Downloads and installs a release up to the staged slot.
     ///
     /// # Errors
