@@ -60,8 +60,8 @@ impl Stage {
 
 /// A device tells how an update goes: `POST /d/v1/report`.
 ///
-/// The server counts reports with a code other than 0 as failures of that release on that device, each pair of
-/// `attempt` and `stage` once, so a report may be sent again when its answer was lost.
+/// The server remembers each pair of `attempt` and `stage` once, so a report may be sent again when its answer was lost.
+/// An attempt with any code other than 0 counts as one failure of that release on that device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Report<'a> {

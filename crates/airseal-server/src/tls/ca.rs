@@ -75,7 +75,7 @@ impl CertificateAuthority {
     }
 
     /// Issues a certificate with a fresh key for host names and addresses, valid from the day before `now` (unix
-    /// seconds) for [`LEAF_DAYS`].
+    /// seconds) for 90 days.
     ///
     /// # Errors
     /// [`StartError::Certificate`] when a name is neither a DNS name nor an address.
