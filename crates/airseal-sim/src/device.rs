@@ -211,6 +211,11 @@ impl SimDevice {
         self.running
     }
 
+    /// Tells which slot runs, when a flash content is put in that was taken while it ran.
+    pub fn set_running(&mut self, running: Option<Slot>) {
+        self.running = running;
+    }
+
     /// Writes the image the device is born with into slot A, through an update as the
     /// production line would do, and boots it confirmed.
     ///

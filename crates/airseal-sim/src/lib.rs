@@ -7,22 +7,22 @@
 //! | [`device`] | keys, slots, boot loader and firmware of one device |
 //! | [`agent`] | what a device does all day, against a server |
 //! | [`https`] | its connection: mutual TLS over [`airseal_update::transport::http`] |
-//! | [`exhaust`] | every power cut of every flow, and the search over event sequences |
 //! | [`fault`] | cuts, stalls, short reads, garbage and duplicates in any byte stream |
 //! | [`home`] | a device that outlives the program, in a directory |
+//! | [`proof`] | power cuts at every operation, sequences of events |
 //! | [`fixture`] | releases for tests, right ones and wrong ones |
 //! | [`stream`] | files and pipes as the byte streams devices read |
 //! | [`traffic`] | bytes that came, and came twice |
 
 pub mod agent;
 pub mod device;
-// Exhaustive power cuts: src/exhaust/, examples/power_cuts.rs, tests/{power_cuts,sequences}.rs.
-pub mod exhaust;
 pub mod fault;
 pub mod fixture;
 pub mod flash;
 pub mod home;
 pub mod https;
+// With examples/power_cuts.rs, tests/power_cuts.rs and tests/sequences.rs.
+pub mod proof;
 pub mod random;
 pub mod stream;
 pub mod traffic;
