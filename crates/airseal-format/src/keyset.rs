@@ -80,6 +80,20 @@ impl KeyRow {
         }
     }
 
+    /// An Ed25519 key is canonical, of full order, and the one its id names.
+    fn check(&self, at: usize) -> Result<(), Error> {
+        if self.algorithm != Algorithm::Ed25519 {
+            return Ok(());
+        }
+        PublicKey::Ed25519(self.key)
+            .check()
+            .map_err(|reason| refuse("key", at + 12, reason))?;
+        if key_id(self.algorithm, &self.key) != self.key_id {
+            return Err(refuse("key_id", at + 4, Reason::KeyMismatch));
+        }
+        Ok(())
+    }
+
     fn verify(&self, entry: &Entry<'_>, message: &[&[u8]]) -> Result<(), Error> {
         if entry.algorithm != self.algorithm {
             return Err(entry.refuse("algorithm", Reason::KeyMismatch));
@@ -190,6 +204,7 @@ impl<'a> Keyset<'a> {
         let mut last: Option<KeyId> = None;
         for i in 0..count {
             let row = parse_row(self.signed, row_at(i))?;
+            row.check(row_at(i))?;
             if last.is_some_and(|last| row.key_id <= last) {
                 return Err(refuse("key_id", row_at(i) + 4, Reason::NotAscending));
             }
@@ -580,6 +595,8 @@ fn count(
     Ok(())
 }
 
+/// Reads a row. The curve arithmetic of [`KeyRow::check`] runs once per parsed keyset, not
+/// each time its rows are listed: on a small device it costs more than a signature.
 fn parse_row(signed: &[u8], at: usize) -> Result<KeyRow, Error> {
     let mut r = Reader::at(Part::Keyset, signed, at);
     let algorithm = Algorithm::from_number(r.i16("algorithm")?)
@@ -589,20 +606,11 @@ fn parse_row(signed: &[u8], at: usize) -> Result<KeyRow, Error> {
         .ok_or_else(|| r.refuse("roles", Reason::WrongRole))?;
     r.zeros(1, "reserved")?;
     let id = KeyId(r.array("key_id")?);
-    let key: [u8; 32] = r.array("key")?;
-    if algorithm == Algorithm::Ed25519 {
-        PublicKey::Ed25519(key)
-            .check()
-            .map_err(|reason| r.refuse("key", reason))?;
-        if key_id(algorithm, &key) != id {
-            return Err(refuse("key_id", at + 4, Reason::KeyMismatch));
-        }
-    }
     Ok(KeyRow {
         algorithm,
         roles,
         key_id: id,
-        key,
+        key: r.array("key")?,
     })
 }
 
