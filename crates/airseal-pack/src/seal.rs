@@ -141,7 +141,7 @@ pub fn seal(
     entropy: &dyn Entropy,
     control: &Control<'_>,
 ) -> Result<Sealed, Error> {
-    let mut plan = Plan::new(request, firmware, entropy)?;
+    let mut plan = Plan::new(request, firmware, output.content_key.is_some(), entropy)?;
     for target in [Some(output.bundle), output.content_key]
         .into_iter()
         .flatten()

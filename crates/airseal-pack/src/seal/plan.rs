@@ -42,11 +42,12 @@ impl<'a> Plan<'a> {
     pub(super) fn new(
         request: &'a SealRequest<'a>,
         firmware: &Firmware,
+        keeps_content_key: bool,
         entropy: &dyn Entropy,
     ) -> Result<Plan<'a>, Error> {
         let mut warnings = Vec::new();
         check_signers(request)?;
-        check_recipients(request, &mut warnings)?;
+        check_recipients(request, keeps_content_key, &mut warnings)?;
         if request.hardware.0 > request.hardware.1 {
             return Err(Error::usage(
                 "--hw-rev: the lowest revision is above the highest",
@@ -235,7 +236,11 @@ fn check_signers(request: &SealRequest<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn check_recipients(request: &SealRequest<'_>, warnings: &mut Vec<Warning>) -> Result<(), Error> {
+fn check_recipients(
+    request: &SealRequest<'_>,
+    keeps_content_key: bool,
+    warnings: &mut Vec<Warning>,
+) -> Result<(), Error> {
     let is_plain = request.suite == ContentSuite::None;
     if is_plain && !request.recipients.is_empty() {
         return Err(Error::usage(
@@ -245,7 +250,11 @@ fn check_recipients(request: &SealRequest<'_>, warnings: &mut Vec<Warning>) -> R
     }
     if !is_plain && request.recipients.is_empty() {
         warnings.push(Warning::Note(
-            "nobody can open this release yet: no --to or --to-list; add recipients with `airseal envelope add`".to_owned(),
+            match keeps_content_key {
+                true => "nobody can open this release yet; add recipients with `airseal envelope add`",
+                false => "nobody can ever open this release: no --to, no --to-list, and its content key is not kept",
+            }
+            .to_owned(),
         ));
     }
     Ok(())
