@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use crate::workshop::{Failure, Workshop, last_object, read};
+use crate::workshop::{Failure, Workshop, last_object, read_aloud};
 
 /// How much of it.
 #[derive(Args)]
@@ -18,8 +18,8 @@ pub(crate) struct Options {
 
 /// Runs the proof; false when a device was left without a bootable slot.
 pub(crate) fn run(workshop: &Workshop, options: &Options) -> Result<bool, Failure> {
-    let (text, report) = prove(workshop, options.full)?;
-    print!("{text}");
+    let report = prove(workshop, options.full)?;
+    // The proof's own last line is the object.
     if !options.json {
         println!("{}", sentence(&report));
     }
@@ -28,8 +28,7 @@ pub(crate) fn run(workshop: &Workshop, options: &Options) -> Result<bool, Failur
 
 /// The sampled proof as a step: no brick, and as many cuts and pairs as promised.
 pub(crate) fn step(workshop: &Workshop) -> Result<String, Failure> {
-    let (text, report) = prove(workshop, false)?;
-    print!("{text}");
+    let report = prove(workshop, false)?;
     if bricks(&report) != Some(0) {
         return Err(Failure(format!("bricked: {}", sentence(&report))));
     }
@@ -42,7 +41,7 @@ pub(crate) fn step(workshop: &Workshop) -> Result<String, Failure> {
     Ok(sentence(&report))
 }
 
-fn prove(workshop: &Workshop, full: bool) -> Result<(String, Value), Failure> {
+fn prove(workshop: &Workshop, full: bool) -> Result<Value, Failure> {
     let mut command = workshop.cargo([
         "run",
         "--quiet",
@@ -57,9 +56,7 @@ fn prove(workshop: &Workshop, full: bool) -> Result<(String, Value), Failure> {
     if full {
         command.arg("--full");
     }
-    let text = read(&mut command)?;
-    let report = last_object(&text)?;
-    Ok((text, report))
+    last_object(&read_aloud(&mut command)?)
 }
 
 fn bricks(report: &Value) -> Option<u64> {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -114,6 +115,28 @@ pub(crate) fn read(command: &mut Command) -> Result<String, Failure> {
         shown(command),
         output.status
     )))
+}
+
+/// Runs a program, shows its standard output as it comes, and returns it.
+pub(crate) fn read_aloud(command: &mut Command) -> Result<String, Failure> {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| Failure(format!("{}: {error}", shown(command))))?;
+    let mut text = String::new();
+    if let Some(output) = child.stdout.take() {
+        for line in BufReader::new(output).lines() {
+            let line = line?;
+            println!("{line}");
+            text.push_str(&line);
+            text.push('\n');
+        }
+    }
+    let status = child.wait()?;
+    if status.success() {
+        return Ok(text);
+    }
+    Err(Failure(format!("{} ended with {status}", shown(command))))
 }
 
 /// Whether a program runs and exits with 0; nothing of it is shown.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::workshop::{Failure, Workshop, forget_cargo, read, run};
+use crate::workshop::{Failure, Workshop, forget_cargo, read_aloud, run};
 
 pub(super) fn fresh_clone(workshop: &Workshop) -> Result<String, Failure> {
     let folder = workshop.target.join("fresh-clone");
@@ -40,7 +40,7 @@ fn build_and_tell(workshop: &Workshop, folder: &Path) -> Result<String, Failure>
     println!("cold release build: {build:.0} s");
 
     let started = Instant::now();
-    let text = read(&mut cargo(&[
+    let text = read_aloud(&mut cargo(&[
         "run",
         "--quiet",
         "--locked",

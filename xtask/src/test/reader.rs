@@ -1,17 +1,16 @@
 //! The independent reader of the format, in Python.
 
 use crate::setup;
-use crate::workshop::{Failure, Workshop, read, run};
+use crate::workshop::{Failure, Workshop, read_aloud, run};
 
 pub(super) fn decode(workshop: &Workshop) -> Result<String, Failure> {
     setup::openssl()?;
     let python = setup::python(workshop)?;
-    let text = read(workshop.command(&python).args([
+    let text = read_aloud(workshop.command(&python).args([
         "tools/airseal_decode.py",
         "check-vectors",
         "vectors/v1",
     ]))?;
-    print!("{text}");
     run(workshop.command(&python).args([
         "-m",
         "unittest",
