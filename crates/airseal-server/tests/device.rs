@@ -310,6 +310,35 @@ fn r41_a_failing_device_is_held_until_the_next_release() {
 }
 
 #[test]
+fn a_confirmed_release_is_shown_as_installed() {
+    let (_data, bench) = bench();
+    let device = bench.device("lamp");
+    let (_, _, digest) = with_release(&bench, &Wish::default(), &[&device.recipient]);
+    let shown = || -> types::DeviceDetail { bench.admin().get("/api/v1/devices/lamp") };
+    device.report(digest, Stage::Trial, 0, 1);
+    assert_eq!(shown().device.installed, None);
+    device.report(digest, Stage::Confirm, 0, 1);
+    let lamp = shown().device;
+    assert_eq!(lamp.installed, Some(hex::encode(digest)));
+    assert_eq!((lamp.release_seq, lamp.state.as_str()), (1, "active"));
+}
+
+#[test]
+fn a_report_about_a_release_that_is_not_for_the_device_is_refused() {
+    let (_data, bench) = bench();
+    let device = bench.device("lamp");
+    let report = airseal_protocol::Report {
+        manifest_digest: [9; 32],
+        stage: Stage::Confirm,
+        code: 0,
+        attempt: 1,
+        detail: "",
+    };
+    let answer = device.post(path::REPORT, &report);
+    refused(&answer, ProblemCode::NoSuchRelease);
+}
+
+#[test]
 fn a_stepping_stone_is_offered_first() {
     let (_data, bench) = bench();
     let device = bench.device("old");

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use airseal_format::Digest;
-use airseal_protocol::{Message, ProblemCode, Report};
+use airseal_protocol::{Message, ProblemCode, Report, Stage};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use super::{App, DeviceError, read_message};
 use crate::auth::Caller;
 use crate::rollout::FAILURES_UNTIL_HELD;
-use crate::store::ReportNote;
+use crate::store::{Device, PollNote, Release, ReportNote};
 
 /// `POST /d/v1/report`
 pub(super) async fn report(
@@ -21,9 +21,10 @@ pub(super) async fn report(
     let bytes = read_message(&app, &headers, body, Report::MAX_LEN).await?;
     let report = Report::parse(&bytes)?;
     let digest = Digest(report.manifest_digest);
-    let release = app.store.release(&digest).await?;
-    if release.is_none_or(|release| caller.device.product != Some(release.product)) {
-        return Err(DeviceError::new(ProblemCode::NoSuchRelease));
+    let missing = DeviceError::new(ProblemCode::NoSuchRelease);
+    let release = app.store.release(&digest).await?.ok_or(missing)?;
+    if caller.device.product != Some(release.product) {
+        return Err(missing);
     }
     let note = ReportNote {
         digest,
@@ -34,6 +35,10 @@ pub(super) async fn report(
         now: app.clock.now(),
     };
     let failures = app.store.note_report(&caller.device.id, &note).await?;
+    if report.stage == Stage::Confirm && report.code == 0 {
+        let runs = now_runs(&caller.device, &release, note.now);
+        app.store.note_poll(&caller.device, &runs).await?;
+    }
     let device = &caller.device.id;
     if report.code == 0 {
         tracing::info!(%device, release = %digest, stage = report.stage.name(), "report");
@@ -45,4 +50,18 @@ pub(super) async fn report(
         }
     }
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// A device that confirmed a release runs it; its next poll may be far away.
+fn now_runs(device: &Device, release: &Release, now: u64) -> PollNote {
+    PollNote {
+        seen_at: now / 60 * 60,
+        installed: Some(release.digest),
+        order: release.order,
+        security_version: release.security_version,
+        keyset_version: device.keyset_version,
+        hw_rev: device.hw_rev,
+        held: None,
+        groups: device.groups.clone(),
+    }
 }
