@@ -23,25 +23,29 @@ pub(crate) async fn in_force<'k>(
     Ok(keyset.trust_as_compiled_in())
 }
 
-/// The trusted keyset of `version`: in force, of the confirmed image, or compiled in.
+/// The keyset that may vouch for an image accepted under `version`: the one in force, or
+/// the one of the confirmed image. A compiled-in keyset that a stored one has replaced may
+/// not: its keys may have been withdrawn.
 pub(crate) async fn of_version<'k>(
     device: &mut impl KeysetStore,
     config: &Config<'k>,
     version: KeysetVersion,
     out: &'k mut [u8],
 ) -> Result<Option<TrustedKeyset<'k>>, Refusal> {
-    let mut len = None;
-    for which in [KeysetUse::InForce, KeysetUse::Boot] {
-        let stored = device.keyset(which, out).await?;
-        if parse_stored(out, stored)?.is_some_and(|k| k.header().version == version) {
-            len = stored;
-            break;
-        }
+    let stored = device.keyset(KeysetUse::InForce, out).await?;
+    let stored_version = parse_stored(out, stored)?.map(|k| k.header().version);
+    let compiled = Keyset::parse(config.keyset)?;
+    let compiled_is_in_force =
+        stored_version.is_none_or(|stored| stored < compiled.header().version);
+    if compiled_is_in_force && compiled.header().version == version {
+        return Ok(Some(compiled.trust_as_compiled_in()));
     }
-    let keyset = match len {
-        Some(_) => parse_stored(out, len)?,
-        None => Some(Keyset::parse(config.keyset)?).filter(|k| k.header().version == version),
+    let len = if !compiled_is_in_force && stored_version == Some(version) {
+        stored
+    } else {
+        device.keyset(KeysetUse::Boot, out).await?
     };
+    let keyset = parse_stored(out, len)?.filter(|k| k.header().version == version);
     Ok(keyset.map(Keyset::trust_as_compiled_in))
 }
 

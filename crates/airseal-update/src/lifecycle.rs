@@ -102,16 +102,20 @@ pub async fn heal(
     if boot.is_on_trial() {
         return Ok(own);
     }
-    if boot.candidate.is_none() {
-        keysets::store_compiled_in(device, config, buffers.chunk.scratch()).await?;
+    if boot.running != boot.confirmed {
+        return Ok(own);
     }
     let state = device.device_state().await?;
     let raised = raise(&state, &own);
-    if boot.running != boot.confirmed || raised == state {
-        return Ok(own);
-    }
-    if is_vouched_for(device, config, &own, boot.running, buffers).await? {
+    if raised != state {
+        if !is_vouched_for(device, config, &own, boot.running, buffers).await? {
+            return Ok(own);
+        }
         device.set_device_state(&raised).await?;
+    }
+    // Only now, with the boot keyset settled, may another keyset come into force.
+    if boot.candidate.is_none() {
+        keysets::store_compiled_in(device, config, buffers.chunk.scratch()).await?;
     }
     Ok(own)
 }
@@ -181,7 +185,7 @@ pub(crate) async fn count_failure(
     Ok(())
 }
 
-/// `state` with nothing below what `own` stands for.
+/// `state` with nothing below what `own` stands for, and its failures forgiven.
 fn raise(state: &DeviceState, own: &Own) -> DeviceState {
     let mut raised = *state;
     let Some(digest) = own.digest else {
@@ -192,6 +196,7 @@ fn raise(state: &DeviceState, own: &Own) -> DeviceState {
     if raised.newest.is_none_or(|(order, _)| own.order > order) {
         raised.newest = Some((own.order, digest));
     }
+    raised.failure = raised.failure.filter(|failure| failure.digest != digest);
     raised
 }
 

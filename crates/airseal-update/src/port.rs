@@ -102,11 +102,10 @@ pub struct BootState {
 }
 
 impl BootState {
-    /// True while the running image is on trial.
+    /// True while the running image is not confirmed, whoever started it.
     pub fn is_on_trial(&self) -> bool {
-        self.candidate.is_some_and(|candidate| {
-            Some(candidate.slot) == self.running && candidate.stage != CandidateStage::Staged
-        })
+        self.candidate
+            .is_some_and(|candidate| Some(candidate.slot) == self.running)
     }
 
     /// The slot an update is written to: never the running one.

@@ -35,7 +35,10 @@ pub async fn step<D: Device>(
 ) -> Result<Option<(u64, u64)>, Refusal> {
     match session.next() {
         Action::Refused(refusal) => return Err(refusal),
-        Action::Stage => session.stage().await?,
+        Action::Stage => {
+            session.stage().await?;
+            return Ok(None);
+        }
         Action::Reboot => return Ok(None),
         Action::NeedManifest | Action::NeedEnvelope | Action::Fetch(_) => {
             let wanted = usize::try_from(reader.wanted()).unwrap_or(usize::MAX);
