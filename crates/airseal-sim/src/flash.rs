@@ -2,6 +2,7 @@
 //! power can go in the middle of either.
 
 use std::fs;
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -30,8 +31,22 @@ pub struct SimFlash {
     erases: Vec<u32>,
     operations: u64,
     log: Vec<Operation>,
+    tape: Option<Vec<Recorded>>,
     cut: Option<PowerCut>,
     is_off: bool,
+}
+
+/// The content, and which words can't be programmed any more: all that decides how a
+/// device goes on after a reset.
+impl Hash for SimFlash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.bytes.hash(state);
+        for (i, word) in self.bytes.as_chunks::<WORD>().0.iter().enumerate() {
+            if self.programmed[i] && *word == [0xFF; WORD] {
+                i.hash(state);
+            }
+        }
+    }
 }
 
 /// When and how the power goes.
@@ -86,6 +101,15 @@ pub struct Operation {
     pub is_erase: bool,
     /// The bytes it concerned.
     pub range: Range<usize>,
+}
+
+/// One operation with its data, to be done again on another flash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// The sector at this offset was erased.
+    Erase(usize),
+    /// These bytes were programmed at this offset.
+    Program(usize, Vec<u8>),
 }
 
 /// Why an operation failed.
@@ -143,6 +167,7 @@ impl SimFlash {
             bytes,
             operations: 0,
             log: Vec::new(),
+            tape: None,
             cut: None,
             is_off: false,
         }
@@ -212,6 +237,34 @@ impl SimFlash {
     /// Forgets the log.
     pub fn clear_log(&mut self) {
         self.log.clear();
+    }
+
+    /// Records every operation from now on, with its data.
+    pub fn start_recording(&mut self) {
+        self.tape = Some(Vec::new());
+    }
+
+    /// Ends the recording and gives it out.
+    pub fn take_recording(&mut self) -> Vec<Recorded> {
+        self.tape.take().unwrap_or_default()
+    }
+
+    /// Does a recorded operation, with the power lost in it or not, and leaves power on.
+    ///
+    /// # Errors
+    /// The rules of the flash forbid the operation.
+    pub fn redo(&mut self, recorded: &Recorded, how: Option<Cut>) -> Result<(), FlashError> {
+        let at = self.operations;
+        self.set_cut(how.map(|how| PowerCut { at, how }));
+        let done = match recorded {
+            Recorded::Erase(at) => self.erase(*at as u32, (*at + SECTOR) as u32),
+            Recorded::Program(at, bytes) => self.write(*at as u32, bytes),
+        };
+        self.power_on();
+        match done {
+            Err(FlashError::PowerLost) if how.is_some() => Ok(()),
+            other => other,
+        }
     }
 
     /// How often each sector was erased.
@@ -336,6 +389,9 @@ impl NorFlash for SimFlash {
                 range: at..at + SECTOR,
             };
             self.run(operation, |flash, torn| flash.erase_sector(at, torn))?;
+            if let Some(tape) = &mut self.tape {
+                tape.push(Recorded::Erase(at));
+            }
         }
         Ok(())
     }
@@ -354,7 +410,11 @@ impl NorFlash for SimFlash {
             is_erase: false,
             range: at..at + bytes.len(),
         };
-        self.run(operation, |flash, torn| flash.program(at, bytes, torn))
+        self.run(operation, |flash, torn| flash.program(at, bytes, torn))?;
+        if let Some(tape) = &mut self.tape {
+            tape.push(Recorded::Program(at, bytes.to_vec()));
+        }
+        Ok(())
     }
 }
 
@@ -432,6 +492,23 @@ mod tests {
             flash.power_on();
             assert_eq!(flash.bytes()[..8], expected, "{how:?}");
         }
+    }
+
+    #[test]
+    fn a_recording_does_the_same_again() {
+        let mut flash = SimFlash::new(2 * SECTOR);
+        let mut copy = flash.clone();
+        flash.start_recording();
+        flash.write(8, &[1, 2, 3, 4]).unwrap();
+        flash.erase(0, SECTOR as u32).unwrap();
+        flash.write(SECTOR as u32, &[5; 8]).unwrap();
+        for recorded in flash.take_recording() {
+            copy.redo(&recorded, None).unwrap();
+        }
+        assert_eq!(copy.bytes(), flash.bytes());
+        copy.redo(&Recorded::Erase(SECTOR), Some(Cut::Before))
+            .unwrap();
+        assert_eq!(copy.bytes(), flash.bytes());
     }
 
     #[test]

@@ -1,264 +1,291 @@
-//! A search over sequences of events for a state in which no slot boots.
+//! A search over sequences of events for a state that breaks a promise.
 
 use std::collections::HashSet;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use airseal_update::Refusal;
-use airseal_update::blocking::block_on;
-use airseal_update::boot::ResetReason;
-use airseal_update::{UpdateSession, lifecycle};
+use airseal_update::install_record::read_section;
+use airseal_update::port::{CandidateStage, Slot};
 
-use super::{Bench, Made, Readout, Snapshot, keyset};
-use crate::flash::{Cut, PowerCut, Torn};
+use super::events::{Event, Ledger, apply, check_promise, some_cut};
+use super::in_parallel;
+use super::readout::{Readout, releases};
+use super::world::{BORN_WITH, Bench, Recipe, Size, World};
+use crate::flash::{Cut, SimFlash};
+use crate::random::Noise;
 
 /// What a search found.
 #[derive(Clone, Debug, Default)]
 pub struct SearchReport {
     /// Longest sequence tried.
     pub depth: u32,
-    /// Events applied.
-    pub events: u64,
+    /// Sequences tried: every event in every state that was reached.
+    pub sequences: u64,
     /// Different states seen.
     pub states: u64,
-    /// Sequences that led to a state without a bootable slot, or below the floor.
-    pub dead_ends: Vec<String>,
+    /// Shortest sequences that broke a promise, with the promise.
+    pub broken: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Event {
-    /// The next release.
-    Update,
-    /// The next release, with a higher security version.
-    UpdateFloor,
-    /// The next release, under a new keyset in which every key is another.
-    UpdateRotated,
-    /// The next release, power lost in the middle of the download.
-    UpdateCut,
-    /// The next release, power lost while it is staged.
-    StageCut,
-    /// A new keyset without a release.
-    Rotate,
-    /// A new keyset, power lost while it is stored.
-    RotateCut,
-    /// A restart by software, watchdog or panic.
-    Restart,
-    /// Power off and on.
-    PowerCycle,
-    /// The self-test passed.
-    Confirm,
-    /// The self-test passed, power lost right after the boot record.
-    ConfirmCut,
-    /// The self-test failed.
-    Revert,
-    /// The self-test failed, power lost in between.
-    RevertCut,
-}
-
-const EVENTS: [Event; 13] = [
-    Event::Update,
-    Event::UpdateFloor,
-    Event::UpdateRotated,
-    Event::UpdateCut,
-    Event::StageCut,
-    Event::Rotate,
-    Event::RotateCut,
-    Event::Restart,
-    Event::PowerCycle,
-    Event::Confirm,
-    Event::ConfirmCut,
-    Event::Revert,
-    Event::RevertCut,
-];
-
-/// Tries every sequence of up to `depth` events; states seen before are not tried again.
+/// Tries every sequence of up to `depth` events, each event also with `cuts` random power
+/// cuts in it; from states seen before it does not go on.
+///
+/// States are the same when every comparison the device makes comes out the same: orders,
+/// keyset versions and security versions count relative to each other.
 ///
 /// # Panics
 /// When the first release does not install.
 #[must_use]
-pub fn search(depth: u32) -> SearchReport {
-    let mut bench = Bench::new();
-    let first = bench.release(1, 1, 1);
-    bench
-        .device
-        .provision(&first.bundle)
-        .expect("release 1 installs");
-    let mut search = Search {
-        start: bench.snapshot(),
-        bench,
-        releases: Vec::new(),
-        seen: HashSet::new(),
-        report: SearchReport {
-            depth,
-            ..SearchReport::default()
-        },
+pub fn search(world: &World, depth: u32, cuts: u64, seed: u64) -> SearchReport {
+    let start = start(world);
+    let mut seen = HashSet::from([start.print]);
+    let mut frontier = vec![start];
+    let mut report = SearchReport {
+        depth,
+        states: 1,
+        ..SearchReport::default()
     };
-    let mut frontier = vec![(search.start.clone(), Vec::new())];
     for _ in 0..depth {
+        let tried = AtomicU64::new(0);
+        let expanded = in_parallel(&frontier, |node| {
+            let mut bench = Bench::new(world, Size::Tiny);
+            let mut found = Vec::new();
+            for event in Event::ALL {
+                let salt = seed ^ node.print ^ found.len() as u64;
+                let mut branches = Branches::new(&mut bench, node, event);
+                found.push(branches.follow(None));
+                for cut in branches.some_cuts(cuts, salt) {
+                    found.push(branches.follow(Some(cut)));
+                }
+                tried.fetch_add(branches.tried, Ordering::Relaxed);
+            }
+            found
+        });
+        report.sequences += tried.load(Ordering::Relaxed);
         let mut next = Vec::new();
-        for (snapshot, path) in frontier {
-            for event in EVENTS {
-                let mut path: Vec<Event> = path.clone();
-                path.push(event);
-                if let Some(after) = search.step(&snapshot, event, &path) {
-                    next.push((after, path));
+        for branch in expanded.into_iter().flatten() {
+            match branch {
+                Branch::Broken(sentence) => report.broken.push(sentence),
+                Branch::Dead => {}
+                Branch::Lives(node) => {
+                    if seen.insert(node.print) {
+                        next.push(node);
+                    }
                 }
             }
         }
+        report.states += next.len() as u64;
         frontier = next;
+        if !report.broken.is_empty() {
+            break;
+        }
     }
-    search.report
+    report
 }
 
-struct Search {
-    start: Snapshot,
-    bench: Bench,
-    releases: Vec<((u64, u32, u32), Made)>,
-    seen: HashSet<u64>,
-    report: SearchReport,
+/// One state and a shortest way to it.
+struct Node {
+    flash: SimFlash,
+    running: Option<Slot>,
+    ledger: Ledger,
+    path: Option<Arc<Step>>,
+    print: u64,
 }
 
-impl Search {
-    /// Applies one event; the state after it, when it is a new one.
-    fn step(&mut self, before: &Snapshot, event: Event, path: &[Event]) -> Option<Snapshot> {
-        self.bench.restore(before);
-        self.report.events += 1;
-        let result = self.apply(event);
-        if self.bench.device.flash().is_off() {
-            self.bench.device.flash_mut().power_on();
-            if let Err(error) = self.bench.boot(ResetReason::Power) {
-                self.dead_end(path, &error.to_string());
-                return None;
-            }
-        } else if let Err(Refusal::NothingBootable | Refusal::Flash(_)) = result {
-            self.dead_end(path, "an event met an unusable flash");
-            return None;
-        }
-        self.bench.device.flash_mut().set_cut(None);
-        let after = self.bench.snapshot();
-        let fingerprint = self.fingerprint();
-        if !self.seen.insert(fingerprint) {
-            return None;
-        }
-        self.report.states += 1;
-        for reset in [ResetReason::Power, ResetReason::Restart] {
-            if let Err(error) = self.bench.boot(reset) {
-                self.dead_end(path, &error.to_string());
-            }
-            self.bench.restore(&after);
-        }
-        Some(after)
-    }
+/// One step of a way, and the way before it.
+struct Step {
+    event: Event,
+    cut: Option<(u64, Cut)>,
+    before: Option<Arc<Step>>,
+}
 
-    fn apply(&mut self, event: Event) -> Result<(), Refusal> {
-        match event {
-            Event::Update => self.update(0, 0, None),
-            Event::UpdateFloor => self.update(1, 0, None),
-            Event::UpdateRotated => self.update(0, 1, None),
-            Event::UpdateCut => self.update(0, 0, Some(14)),
-            Event::StageCut => self.update(0, 0, Some(31)),
-            Event::Rotate => self.rotate(None),
-            Event::RotateCut => self.rotate(Some(3)),
-            Event::Restart => self.bench.boot(ResetReason::Restart).map(|_| ()),
-            Event::PowerCycle => self.bench.boot(ResetReason::Power).map(|_| ()),
-            Event::Confirm => self.bench.device.confirm(),
-            Event::ConfirmCut => {
-                let cut = self.record_writes();
-                self.cut(Some(cut));
-                self.bench.device.confirm()
-            }
-            Event::Revert => {
-                self.bench.device.revert()?;
-                self.bench.boot(ResetReason::Restart).map(|_| ())
-            }
-            Event::RevertCut => {
-                let cut = self.record_writes();
-                self.cut(Some(cut));
-                self.bench.device.revert()
-            }
+enum Branch {
+    Lives(Node),
+    /// No slot boots any more, and none was promised.
+    Dead,
+    Broken(String),
+}
+
+/// One event in one state, with and without a cut.
+struct Branches<'a, 'w> {
+    bench: &'a mut Bench<'w>,
+    node: &'a Node,
+    event: Event,
+    tried: u64,
+    operations: u64,
+}
+
+impl<'a, 'w> Branches<'a, 'w> {
+    fn new(bench: &'a mut Bench<'w>, node: &'a Node, event: Event) -> Self {
+        Self {
+            bench,
+            node,
+            event,
+            tried: 0,
+            operations: 0,
         }
     }
 
-    /// Operations of one replacement of the device record.
-    fn record_writes(&mut self) -> u64 {
-        let before = self.bench.snapshot();
-        let mut state = self.bench.device.state().unwrap_or_default();
-        state.floor.0 += 1;
-        let written = self.bench.device.with(|mut device, _, _| {
-            use airseal_update::port::StateStore;
-            block_on(device.set_device_state(&state))
+    fn follow(&mut self, cut: Option<(u64, Cut)>) -> Branch {
+        let Self {
+            bench, node, event, ..
+        } = self;
+        self.tried += 1;
+        bench.restore(&node.flash, node.running);
+        let own = bench.device.release().ok().flatten();
+        if let Some(made) = own.and_then(|digest| bench.world.find(digest)) {
+            bench.act_as_firmware(&made);
+        }
+        let before = bench.device.flash().operations();
+        let mut ledger = node.ledger;
+        let path = Some(Arc::new(Step {
+            event: *event,
+            cut,
+            before: node.path.clone(),
+        }));
+        let lives = apply(bench, &mut ledger, *event, cut);
+        if cut.is_none() {
+            self.operations = bench.device.flash().operations() - before;
+        }
+        let lives = lives.and_then(|lives| {
+            check_promise(bench, &ledger)?;
+            Ok(lives)
         });
-        let operations = self.bench.device.flash().operations() - before.flash.operations();
-        self.bench.restore(&before);
-        written.map_or(1, |()| operations)
+        match lives {
+            Ok(true) => Branch::Lives(Node::new(bench, ledger, path)),
+            Ok(false) => Branch::Dead,
+            Err(why) => Branch::Broken(format!("{}: {why}", told(path.as_deref()))),
+        }
     }
 
-    fn cut(&mut self, at: Option<u64>) {
-        let now = self.bench.device.flash().operations();
-        let cut = at.map(|at| PowerCut {
-            at: now + at,
-            how: Cut::Torn(Torn::Words(at)),
+    fn some_cuts(&self, wanted: u64, salt: u64) -> Vec<(u64, Cut)> {
+        if self.operations == 0 {
+            return Vec::new();
+        }
+        let mut noise = Noise::new(salt);
+        (0..wanted)
+            .map(|_| some_cut(&mut noise, self.operations))
+            .collect()
+    }
+}
+
+impl Node {
+    fn new(bench: &mut Bench<'_>, ledger: Ledger, path: Option<Arc<Step>>) -> Self {
+        let mut flash = bench.device.flash().clone();
+        flash.clear_log();
+        Self {
+            flash,
+            running: bench.device.running(),
+            print: fingerprint(bench, &ledger),
+            ledger,
+            path,
+        }
+    }
+}
+
+fn start(world: &World) -> Node {
+    let mut bench = Bench::new(world, Size::Tiny);
+    let first = world.release(Recipe {
+        seq: 1,
+        security_version: 1,
+        keyset: BORN_WITH,
+        compiled: BORN_WITH,
+        size: Size::Tiny,
+    });
+    let provisioned = bench.device.provision(&first.bundle);
+    provisioned.expect("the first release installs");
+    let ledger = Ledger {
+        confirmed: Slot::A,
+        vouched_by: BORN_WITH,
+        floor: 1,
+        is_rotten: [false; 2],
+    };
+    Node::new(&mut bench, ledger, None)
+}
+
+/// What distinguishes states.
+fn fingerprint(bench: &mut Bench<'_>, ledger: &Ledger) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let (Ok(readout), Ok(held)) = (Readout::of(bench), releases(bench)) else {
+        return 0;
+    };
+    let in_force = i64::from(readout.keyset_version());
+    let newest = readout.state.newest;
+    let floor = i64::from(readout.state.floor.0);
+    bench.device.running().map(Slot::index).hash(&mut hasher);
+    readout.confirmed.map(Slot::index).hash(&mut hasher);
+    let candidate = readout.candidate.map(|candidate| {
+        let losses = match candidate.stage {
+            CandidateStage::Staged => -1,
+            CandidateStage::Trial { power_losses } => i64::from(power_losses.min(2)),
+        };
+        (candidate.slot.index(), losses)
+    });
+    candidate.hash(&mut hasher);
+    (in_force - i64::from(readout.boot_keyset_version())).hash(&mut hasher);
+    (in_force - i64::from(readout.state.boot_keyset.0)).hash(&mut hasher);
+    (in_force % 2).hash(&mut hasher);
+    for slot in Slot::ALL {
+        let own = held[slot.index()].map(|own| {
+            let digest = own.digest;
+            let made = digest.and_then(|digest| bench.world.find(digest));
+            let compiled = made.map_or(0, |made| i64::from(made.recipe.compiled));
+            let order = newest.map(|(newest, _)| own.order.cmp(&newest) as i8);
+            let failure = readout.state.failure.map(|failure| {
+                let is_same = Some(failure.digest) == digest;
+                (failure.order.cmp(&own.order) as i8, is_same)
+            });
+            (
+                order,
+                digest == newest.map(|(_, digest)| digest),
+                failure,
+                i64::from(own.security_version.0) - floor,
+                in_force - i64::from(own.accepted_under.0),
+                in_force - i64::from(own.order.keyset_version.0),
+                in_force - compiled,
+            )
         });
-        self.bench.device.flash_mut().set_cut(cut);
-    }
-
-    /// Delivers the release after the newest one this device knows.
-    fn update(&mut self, floor: u32, rotation: u32, cut: Option<u64>) -> Result<(), Refusal> {
-        let readout = Readout::of(&mut self.bench.device)?;
-        let own = self.bench.device.own()?;
-        let newest = readout
-            .state
-            .newest
-            .map_or(0, |(order, _)| order.release_seq.0);
-        let seq = newest.max(own.order.release_seq.0) + 1;
-        let security_version = readout.state.floor.0.max(1) + floor;
-        let version = (readout.keyset_version + rotation).min(MAX_KEYSET);
-        let bundle = self.release(seq, security_version, version);
-        self.cut(cut);
-        self.bench.device.update_from_bytes(&bundle)
-    }
-
-    /// Delivers the next keyset alone.
-    fn rotate(&mut self, cut: Option<u64>) -> Result<(), Refusal> {
-        let version = (self.bench.device.keyset_version()?.0 + 1).min(MAX_KEYSET);
-        let section = keyset(version).section();
-        self.cut(cut);
-        self.bench.device.with(|device, config, buffers| {
-            block_on(async {
-                let mut session = UpdateSession::begin(device, config, buffers).await?;
-                session.accept_keyset(&section).await
+        own.hash(&mut hasher);
+        let section = bench.device.with(|mut ports, _, _| {
+            let mut room = vec![0; 4096];
+            let section = read_section(&mut ports, slot, &mut room);
+            let section = airseal_update::blocking::block_on(section).ok().flatten();
+            section.map(|section| {
+                let manifest = airseal_format::UnverifiedManifest::parse_prefix(section);
+                manifest.ok().map(|(manifest, _)| manifest.digest())
             })
-        })
-    }
-
-    fn release(&mut self, seq: u64, security_version: u32, version: u32) -> Vec<u8> {
-        let key = (seq, security_version, version);
-        if let Some((_, made)) = self.releases.iter().find(|(made, _)| *made == key) {
-            return made.bundle.clone();
-        }
-        let made = self.bench.release(seq, security_version, version);
-        let bundle = made.bundle.clone();
-        self.releases.push((key, made));
-        bundle
-    }
-
-    /// What distinguishes states: everything the device reads, and both slots' records.
-    fn fingerprint(&mut self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        let device = &mut self.bench.device;
-        format!("{:?}", Readout::of(device)).hash(&mut hasher);
-        let records = device.with(|mut ports, _, mut buffers| {
-            airseal_update::port::Slot::ALL
-                .map(|slot| block_on(lifecycle::release_in(&mut ports, slot, &mut buffers)))
         });
-        format!("{records:?}").hash(&mut hasher);
-        hasher.finish()
+        section.is_some().hash(&mut hasher);
+        let checkpoint = readout.checkpoint.map(|checkpoint| {
+            (
+                section.flatten() == Some(checkpoint.manifest_digest),
+                checkpoint.position,
+            )
+        });
+        checkpoint.hash(&mut hasher);
     }
-
-    fn dead_end(&mut self, path: &[Event], why: &str) {
-        self.report.dead_ends.push(format!("{path:?}: {why}"));
-    }
+    let failures = readout.state.failure.map(|failure| failure.count.min(3));
+    failures.hash(&mut hasher);
+    let kept = (
+        ledger.confirmed.index(),
+        in_force - i64::from(ledger.vouched_by),
+        ledger.is_rotten,
+    );
+    kept.hash(&mut hasher);
+    hasher.finish()
 }
 
-/// Keysets of the search; after the last one rotation changes nothing.
-const MAX_KEYSET: u32 = 4;
+fn told(step: Option<&Step>) -> String {
+    let mut names = Vec::new();
+    let mut step = step;
+    while let Some(this) = step {
+        names.push(match this.cut {
+            Some((at, how)) => format!("{:?} cut at {at} {how:?}", this.event),
+            None => format!("{:?}", this.event),
+        });
+        step = this.before.as_deref();
+    }
+    names.reverse();
+    names.join(", ")
+}
