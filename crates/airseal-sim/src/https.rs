@@ -24,6 +24,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, Server
 
 use crate::device::SimDevice;
 use crate::fault::FaultTransport;
+use crate::static_files::StaticFiles;
 use crate::traffic::Traffic;
 
 mod trust;
@@ -271,6 +272,11 @@ impl HttpsClient {
             detail: &detail[..end],
         };
         self.exchange(path::REPORT, &report).map(|_| ())
+    }
+
+    /// Reads the body that was announced.
+    fn reader(&mut self) -> BodyReader<'_> {
+        BodyReader(self)
     }
 
     /// Fetches what lies under a path, whatever the device makes of it.
@@ -607,6 +613,34 @@ impl HttpsClient {
 
     fn host_header(&self) -> String {
         format!("{}:{}", self.host, self.port)
+    }
+}
+
+struct BodyReader<'c>(&'c mut HttpsClient);
+
+impl Read for BodyReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.0.link.as_ref().is_none_or(|link| link.body_left == 0) {
+            return Ok(0);
+        }
+        self.0.body(buffer, u64::MAX).map_err(|error| match error {
+            ClientError::Io(error) => error,
+            other => io::Error::other(other.to_string()),
+        })
+    }
+}
+
+impl StaticFiles for HttpsClient {
+    fn open(
+        &mut self,
+        path: &str,
+        wanted: Option<Fetch>,
+    ) -> Result<Box<dyn Read + '_>, ClientError> {
+        let answer = self.get(&format!("/{path}"), wanted)?;
+        if answer.skip > 0 {
+            return Err(Refusal::BadRange.into());
+        }
+        Ok(Box::new(self.reader()))
     }
 }
 

@@ -11,6 +11,7 @@
 //! | [`home`] | a device that outlives the program, in a directory |
 //! | [`proof`] | power cuts at every operation, sequences of events |
 //! | [`fixture`] | releases for tests, right ones and wrong ones |
+//! | [`static_files`] | updates from any file server, by an unguessable path |
 //! | [`stream`] | files and pipes as the byte streams devices read |
 //! | [`traffic`] | bytes that came, and came twice |
 
@@ -24,6 +25,7 @@ pub mod https;
 // With examples/power_cuts.rs, tests/power_cuts.rs and tests/sequences.rs.
 pub mod proof;
 pub mod random;
+pub mod static_files;
 pub mod stream;
 pub mod traffic;
 

@@ -51,6 +51,12 @@ impl BundleReader {
         as_u64(header.saturating_sub(self.filled))
     }
 
+    /// True between the payload's header and its last byte.
+    #[must_use]
+    pub fn is_in_payload(&self) -> bool {
+        matches!(self.open, Some((SectionKind::Payload, _)))
+    }
+
     /// Bytes that can be passed over without reading them, because the session has them
     /// already: for streams that can seek. Report them with [`skip`](Self::skip).
     pub fn skippable<D: Device>(&self, session: &UpdateSession<'_, D>) -> u64 {
