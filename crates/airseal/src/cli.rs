@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    attach, completions, cosign, envelope, explain, export, inspect, key, keyset, man, open, seal, sign_request, simulate,
-    verify,
+    attach, completions, cosign, envelope, explain, export, inspect, key, keyset, man, open, seal,
+    sign_request, simulate, verify,
 };
 #[cfg(feature = "serve")]
 use crate::commands::{demo, device, release, serve, server};
@@ -67,18 +67,18 @@ Start here:
   seal       Encrypt a firmware build for its devices and sign it
 
 Sealed files:
-  inspect, verify, open          Look at one, check it, open it with a device key
-  cosign, sign-request, attach   More signatures, also on an offline machine or HSM
-  envelope, keyset               More recipients; who may sign releases
+  inspect, verify, open          Look at one, check it, open it
+  cosign, sign-request, attach   More signatures, also made offline
+  envelope, keyset               More recipients; who may sign
 
 Server and devices:
-  serve, server                  Run the update server; its trust for firmware
-  device, release                Enrol and revoke devices; publish and yank
-  export, simulate               A folder for any web server; a device to try with
+  serve, server                  Run the update server; its trust
+  device, release                Enrol and revoke; publish and yank
+  export, simulate               A folder for web servers; a test device
 
-explain NUMBER tells what a refusal means; completions and man write their files.
-`airseal COMMAND --help` has all options. Exit codes: 0 done, 1 refused, 2 usage,
-3 files, network or system.
+explain NUMBER tells what a refusal means; completions and man come along too.
+`airseal COMMAND --help` has all options.
+Exit codes: 0 done, 1 refused, 2 usage, 3 files, network or system.
 ";
 
 /// A build without the server lists what it has.
@@ -90,8 +90,8 @@ Usage: airseal [--json] [--quiet] COMMAND ...
 
 {subcommands}
 
-This build has no server and no demo. Exit codes: 0 done, 1 refused, 2 usage,
-3 files, network or system.
+This build has no server and no demo.
+Exit codes: 0 done, 1 refused, 2 usage, 3 files, network or system.
 ";
 
 #[cfg(test)]
@@ -115,7 +115,11 @@ mod tests {
             assert!(line.chars().count() <= 80, "{line}");
         }
         for command in Cli::command().get_subcommands() {
-            assert!(text.contains(command.get_name()), "{} is not on the first screen", command.get_name());
+            assert!(
+                text.contains(command.get_name()),
+                "{} is not on the first screen",
+                command.get_name()
+            );
         }
         assert_eq!(text, Cli::command().render_help().to_string());
     }
@@ -126,7 +130,10 @@ mod tests {
     fn no_help_text_changes_unseen() {
         fn walk(command: &mut clap::Command, path: &str, text: &mut String) {
             let help = command.render_long_help();
-            text.push_str(&format!("$ {path} --help\n{}\n\n", help.to_string().trim_end()));
+            text.push_str(&format!(
+                "$ {path} --help\n{}\n\n",
+                help.to_string().trim_end()
+            ));
             for sub in command.get_subcommands_mut() {
                 let path = format!("{path} {}", sub.get_name());
                 walk(sub, &path, text);
@@ -136,13 +143,20 @@ mod tests {
         let mut root = Cli::command().term_width(100);
         root.build();
         walk(&mut root, "airseal", &mut text);
-        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots/help.txt");
+        let file =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots/help.txt");
         if std::env::var_os("AIRSEAL_UPDATE_SNAPSHOTS").is_some() {
             std::fs::write(&file, &text).unwrap();
         }
         let expected = std::fs::read_to_string(&file).unwrap();
-        let first = text.lines().zip(expected.lines()).find(|(now, before)| now != before);
-        assert!(first.is_none() && text == expected, "help changed, first at: {first:?}");
+        let first = text
+            .lines()
+            .zip(expected.lines())
+            .find(|(now, before)| now != before);
+        assert!(
+            first.is_none() && text == expected,
+            "help changed, first at: {first:?}"
+        );
     }
 
     #[test]
@@ -151,7 +165,11 @@ mod tests {
             let path = format!("{path} {}", command.get_name());
             assert!(command.get_about().is_some(), "{path} has no help");
             for arg in command.get_arguments() {
-                assert!(arg.get_help().is_some(), "{path}: {} has no help", arg.get_id());
+                assert!(
+                    arg.get_help().is_some(),
+                    "{path}: {} has no help",
+                    arg.get_id()
+                );
             }
             command.get_subcommands().for_each(|sub| walk(sub, &path));
         }

@@ -20,11 +20,24 @@ use crate::failure::Failure;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ServerArgs {
     /// The server's administration address
-    #[arg(long, value_name = "URL", env = "AIRSEAL_SERVER", default_value = "http://127.0.0.1:8440", hide_env_values = true, help_heading = "Server")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "AIRSEAL_SERVER",
+        default_value = "http://127.0.0.1:8440",
+        hide_env_values = true,
+        help_heading = "Server"
+    )]
     pub(crate) server: String,
 
     /// File with the administration token [default: AIRSEAL_TOKEN, or the one in --data]
-    #[arg(long, value_name = "FILE", env = "AIRSEAL_TOKEN_FILE", hide_env_values = true, help_heading = "Server")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "AIRSEAL_TOKEN_FILE",
+        hide_env_values = true,
+        help_heading = "Server"
+    )]
     pub(crate) token_file: Option<PathBuf>,
 
     /// The certificate to trust when the address is https, PEM [default: the one in --data]
@@ -54,13 +67,18 @@ impl Client {
     pub(crate) fn new(args: &ServerArgs) -> Result<Client, Failure> {
         let base = args.server.trim_end_matches('/').to_owned();
         check_address(&base)?;
-        let ca = args.ca.clone().or_else(|| existing(args.data.join(CA_FILE)));
-        let mut tls = TlsConfig::builder()
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+        let ca = args
+            .ca
+            .clone()
+            .or_else(|| existing(args.data.join(CA_FILE)));
+        let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(Arc::new(
+            rustls::crypto::aws_lc_rs::default_provider(),
+        ));
         if base.starts_with("https:") {
             let ca = ca.ok_or_else(|| {
-                Failure::usage("no certificate to check the server with")
-                    .hint("give --ca FILE; `airseal server trust` on the server's machine writes it")
+                Failure::usage("no certificate to check the server with").hint(
+                    "give --ca FILE; `airseal server trust` on the server's machine writes it",
+                )
             })?;
             tls = tls.root_certs(RootCerts::new_with_certs(&certificates(&ca)?));
         }
@@ -72,7 +90,11 @@ impl Client {
             .timeout_recv_response(Some(Duration::from_secs(600)))
             .tls_config(tls.build())
             .build();
-        Ok(Client { agent: config.new_agent(), base, token: token(args)? })
+        Ok(Client {
+            agent: config.new_agent(),
+            base,
+            token: token(args)?,
+        })
     }
 
     /// Reads.
@@ -80,7 +102,10 @@ impl Client {
     /// # Errors
     /// Refused by the server, or environment.
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        let request = self.agent.get(self.url(path)).header("authorization", self.bearer().as_str());
+        let request = self
+            .agent
+            .get(self.url(path))
+            .header("authorization", self.bearer().as_str());
         self.answer(request.call())
     }
 
@@ -88,41 +113,68 @@ impl Client {
     ///
     /// # Errors
     /// Refused by the server, or environment.
-    pub(crate) fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
-        let request = self.agent.post(self.url(path)).header("authorization", self.bearer().as_str());
-        self.answer(request.header("content-type", "application/json").send(json(body)?.as_bytes()))
+    pub(crate) fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        let request = self
+            .agent
+            .post(self.url(path))
+            .header("authorization", self.bearer().as_str());
+        self.answer(
+            request
+                .header("content-type", "application/json")
+                .send(json(body)?.as_bytes()),
+        )
     }
 
     /// Replaces something.
     ///
     /// # Errors
     /// Refused by the server, or environment.
-    pub(crate) fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
-        let request = self.agent.put(self.url(path)).header("authorization", self.bearer().as_str());
-        self.answer(request.header("content-type", "application/json").send(json(body)?.as_bytes()))
+    pub(crate) fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        let request = self
+            .agent
+            .put(self.url(path))
+            .header("authorization", self.bearer().as_str());
+        self.answer(
+            request
+                .header("content-type", "application/json")
+                .send(json(body)?.as_bytes()),
+        )
     }
 
     /// Sends a file as it is.
     ///
     /// # Errors
     /// Refused by the server, or environment.
-    pub(crate) fn upload<T: DeserializeOwned>(&self, path: &str, file: &Path) -> Result<T, Failure> {
+    pub(crate) fn upload<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        file: &Path,
+    ) -> Result<T, Failure> {
         let failed = |error| Failure::io(format_args!("can't read {}", file.display()), &error);
         let opened = File::open(file).map_err(failed)?;
         if opened.metadata().map_err(failed)?.is_dir() {
-            return Err(Failure::refused(format_args!("{}: is a directory, not a file", file.display())));
+            return Err(Failure::refused(format_args!(
+                "{}: is a directory, not a file",
+                file.display()
+            )));
         }
-        let request = self.agent.post(self.url(path)).header("authorization", self.bearer().as_str());
-        self.answer(request.header("content-type", "application/octet-stream").send(&opened))
-    }
-
-    /// Sends bytes as they are.
-    ///
-    /// # Errors
-    /// Refused by the server, or environment.
-    pub(crate) fn upload_bytes<T: DeserializeOwned>(&self, path: &str, bytes: &[u8]) -> Result<T, Failure> {
-        let request = self.agent.post(self.url(path)).header("authorization", self.bearer().as_str());
-        self.answer(request.header("content-type", "application/octet-stream").send(bytes))
+        let request = self
+            .agent
+            .post(self.url(path))
+            .header("authorization", self.bearer().as_str());
+        self.answer(
+            request
+                .header("content-type", "application/octet-stream")
+                .send(&opened),
+        )
     }
 
     fn url(&self, path: &str) -> String {
@@ -133,7 +185,10 @@ impl Client {
         Zeroizing::new(format!("Bearer {}", self.token.as_str()))
     }
 
-    fn answer<T: DeserializeOwned>(&self, sent: Result<Response<Body>, ureq::Error>) -> Result<T, Failure> {
+    fn answer<T: DeserializeOwned>(
+        &self,
+        sent: Result<Response<Body>, ureq::Error>,
+    ) -> Result<T, Failure> {
         let mut response = sent.map_err(|error| self.unreachable(&error))?;
         let status = response.status().as_u16();
         let body = response
@@ -153,8 +208,11 @@ impl Client {
 
     fn refused(&self, status: u16, body: &[u8]) -> Failure {
         let Ok(problem) = serde_json::from_slice::<ProblemBody>(body) else {
-            return Failure::environment(format_args!("{}: status {status}, and no reason given", self.base))
-                .hint("check that the address is an Airseal server's administration");
+            return Failure::environment(format_args!(
+                "{}: status {status}, and no reason given",
+                self.base
+            ))
+            .hint("check that the address is an Airseal server's administration");
         };
         let failure = match status {
             401 | 403 => Failure::refused(&problem.title).hint(if problem.detail.is_empty() {
@@ -182,7 +240,9 @@ pub(crate) fn segment(text: &str) -> String {
     let mut segment = String::new();
     for byte in text.bytes() {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => segment.push(char::from(byte)),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                segment.push(char::from(byte))
+            }
             _ => segment.push_str(&format!("%{byte:02X}")),
         }
     }
@@ -196,12 +256,17 @@ fn check_address(base: &str) -> Result<(), Failure> {
     };
     let uri: Uri = base.parse().map_err(|_| bad())?;
     let host = uri.host().ok_or_else(bad)?.trim_matches(['[', ']']);
-    let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    let loopback = host == "localhost"
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback());
     match uri.scheme_str() {
         Some("https") => Ok(()),
         Some("http") if loopback => Ok(()),
-        Some("http") => Err(Failure::usage(format_args!("{base}: the token would travel in the clear"))
-            .hint("use https, or a tunnel to the server's loopback address")),
+        Some("http") => Err(Failure::usage(format_args!(
+            "{base}: the token would travel in the clear"
+        ))
+        .hint("use https, or a tunnel to the server's loopback address")),
         _ => Err(bad()),
     }
 }
@@ -210,7 +275,10 @@ fn token(args: &ServerArgs) -> Result<Zeroizing<String>, Failure> {
     let file = match &args.token_file {
         Some(file) => file.clone(),
         None => {
-            if let Some(token) = std::env::var("AIRSEAL_TOKEN").ok().filter(|token| !token.is_empty()) {
+            if let Some(token) = std::env::var("AIRSEAL_TOKEN")
+                .ok()
+                .filter(|token| !token.is_empty())
+            {
                 return Ok(Zeroizing::new(token));
             }
             existing(args.data.join(TOKEN_FILE)).ok_or_else(|| {
@@ -223,12 +291,18 @@ fn token(args: &ServerArgs) -> Result<Zeroizing<String>, Failure> {
     };
     let text = fs::read_to_string(&file)
         .map(Zeroizing::new)
-        .map_err(|error| Failure::io(format_args!("can't read the token file {}", file.display()), &error))?;
+        .map_err(|error| {
+            Failure::io(
+                format_args!("can't read the token file {}", file.display()),
+                &error,
+            )
+        })?;
     Ok(Zeroizing::new(text.trim().to_owned()))
 }
 
 fn certificates(file: &Path) -> Result<Vec<Certificate<'static>>, Failure> {
-    let pem = fs::read(file).map_err(|error| Failure::io(format_args!("can't read {}", file.display()), &error))?;
+    let pem = fs::read(file)
+        .map_err(|error| Failure::io(format_args!("can't read {}", file.display()), &error))?;
     let certificates: Vec<_> = parse_pem(&pem)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),
@@ -236,8 +310,10 @@ fn certificates(file: &Path) -> Result<Vec<Certificate<'static>>, Failure> {
         })
         .collect();
     if certificates.is_empty() {
-        return Err(Failure::refused(format_args!("{}: holds no certificate", file.display()))
-            .hint("name the ca.pem that `airseal server trust` writes"));
+        return Err(
+            Failure::refused(format_args!("{}: holds no certificate", file.display()))
+                .hint("name the ca.pem that `airseal server trust` writes"),
+        );
     }
     Ok(certificates)
 }
@@ -247,7 +323,8 @@ fn existing(path: PathBuf) -> Option<PathBuf> {
 }
 
 fn json(body: &impl Serialize) -> Result<String, Failure> {
-    serde_json::to_string(body).map_err(|error| Failure::environment(format_args!("can't write JSON: {error}")))
+    serde_json::to_string(body)
+        .map_err(|error| Failure::environment(format_args!("can't write JSON: {error}")))
 }
 
 const TOKEN_FILE: &str = "admin-token";
@@ -263,7 +340,13 @@ mod tests {
         assert!(check_address("http://127.0.0.1:8440").is_ok());
         assert!(check_address("http://[::1]:8440").is_ok());
         assert!(check_address("https://updates.example.com").is_ok());
-        for bad in ["http://updates.example.com", "http://10.0.0.1:8440", "updates.example.com", "ftp://localhost", ""] {
+        for bad in [
+            "http://updates.example.com",
+            "http://10.0.0.1:8440",
+            "updates.example.com",
+            "ftp://localhost",
+            "",
+        ] {
             assert!(check_address(bad).is_err(), "{bad}");
         }
     }

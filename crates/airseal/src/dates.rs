@@ -16,7 +16,10 @@ pub(crate) fn parse(text: &str) -> Result<u64, String> {
             Ok(date) if !text.contains('T') => date.at(0, 0, 0, 0),
             _ => text.parse::<DateTime>().map_err(|_| EXPECTED.to_owned())?,
         };
-        civil.to_zoned(TimeZone::UTC).map_err(|_| EXPECTED.to_owned())?.timestamp()
+        civil
+            .to_zoned(TimeZone::UTC)
+            .map_err(|_| EXPECTED.to_owned())?
+            .timestamp()
     };
     u64::try_from(timestamp.as_second()).map_err(|_| "dates before 1970 can't be stored".to_owned())
 }
@@ -26,12 +29,17 @@ pub(crate) fn show(unix_seconds: u64) -> String {
     i64::try_from(unix_seconds)
         .ok()
         .and_then(|seconds| Timestamp::from_second(seconds).ok())
-        .map_or_else(|| unix_seconds.to_string(), |timestamp| timestamp.to_string())
+        .map_or_else(
+            || unix_seconds.to_string(),
+            |timestamp| timestamp.to_string(),
+        )
 }
 
 /// The current time in unix seconds; `SOURCE_DATE_EPOCH` replaces it, for builds that must repeat.
 pub(crate) fn now() -> u64 {
-    let fixed = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.trim().parse().ok());
+    let fixed = std::env::var("SOURCE_DATE_EPOCH")
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
     fixed.unwrap_or_else(|| u64::try_from(Timestamp::now().as_second()).unwrap_or(0))
 }
 

@@ -82,7 +82,10 @@ impl Failure {
 
     /// Ctrl-C.
     pub(crate) fn interrupted() -> Failure {
-        Failure::new(FailureKind::Interrupted, "interrupted; nothing half-written is left")
+        Failure::new(
+            FailureKind::Interrupted,
+            "interrupted; nothing half-written is left",
+        )
     }
 
     /// An I/O failure with what was done, as in `can't read x`.
@@ -93,7 +96,10 @@ impl Failure {
     /// Standard output can't be written.
     pub(crate) fn output(error: &io::Error) -> Failure {
         match error.kind() {
-            io::ErrorKind::BrokenPipe => Failure::new(FailureKind::OutputClosed, "the reader of the output went away"),
+            io::ErrorKind::BrokenPipe => Failure::new(
+                FailureKind::OutputClosed,
+                "the reader of the output went away",
+            ),
             _ => Failure::io("can't write to standard output", error),
         }
     }
@@ -114,7 +120,12 @@ impl Failure {
     }
 
     fn new(kind: FailureKind, message: impl fmt::Display) -> Failure {
-        Failure { kind, message: message.to_string(), hint: None, code: None }
+        Failure {
+            kind,
+            message: message.to_string(),
+            hint: None,
+            code: None,
+        }
     }
 }
 
@@ -126,7 +137,9 @@ impl From<airseal_pack::Error> for Failure {
         let message = text.strip_suffix(&format!("; {remedy}")).unwrap_or(&text);
         let failure = match (&error, error.kind()) {
             (Error::Cancelled, _) => Failure::interrupted(),
-            (Error::Io { source, .. }, _) if source.kind() == io::ErrorKind::BrokenPipe => Failure::output(source),
+            (Error::Io { source, .. }, _) if source.kind() == io::ErrorKind::BrokenPipe => {
+                Failure::output(source)
+            }
             (_, ErrorKind::Refused) => Failure::refused(message),
             (_, ErrorKind::Usage) => Failure::usage(message),
             (_, ErrorKind::Io) => Failure::environment(message),

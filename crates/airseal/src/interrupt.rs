@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::failure::{Failure, FailureKind};
 /// Environment, if the system refuses a handler.
 pub(crate) fn install() -> Result<(), Failure> {
     let (sender, receiver) = channel();
-    let _ = WAKE.set(Mutex::new(Waker { sender: sender.clone(), receiver: Some(receiver) }));
+    let _ = WAKE.set(Mutex::new(Some(receiver)));
     let stop = Arc::clone(flag());
     ctrlc::set_handler(move || {
         if stop.swap(true, Ordering::SeqCst) {
@@ -51,28 +51,24 @@ pub(crate) fn requested() -> bool {
 /// # Errors
 /// Interrupted.
 pub(crate) fn check() -> Result<(), Failure> {
-    if requested() { Err(Failure::interrupted()) } else { Ok(()) }
-}
-
-/// Waits until the user asks to stop, at most `limit`; true when they did. The process then ends in its own time.
-pub(crate) fn wait(limit: Option<Duration>) -> bool {
-    WAITING.store(true, Ordering::SeqCst);
-    let receiver = WAKE.get().and_then(|waker| waker.lock().ok().and_then(|mut waker| waker.receiver.take()));
-    let Some(receiver) = receiver else { return requested() };
-    let stopped = match limit {
-        None => receiver.recv().is_ok(),
-        Some(limit) => !matches!(receiver.recv_timeout(limit), Err(RecvTimeoutError::Timeout)),
-    };
-    if let Some(Ok(mut waker)) = WAKE.get().map(Mutex::lock) {
-        waker.receiver = Some(receiver);
+    if requested() {
+        Err(Failure::interrupted())
+    } else {
+        Ok(())
     }
-    stopped
 }
 
-/// Wakes [`wait`] as Ctrl-C would.
-pub(crate) fn wake() {
-    if let Some(Ok(waker)) = WAKE.get().map(Mutex::lock) {
-        let _ = waker.sender.send(());
+/// Waits until the user asks to stop. The process then ends in its own time.
+pub(crate) fn wait() {
+    WAITING.store(true, Ordering::SeqCst);
+    let receiver = WAKE
+        .get()
+        .and_then(|wake| wake.lock().ok().and_then(|mut wake| wake.take()));
+    if let Some(receiver) = receiver
+        && !requested()
+    {
+        // Fails only without a handler, and then there is nothing to wait for.
+        let _ = receiver.recv();
     }
 }
 
@@ -80,11 +76,6 @@ fn leave() -> ! {
     std::process::exit(i32::from(FailureKind::Interrupted.exit_code()))
 }
 
-struct Waker {
-    sender: Sender<()>,
-    receiver: Option<Receiver<()>>,
-}
-
-static WAKE: OnceLock<Mutex<Waker>> = OnceLock::new();
+static WAKE: OnceLock<Mutex<Option<Receiver<()>>>> = OnceLock::new();
 static WAITING: AtomicBool = AtomicBool::new(false);
 const GRACE: Duration = Duration::from_secs(3);

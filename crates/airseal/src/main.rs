@@ -13,6 +13,8 @@ mod cli;
 mod client;
 mod commands;
 mod dates;
+#[cfg(feature = "serve")]
+mod demo;
 mod failure;
 mod interrupt;
 mod keys;

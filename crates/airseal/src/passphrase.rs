@@ -29,8 +29,10 @@ impl PassphraseArgs {
     /// Usage.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         if self.passphrase && self.file().is_none() && !can_ask() {
-            return Err(Failure::usage("--passphrase has nobody to ask: standard input is not a terminal")
-                .hint("give --passphrase-file FILE, or set AIRSEAL_PASSPHRASE_FILE"));
+            return Err(Failure::usage(
+                "--passphrase has nobody to ask: standard input is not a terminal",
+            )
+            .hint("give --passphrase-file FILE, or set AIRSEAL_PASSPHRASE_FILE"));
         }
         Ok(())
     }
@@ -62,8 +64,11 @@ impl PassphraseArgs {
     }
 
     fn file(&self) -> Option<PathBuf> {
-        let from_environment = || std::env::var_os("AIRSEAL_PASSPHRASE_FILE").filter(|value| !value.is_empty());
-        self.passphrase_file.clone().or_else(|| from_environment().map(PathBuf::from))
+        let from_environment =
+            || std::env::var_os("AIRSEAL_PASSPHRASE_FILE").filter(|value| !value.is_empty());
+        self.passphrase_file
+            .clone()
+            .or_else(|| from_environment().map(PathBuf::from))
     }
 }
 
@@ -84,12 +89,20 @@ fn can_ask() -> bool {
 fn ask(prompt: &str) -> Result<Zeroizing<String>, Error> {
     rpassword::prompt_password(prompt)
         .map(Zeroizing::new)
-        .map_err(|source| Error::Io { action: "can't ask for the passphrase".to_owned(), source })
+        .map_err(|source| Error::Io {
+            action: "can't ask for the passphrase".to_owned(),
+            source,
+        })
 }
 
 fn read_file(path: &Path) -> Result<Zeroizing<String>, Error> {
     let text = fs::read_to_string(path)
         .map(Zeroizing::new)
-        .map_err(|source| Error::Io { action: format!("can't read the passphrase file {}", path.display()), source })?;
-    Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
+        .map_err(|source| Error::Io {
+            action: format!("can't read the passphrase file {}", path.display()),
+            source,
+        })?;
+    Ok(Zeroizing::new(
+        text.lines().next().unwrap_or_default().to_owned(),
+    ))
 }

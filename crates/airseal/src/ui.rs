@@ -25,7 +25,12 @@ pub(crate) struct Ui {
 impl Ui {
     /// Looks at the environment: terminals, `NO_COLOR`, `TERM`.
     pub(crate) fn new(json: bool, quiet: bool) -> Ui {
-        Ui { json, quiet, stdout: Stream::new(io::stdout().is_terminal()), stderr: Stream::new(io::stderr().is_terminal()) }
+        Ui {
+            json,
+            quiet,
+            stdout: Stream::new(io::stdout().is_terminal()),
+            stderr: Stream::new(io::stderr().is_terminal()),
+        }
     }
 
     /// True if results are asked for as JSON.
@@ -52,7 +57,10 @@ impl Ui {
     /// Output closed, or environment.
     pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
-        stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| Failure::output(&error))
+        stdout
+            .write_all(bytes)
+            .and_then(|()| stdout.flush())
+            .map_err(|error| Failure::output(&error))
     }
 
     /// One JSON value on one line, whatever the mode.
@@ -69,12 +77,20 @@ impl Ui {
     ///
     /// # Errors
     /// Output closed, or environment.
-    pub(crate) fn result<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) -> Result<(), Failure> {
+    pub(crate) fn result<T: Serialize>(
+        &self,
+        value: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<(), Failure> {
         if self.json {
             return self.value(value);
         }
         let text = text(value);
-        if text.is_empty() { Ok(()) } else { self.line(text.trim_end_matches('\n')) }
+        if text.is_empty() {
+            Ok(())
+        } else {
+            self.line(text.trim_end_matches('\n'))
+        }
     }
 
     /// A table of the result.
@@ -116,15 +132,25 @@ impl Ui {
             self.stderr_line(format_args!("{heading}: {hint}"));
         }
         if let Some(code) = failure.code {
-            self.stderr_line(format_args!("number {code}: airseal explain {code} tells more"));
+            self.stderr_line(format_args!(
+                "number {code}: airseal explain {code} tells more"
+            ));
         }
     }
 
     /// A usage error, or help, as clap wrote it.
     pub(crate) fn clap(&self, error: &clap::Error) -> FailureKind {
         let text = error.render();
-        let stream = if error.use_stderr() { self.stderr } else { self.stdout };
-        let text = if stream.color { text.ansi().to_string() } else { text.to_string() };
+        let stream = if error.use_stderr() {
+            self.stderr
+        } else {
+            self.stdout
+        };
+        let text = if stream.color {
+            text.ansi().to_string()
+        } else {
+            text.to_string()
+        };
         if error.use_stderr() {
             let _ = io::stderr().lock().write_all(text.as_bytes());
             return FailureKind::Usage;
@@ -143,7 +169,11 @@ impl Ui {
     /// Sends what the server logs to standard error, without times: whoever keeps it adds them.
     #[cfg(feature = "serve")]
     pub(crate) fn log_to_stderr(&self) {
-        let level = if self.quiet { tracing_subscriber::filter::LevelFilter::WARN } else { tracing_subscriber::filter::LevelFilter::INFO };
+        let level = if self.quiet {
+            tracing_subscriber::filter::LevelFilter::WARN
+        } else {
+            tracing_subscriber::filter::LevelFilter::INFO
+        };
         let started = tracing_subscriber::fmt()
             .with_writer(io::stderr)
             .with_ansi(self.stderr.color)
@@ -161,7 +191,9 @@ impl Ui {
     }
 
     fn stderr_line(&self, text: fmt::Arguments<'_>) {
-        let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());
+        let _ = io::stderr()
+            .lock()
+            .write_all(format!("{text}\n").as_bytes());
     }
 }
 
@@ -202,10 +234,17 @@ impl Stream {
     fn new(terminal: bool) -> Stream {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-        Stream { terminal, color: terminal && !refused }
+        Stream {
+            terminal,
+            color: terminal && !refused,
+        }
     }
 
     fn paint(self, style: Style, text: &str) -> String {
-        if self.color { format!("{}{text}\x1b[0m", style.sequence()) } else { text.to_owned() }
+        if self.color {
+            format!("{}{text}\x1b[0m", style.sequence())
+        } else {
+            text.to_owned()
+        }
     }
 }

@@ -19,13 +19,22 @@ pub(crate) fn run<T>(
     let bar: RefCell<Option<(Stage, ui::Progress)>> = RefCell::new(None);
     let show = |progress: Progress| {
         let mut bar = bar.borrow_mut();
-        if bar.as_ref().is_none_or(|(stage, _)| *stage != progress.stage) {
-            *bar = Some((progress.stage, ui.progress(progress.stage.word(), progress.total)));
+        if bar
+            .as_ref()
+            .is_none_or(|(stage, _)| *stage != progress.stage)
+        {
+            *bar = Some((
+                progress.stage,
+                ui.progress(progress.stage.word(), progress.total),
+            ));
         }
         if let Some((_, bar)) = bar.as_ref() {
             bar.set(progress.done);
         }
     };
-    let control = Control { progress: Some(&show), cancel: Some(interrupt::flag()) };
+    let control = Control {
+        progress: Some(&show),
+        cancel: Some(interrupt::flag()),
+    };
     Ok(work(&control)?)
 }

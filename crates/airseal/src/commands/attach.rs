@@ -33,14 +33,29 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    let key = args.key.as_deref().map(|path| signing_public_key(path, ui)).transpose()?;
+    let key = args
+        .key
+        .as_deref()
+        .map(|path| signing_public_key(path, ui))
+        .transpose()?;
     let signature = read_signature(&args.signature)?;
     let name = args.signature.display().to_string();
     let bundle = BundleFile::open(&args.bundle)?;
     let output = args.output.as_ref().unwrap_or(&args.bundle);
-    let existing = if args.output.is_some() { args.force.existing() } else { Existing::Replace };
-    let changed =
-        work::run(ui, |control| attach(&bundle, (&name, &signature), key.as_ref(), (output, existing), control))?;
+    let existing = if args.output.is_some() {
+        args.force.existing()
+    } else {
+        Existing::Replace
+    };
+    let changed = work::run(ui, |control| {
+        attach(
+            &bundle,
+            (&name, &signature),
+            key.as_ref(),
+            (output, existing),
+            control,
+        )
+    })?;
     changed.warnings.iter().for_each(|warning| ui.warn(warning));
     ui.result(&changed, |changed| changed_text(output, changed))
 }

@@ -36,8 +36,14 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let signing = signers(&args.sign, &args.passphrase, ui)?;
     let bundle = BundleFile::open(&args.bundle)?;
     let output = args.output.as_ref().unwrap_or(&args.bundle);
-    let existing = if args.output.is_some() { args.force.existing() } else { Existing::Replace };
-    let changed = work::run(ui, |control| cosign(&bundle, &signing, (output, existing), control))?;
+    let existing = if args.output.is_some() {
+        args.force.existing()
+    } else {
+        Existing::Replace
+    };
+    let changed = work::run(ui, |control| {
+        cosign(&bundle, &signing, (output, existing), control)
+    })?;
     changed.warnings.iter().for_each(|warning| ui.warn(warning));
     ui.result(&changed, |changed| changed_text(output, changed))
 }

@@ -1,5 +1,10 @@
-use airseal_server::api::types::{Claim, CreateDevice, DeviceDetail, DeviceInfo, DeviceList, Revocation, RevokeDevice};
+use std::path::PathBuf;
+
+use airseal_pack::output::{Access, Existing, check_target, write_file};
 use airseal_pack::seal::{class_id, vendor_id};
+use airseal_server::api::types::{
+    Claim, CreateDevice, DeviceDetail, DeviceInfo, DeviceList, Revocation, RevokeDevice,
+};
 
 use crate::client::{Client, ServerArgs, segment};
 use crate::dates;
@@ -40,6 +45,10 @@ struct EnrollArgs {
     /// Days until the token expires
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..=365))]
     days: u64,
+
+    /// Write the token to this file, readable by you alone, in place of printing it
+    #[arg(long, value_name = "FILE")]
+    token_out: Option<PathBuf>,
 
     #[command(flatten)]
     server: ServerArgs,
@@ -109,16 +118,34 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 
 fn enroll(args: &EnrollArgs, ui: &Ui) -> Result<(), Failure> {
     let vendor = args.vendor.as_deref().map(vendor_id);
-    let class = vendor.zip(args.class.as_deref()).map(|(vendor, class)| class_id(vendor, class));
+    let class = vendor
+        .zip(args.class.as_deref())
+        .map(|(vendor, class)| class_id(vendor, class));
     let request = CreateDevice {
         name: args.name.clone(),
         vendor_id: vendor.map(|id| hex::encode(id.0)),
         class_id: class.map(|id| hex::encode(id.0)),
         expires_in_s: Some(args.days * 24 * 60 * 60),
     };
-    let claim: Claim = Client::new(&args.server)?.post("devices", &request)?;
+    if let Some(file) = &args.token_out {
+        check_target(file, Existing::Refuse)?;
+    }
+    let mut claim: Claim = Client::new(&args.server)?.post("devices", &request)?;
+    if let Some(file) = &args.token_out {
+        write_file(
+            file,
+            format!("{}\n", claim.claim_token).as_bytes(),
+            Existing::Refuse,
+            Access::Owner,
+        )?;
+        claim.claim_token = format!("in {}", file.display());
+    }
     ui.result(&claim, |claim| {
-        let until = claim.device.claim_expires_at.map(dates::show).unwrap_or_default();
+        let until = claim
+            .device
+            .claim_expires_at
+            .map(dates::show)
+            .unwrap_or_default();
         format!(
             "{}\nclaim token  {}\n             give it to the device; it works once, until {until}",
             named(&claim.device),
@@ -151,14 +178,24 @@ fn list(args: &ListArgs, ui: &Ui) -> Result<(), Failure> {
     }
     let mut table = Table::new(&["ID", "NAME", "RELEASE", "KEYSET", "LAST SEEN", "STATE"]);
     for device in &devices {
-        let style = if device.state == "active" { Style::Good } else { Style::Warning };
+        let style = if device.state == "active" {
+            Style::Good
+        } else {
+            Style::Warning
+        };
         table.row_with_verdict(
             [
                 device.id.clone(),
                 device.name.clone().unwrap_or_default(),
-                if device.installed.is_some() { device.release_seq.to_string() } else { "-".to_owned() },
+                if device.installed.is_some() {
+                    device.release_seq.to_string()
+                } else {
+                    "-".to_owned()
+                },
                 device.keyset_version.to_string(),
-                device.last_seen_at.map_or_else(|| "never".to_owned(), dates::show),
+                device
+                    .last_seen_at
+                    .map_or_else(|| "never".to_owned(), dates::show),
                 state(device),
             ],
             style,
@@ -168,15 +205,28 @@ fn list(args: &ListArgs, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn show(args: &ShowArgs, ui: &Ui) -> Result<(), Failure> {
-    let detail: DeviceDetail = Client::new(&args.server)?.get(&format!("devices/{}", segment(&args.id)))?;
+    let detail: DeviceDetail =
+        Client::new(&args.server)?.get(&format!("devices/{}", segment(&args.id)))?;
     ui.result(&detail, |detail| {
         let device = &detail.device;
         let mut text = format!("{}\nstate        {}\n", named(device), state(device));
         let optional = [
             ("recipient", device.recipient_id.clone()),
             ("key", device.recipient_key.clone()),
-            ("running", device.installed.as_ref().map(|digest| format!("number {} ({digest})", device.release_seq))),
-            ("keyset", device.installed.as_ref().map(|_| device.keyset_version.to_string())),
+            (
+                "running",
+                device
+                    .installed
+                    .as_ref()
+                    .map(|digest| format!("number {} ({digest})", device.release_seq)),
+            ),
+            (
+                "keyset",
+                device
+                    .installed
+                    .as_ref()
+                    .map(|_| device.keyset_version.to_string()),
+            ),
             ("held from", device.held.clone()),
             ("last seen", device.last_seen_at.map(dates::show)),
         ];
@@ -186,20 +236,35 @@ fn show(args: &ShowArgs, ui: &Ui) -> Result<(), Failure> {
             }
         }
         for release in &detail.readable_releases {
-            text.push_str(&format!("can read     {} (number {})\n", release.version, release.release_seq));
+            text.push_str(&format!(
+                "can read     {} (number {})\n",
+                release.version, release.release_seq
+            ));
         }
         for report in &detail.reports {
-            let what = if report.code == 0 { "done".to_owned() } else { format!("refusal {}", report.code) };
-            text.push_str(&format!("reported     {} {} {what} {}\n", dates::show(report.at), report.stage, report.detail));
+            let what = if report.code == 0 {
+                "done".to_owned()
+            } else {
+                format!("refusal {}", report.code)
+            };
+            text.push_str(&format!(
+                "reported     {} {} {what} {}\n",
+                dates::show(report.at),
+                report.stage,
+                report.detail
+            ));
         }
         text
     })
 }
 
 fn revoke(args: &RevokeArgs, ui: &Ui) -> Result<(), Failure> {
-    let request = RevokeDevice { reason: args.reason.clone(), dry_run: args.dry_run };
-    let revocation: Revocation =
-        Client::new(&args.server)?.post(&format!("devices/{}/revoke", segment(&args.id)), &request)?;
+    let request = RevokeDevice {
+        reason: args.reason.clone(),
+        dry_run: args.dry_run,
+    };
+    let revocation: Revocation = Client::new(&args.server)?
+        .post(&format!("devices/{}/revoke", segment(&args.id)), &request)?;
     ui.result(&revocation, |revocation| {
         let verb = if revocation.dry_run { "would be revoked" } else { "is revoked: it gets nothing from now on" };
         let mut text = format!("{} {verb}\n", named(&revocation.device));
@@ -223,9 +288,13 @@ fn revoke(args: &RevokeArgs, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn reinstate(args: &ReinstateArgs, ui: &Ui) -> Result<(), Failure> {
-    let device: DeviceInfo =
-        Client::new(&args.server)?.post(&format!("devices/{}/reinstate", segment(&args.id)), &serde_json::json!({}))?;
-    ui.result(&device, |device| format!("{} is {}", named(device), state(device)))
+    let device: DeviceInfo = Client::new(&args.server)?.post(
+        &format!("devices/{}/reinstate", segment(&args.id)),
+        &serde_json::json!({}),
+    )?;
+    ui.result(&device, |device| {
+        format!("{} is {}", named(device), state(device))
+    })
 }
 
 fn named(device: &DeviceInfo) -> String {

@@ -27,7 +27,9 @@ enum Command {
 
 /// Add envelopes for more recipients
 #[derive(Debug, clap::Args)]
-#[command(override_usage = "airseal envelope add [OPTIONS] <BUNDLE> --content-key <FILE> --to <PUB>... | --to-list <FILE>")]
+#[command(
+    override_usage = "airseal envelope add [OPTIONS] <BUNDLE> --content-key <FILE> --to <PUB>... | --to-list <FILE>"
+)]
 struct AddArgs {
     /// The sealed file
     #[arg(value_name = "BUNDLE")]
@@ -62,20 +64,38 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let mut to = args.to.clone();
     let path = bundle_of(args.bundle.as_ref(), &mut to)?;
     let content_key = ContentKeyFile::read(&args.content_key)?;
-    content_key.warnings.iter().for_each(|warning| ui.warn(warning));
+    content_key
+        .warnings
+        .iter()
+        .for_each(|warning| ui.warn(warning));
     let recipients = recipients(args, &to, ui)?;
     let bundle = BundleFile::open(&path)?;
     let output = args.output.as_ref().unwrap_or(&path);
-    let existing = if args.output.is_some() { args.force.existing() } else { Existing::Replace };
+    let existing = if args.output.is_some() {
+        args.force.existing()
+    } else {
+        Existing::Replace
+    };
     let changed = work::run(ui, |control| {
-        add_envelopes(&bundle, &content_key.key, &recipients, (output, existing), &SystemEntropy, control)
+        add_envelopes(
+            &bundle,
+            &content_key.key,
+            &recipients,
+            (output, existing),
+            &SystemEntropy,
+            control,
+        )
     })?;
     ui.result(&changed, |changed| {
         let already = match changed.already.len() {
             0 => String::new(),
             count => format!(", {count} were there already"),
         };
-        format!("{}\nenvelopes    {} added{already}", changed_text(output, changed), changed.added.len())
+        format!(
+            "{}\nenvelopes    {} added{already}",
+            changed_text(output, changed),
+            changed.added.len()
+        )
     })
 }
 

@@ -1,5 +1,7 @@
-use airseal_format::Reason;
+use airseal_format::{Part, Reason};
 use airseal_protocol::ProblemCode;
+use airseal_update::port::{Fault, Operation};
+use airseal_update::{Refusal, Seen};
 
 use crate::failure::Failure;
 use crate::ui::Ui;
@@ -17,24 +19,39 @@ struct Entry {
     code: u16,
     word: String,
     meaning: &'static str,
-    raised_by: &'static str,
+    remedy: Option<&'static str>,
+    said_by: &'static str,
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let entries = entries();
     let Some(code) = &args.code else {
         return ui.result(&entries, |entries| {
-            entries.iter().map(|entry| format!("{:>5}  {}: {}\n", entry.code, entry.word, entry.meaning)).collect()
+            entries
+                .iter()
+                .map(|entry| format!("{:>5}  {}: {}\n", entry.code, entry.word, entry.meaning))
+                .collect()
         });
     };
     let number = code.parse::<u16>().ok();
-    let found = entries.iter().find(|entry| number == Some(entry.code) || entry.word == *code);
+    let found = entries
+        .iter()
+        .find(|entry| number == Some(entry.code) || entry.word == *code);
     let Some(entry) = found else {
-        return Err(Failure::usage(format_args!("no refusal has the number or word {code}"))
-            .hint("airseal explain, without a number, lists them all"));
+        return Err(
+            Failure::usage(format_args!("no refusal has the number or word {code}"))
+                .hint("airseal explain, without a number, lists them all"),
+        );
     };
     ui.result(entry, |entry| {
-        format!("{} {}\n{}\nsaid by: {}", entry.code, entry.word, entry.meaning, entry.raised_by)
+        let remedy = entry
+            .remedy
+            .map(|remedy| format!("what to do   {remedy}\n"))
+            .unwrap_or_default();
+        format!(
+            "{} {}\nmeaning      {}\n{remedy}said by      {}",
+            entry.code, entry.word, entry.meaning, entry.said_by
+        )
     })
 }
 
@@ -43,15 +60,42 @@ fn entries() -> Vec<Entry> {
         code: reason.code(),
         word: reason.word().to_owned(),
         meaning: reason.message(),
-        raised_by: "whoever reads the sealed file: device, server, command line",
+        remedy: match Refusal::Format(airseal_format::Error::new(Part::Bundle, "", 0, *reason))
+            .remedy()
+        {
+            "" => None,
+            remedy => Some(remedy),
+        },
+        said_by: "whoever reads the sealed file: device, server, command line",
     });
+    let flash = [Operation::Read, Operation::Write, Operation::Erase].map(|operation| {
+        Refusal::Flash(Fault {
+            operation,
+            offset: 0,
+        })
+    });
+    let with_data = [Refusal::NotARelease(Seen([0; 8])), Refusal::HttpStatus(0)];
+    let device = Refusal::PLAIN
+        .iter()
+        .chain(&flash)
+        .chain(&with_data)
+        .map(|refusal| Entry {
+            code: refusal.code(),
+            word: refusal.word().to_owned(),
+            meaning: refusal.message(),
+            remedy: Some(refusal.remedy()),
+            said_by: "the device",
+        });
     let protocol = ProblemCode::ALL.iter().map(|problem| Entry {
         code: problem.number(),
         word: kebab(&format!("{problem:?}")),
         meaning: problem.title(),
-        raised_by: "the server, to a device",
+        remedy: None,
+        said_by: "the server, to a device",
     });
-    format.chain(protocol).collect()
+    let mut entries: Vec<Entry> = format.chain(device).chain(protocol).collect();
+    entries.sort_by_key(|entry| entry.code);
+    entries
 }
 
 fn kebab(name: &str) -> String {

@@ -21,7 +21,13 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn text(found: &Inspection) -> String {
-    let any = |value: u64| if value == 0 { "any".to_owned() } else { value.to_string() };
+    let any = |value: u64| {
+        if value == 0 {
+            "any".to_owned()
+        } else {
+            value.to_string()
+        }
+    };
     let mut text = format!(
         "release      {} (number {})\ndigest       {}\nvendor       {}\nclass        {}\nrevisions    {} to {}\nsecurity     version {}\n",
         found.version,
@@ -34,13 +40,30 @@ fn text(found: &Inspection) -> String {
         found.security_version,
     );
     let mut line = |name: &str, value: String| text.push_str(&format!("{name:12} {value}\n"));
-    line("from", format!("security version {}, number {}", any(found.min_security_version.into()), any(found.min_sequence)));
-    line("keyset", format!("version {}, {} carried", found.keyset_version, found.keysets.len()));
+    line(
+        "from",
+        format!(
+            "security version {}, number {}",
+            any(found.min_security_version.into()),
+            any(found.min_sequence)
+        ),
+    );
+    line(
+        "keyset",
+        format!(
+            "version {}, {} carried",
+            found.keyset_version,
+            found.keysets.len()
+        ),
+    );
     line("built", dates::show(found.built_at));
     if found.expires_at != 0 {
         line("expires", dates::show(found.expires_at));
     }
-    line("encryption", format!("{}, chunks of {} bytes", found.suite, found.chunk_len));
+    line(
+        "encryption",
+        format!("{}, chunks of {} bytes", found.suite, found.chunk_len),
+    );
     for component in &found.components {
         line("component", component_text(component));
     }
@@ -49,21 +72,45 @@ fn text(found: &Inspection) -> String {
         Some(only) => only.iter().for_each(|id| line("only for", id.clone())),
     }
     for signature in &found.signatures {
-        line("signature", format!("{} {} (not checked: airseal verify)", signature.key_id, signature.algorithm));
+        line(
+            "signature",
+            format!(
+                "{} {} (not checked: airseal verify)",
+                signature.key_id, signature.algorithm
+            ),
+        );
     }
     if found.signatures.is_empty() {
         line("signature", "none yet".to_owned());
     }
     for recipient in found.recipients.iter().take(RECIPIENTS_SHOWN) {
-        let generation = recipient.generation.map(|number| format!(", generation {number}")).unwrap_or_default();
-        line("can open", format!("{} ({}{generation})", recipient.id, recipient.kind));
+        let generation = recipient
+            .generation
+            .map(|number| format!(", generation {number}"))
+            .unwrap_or_default();
+        line(
+            "can open",
+            format!("{} ({}{generation})", recipient.id, recipient.kind),
+        );
     }
     match found.recipients.len() {
-        0 => line("can open", "nobody yet, or everybody if it is not encrypted".to_owned()),
-        count if count > RECIPIENTS_SHOWN => line("can open", format!("and {} more: --json", count - RECIPIENTS_SHOWN)),
+        0 => line(
+            "can open",
+            "nobody yet, or everybody if it is not encrypted".to_owned(),
+        ),
+        count if count > RECIPIENTS_SHOWN => line(
+            "can open",
+            format!("and {} more: --json", count - RECIPIENTS_SHOWN),
+        ),
         _ => {}
     }
-    line("size", format!("{} bytes, {} of them payload", found.bundle_len, found.payload_len));
+    line(
+        "size",
+        format!(
+            "{} bytes, {} of them payload",
+            found.bundle_len, found.payload_len
+        ),
+    );
     text
 }
 
@@ -73,7 +120,10 @@ fn component_text(component: &ComponentInfo) -> String {
         None => "any slot".to_owned(),
         Some(address) => format!("address {address:#x}"),
     };
-    format!("{} {}, {chip}, {address}, {} bytes", component.id, component.kind, component.image_len)
+    format!(
+        "{} {}, {chip}, {address}, {} bytes",
+        component.id, component.kind, component.image_len
+    )
 }
 
 const RECIPIENTS_SHOWN: usize = 20;

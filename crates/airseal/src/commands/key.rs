@@ -1,6 +1,8 @@
 use std::path::{Path, PathBuf};
 
-use airseal_pack::key::{EmbedFormat, KeyFile, KeyInfo, KeyKind, PrivateKey, embed, private_to_pem, public_to_pem};
+use airseal_pack::key::{
+    EmbedFormat, KeyFile, KeyInfo, KeyKind, PrivateKey, embed, private_to_pem, public_to_pem,
+};
 use airseal_pack::output::{Access, check_target, write_file};
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser as _;
@@ -113,10 +115,20 @@ fn new(args: &NewArgs, ui: &Ui) -> Result<(), Failure> {
     let pem = private_to_pem(&key, passphrase.as_ref().map(|text| text.as_str()))?;
     write_file(&private_path, pem.as_bytes(), existing, Access::Owner)?;
     if let Some(public) = key.public() {
-        write_file(&public_path, public_to_pem(&public).as_bytes(), existing, Access::Public)?;
+        write_file(
+            &public_path,
+            public_to_pem(&public).as_bytes(),
+            existing,
+            Access::Public,
+        )?;
     }
     let has_public = key.public().is_some();
-    made(&KeyFile::Private(key).info(), &private_path, has_public.then_some(public_path.as_path()), ui)
+    made(
+        &KeyFile::Private(key).info(),
+        &private_path,
+        has_public.then_some(public_path.as_path()),
+        ui,
+    )
 }
 
 fn show(args: &ShowArgs, ui: &Ui) -> Result<(), Failure> {
@@ -141,7 +153,12 @@ fn rotate(args: &RotateArgs, ui: &Ui) -> Result<(), Failure> {
         }
     };
     let pem = private_to_pem(&next, None)?;
-    write_file(&args.output, pem.as_bytes(), args.force.existing(), Access::Owner)?;
+    write_file(
+        &args.output,
+        pem.as_bytes(),
+        args.force.existing(),
+        Access::Owner,
+    )?;
     made(&KeyFile::Private(next).info(), &args.output, None, ui)
 }
 
@@ -153,19 +170,36 @@ fn made(info: &KeyInfo, private: &Path, public: Option<&Path>, ui: &Ui) -> Resul
         key_file: &'a Path,
         public_file: Option<&'a Path>,
     }
-    ui.result(&Made { info, key_file: private, public_file: public }, |made| {
-        let files = match made.public_file {
-            Some(public) => format!("{} (keep it secret) and {}", private.display(), public.display()),
-            None => format!("{} (keep it secret)", private.display()),
-        };
-        format!("{files}\n{}", text(made.info))
-    })
+    ui.result(
+        &Made {
+            info,
+            key_file: private,
+            public_file: public,
+        },
+        |made| {
+            let files = match made.public_file {
+                Some(public) => format!(
+                    "{} (keep it secret) and {}",
+                    private.display(),
+                    public.display()
+                ),
+                None => format!("{} (keep it secret)", private.display()),
+            };
+            format!("{files}\n{}", text(made.info))
+        },
+    )
 }
 
 fn text(info: &KeyInfo) -> String {
     let half = if info.private { "private" } else { "public" };
-    let mut text = format!("kind         {} ({half})\nid           {}\n", info.kind, info.id);
-    let optional = [("fingerprint", &info.fingerprint), ("public key", &info.public_key)];
+    let mut text = format!(
+        "kind         {} ({half})\nid           {}\n",
+        info.kind, info.id
+    );
+    let optional = [
+        ("fingerprint", &info.fingerprint),
+        ("public key", &info.public_key),
+    ];
     for (name, value) in optional {
         if let Some(value) = value {
             text.push_str(&format!("{name:12} {value}\n"));
@@ -180,14 +214,20 @@ fn text(info: &KeyInfo) -> String {
 /// NAME.key also when NAME has a dot or ends in `.key` already.
 fn with_extension(name: &Path, extension: &str) -> PathBuf {
     let text = name.as_os_str().to_string_lossy();
-    let stem = text.strip_suffix(".key").or_else(|| text.strip_suffix(".pub"));
-    let mut path = stem.map_or_else(|| name.as_os_str().to_owned(), |stem| stem.to_owned().into());
+    let stem = text
+        .strip_suffix(".key")
+        .or_else(|| text.strip_suffix(".pub"));
+    let mut path = stem.map_or_else(
+        || name.as_os_str().to_owned(),
+        |stem| stem.to_owned().into(),
+    );
     path.push(".");
     path.push(extension);
     PathBuf::from(path)
 }
 
 fn kinds() -> impl clap::builder::TypedValueParser<Value = KeyKind> {
-    PossibleValuesParser::new(KeyKind::ALL.map(KeyKind::name))
-        .try_map(|name| KeyKind::from_name(&name).ok_or_else(|| format!("no such kind of key: {name}")))
+    PossibleValuesParser::new(KeyKind::ALL.map(KeyKind::name)).try_map(|name| {
+        KeyKind::from_name(&name).ok_or_else(|| format!("no such kind of key: {name}"))
+    })
 }

@@ -207,11 +207,21 @@ fn new(args: &NewArgs, ui: &Ui) -> Result<(), Failure> {
             max_security_version: args.max_security_version,
         },
     )?;
-    finish(keyset, &roots.signers, &args.output, args.force.existing(), ui)
+    finish(
+        keyset,
+        &roots.signers,
+        &args.output,
+        args.force.existing(),
+        ui,
+    )
 }
 
 fn rotate(args: &RotateArgs, ui: &Ui) -> Result<(), Failure> {
-    let existing = if args.from.is_some() { args.force.existing() } else { Existing::Replace };
+    let existing = if args.from.is_some() {
+        args.force.existing()
+    } else {
+        Existing::Replace
+    };
     check_target(&args.output, existing)?;
     let before = KeysetFile::read(args.from.as_ref().unwrap_or(&args.output))?;
     let roots = Party::read(&args.root, &args.passphrase, ui)?;
@@ -233,16 +243,31 @@ fn rotate(args: &RotateArgs, ui: &Ui) -> Result<(), Failure> {
 
 fn sign(args: &SignArgs, ui: &Ui) -> Result<(), Failure> {
     let signing = signers(&args.sign, &args.passphrase, ui)?;
-    finish(KeysetFile::read(&args.file)?, &signing, &args.file, Existing::Replace, ui)
+    finish(
+        KeysetFile::read(&args.file)?,
+        &signing,
+        &args.file,
+        Existing::Replace,
+        ui,
+    )
 }
 
 fn sign_request(args: &SignRequestArgs) -> Result<(), Failure> {
     let request = KeysetFile::read(&args.file)?.sign_request();
-    Ok(write_file(&args.output, &request, args.force.existing(), Access::Public)?)
+    Ok(write_file(
+        &args.output,
+        &request,
+        args.force.existing(),
+        Access::Public,
+    )?)
 }
 
 fn attach(args: &AttachArgs, ui: &Ui) -> Result<(), Failure> {
-    let key = args.key.as_deref().map(|path| signing_public_key(path, ui)).transpose()?;
+    let key = args
+        .key
+        .as_deref()
+        .map(|path| signing_public_key(path, ui))
+        .transpose()?;
     let signature = read_signature(&args.signature)?;
     let name = args.signature.display().to_string();
     let keyset = KeysetFile::read(&args.file)?.attach((&name, &signature), key.as_ref())?;
@@ -261,7 +286,11 @@ fn finish(
     }
     keyset.write(output, existing)?;
     ui.result(&keyset.info(), |info| {
-        let newest = info.keysets.last().map(|keyset| keyset.version).unwrap_or_default();
+        let newest = info
+            .keysets
+            .last()
+            .map(|keyset| keyset.version)
+            .unwrap_or_default();
         let state = match &info.missing {
             None => "complete".to_owned(),
             Some(missing) => format!("not usable yet: {missing}"),
@@ -278,7 +307,10 @@ struct Party {
 
 impl Party {
     fn read(specs: &[String], passphrase: &PassphraseArgs, ui: &Ui) -> Result<Party, Failure> {
-        let mut party = Party { public: Vec::new(), signers: Vec::new() };
+        let mut party = Party {
+            public: Vec::new(),
+            signers: Vec::new(),
+        };
         for spec in specs {
             if spec.starts_with("command:") {
                 let signer = open_signer(spec, passphrase)?.key;
@@ -289,7 +321,12 @@ impl Party {
             let key = keys::read(Path::new(spec), Some(KeyRole::Signing), passphrase, ui)?;
             match key.public() {
                 Some(PublicKey::Signing(public)) => party.public.push(public),
-                _ => return Err(Failure::refused(format_args!("{spec}: a key of kind {} signs nothing", key.kind()))),
+                _ => {
+                    return Err(Failure::refused(format_args!(
+                        "{spec}: a key of kind {} signs nothing",
+                        key.kind()
+                    )));
+                }
             }
             if let KeyFile::Private(private) = key {
                 party.signers.push(Box::new(KeySigner::new(spec, private)?));
@@ -318,14 +355,30 @@ pub(super) fn keyset_text(keyset: &KeysetInfo) -> String {
         keyset.version,
         keyset.digest,
         keyset.vendor_id,
-        keyset.class_id.as_deref().unwrap_or("every class of the vendor"),
+        keyset
+            .class_id
+            .as_deref()
+            .unwrap_or("every class of the vendor"),
         keyset.max_security_version,
         keyset.root_threshold,
         keyset.release_threshold,
     );
     for key in &keyset.keys {
-        let signed = if keyset.signatures.iter().any(|signature| signature.key_id == key.key_id) { ", signed" } else { "" };
-        text.push_str(&format!("  key        {} {} ({}){signed}\n", key.key_id, key.algorithm, key.roles.join(", ")));
+        let signed = if keyset
+            .signatures
+            .iter()
+            .any(|signature| signature.key_id == key.key_id)
+        {
+            ", signed"
+        } else {
+            ""
+        };
+        text.push_str(&format!(
+            "  key        {} {} ({}){signed}\n",
+            key.key_id,
+            key.algorithm,
+            key.roles.join(", ")
+        ));
     }
     text
 }

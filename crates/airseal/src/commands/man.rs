@@ -21,18 +21,34 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    fs::create_dir_all(&args.directory)
-        .map_err(|error| Failure::io(format_args!("can't make {}", args.directory.display()), &error))?;
+    fs::create_dir_all(&args.directory).map_err(|error| {
+        Failure::io(
+            format_args!("can't make {}", args.directory.display()),
+            &error,
+        )
+    })?;
     let mut root = Cli::command().disable_help_flag(true);
     root.build();
     let mut pages = 0_usize;
     write_pages(&root, "airseal", args, &mut pages)?;
-    ui.result(&serde_json::json!({"directory": args.directory, "pages": pages}), |_| {
-        format!("{pages} pages in {}; try: man -l {}", args.directory.display(), page_path(&args.directory, "airseal").display())
-    })
+    ui.result(
+        &serde_json::json!({"directory": args.directory, "pages": pages}),
+        |_| {
+            format!(
+                "{pages} pages in {}; try: man -l {}",
+                args.directory.display(),
+                page_path(&args.directory, "airseal").display()
+            )
+        },
+    )
 }
 
-fn write_pages(command: &clap::Command, name: &str, args: &Args, pages: &mut usize) -> Result<(), Failure> {
+fn write_pages(
+    command: &clap::Command,
+    name: &str,
+    args: &Args,
+    pages: &mut usize,
+) -> Result<(), Failure> {
     let mut page = Vec::new();
     // clap wants a name that lives as long as the program; there are some forty of them.
     let title: &'static str = Box::leak(name.to_owned().into_boxed_str());
@@ -40,9 +56,17 @@ fn write_pages(command: &clap::Command, name: &str, args: &Args, pages: &mut usi
         .title(title)
         .render(&mut page)
         .map_err(|error| Failure::io("can't write a manual page", &error))?;
-    write_file(&page_path(&args.directory, name), &page, args.force.existing(), Access::Public)?;
+    write_file(
+        &page_path(&args.directory, name),
+        &page,
+        args.force.existing(),
+        Access::Public,
+    )?;
     *pages += 1;
-    for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
+    for sub in command
+        .get_subcommands()
+        .filter(|sub| !sub.is_hide_set() && sub.get_name() != "help")
+    {
         write_pages(sub, &format!("{name}-{}", sub.get_name()), args, pages)?;
     }
     Ok(())

@@ -14,7 +14,9 @@ use crate::work;
 
 /// Decrypt a sealed file with a device or group key; verifies before it writes
 #[derive(Debug, clap::Args)]
-#[command(override_usage = "airseal open [OPTIONS] <BUNDLE> --trust <PUB>... | --keyset <FILE> --key <KEY> -o <OUT>")]
+#[command(
+    override_usage = "airseal open [OPTIONS] <BUNDLE> --trust <PUB>... | --keyset <FILE> --key <KEY> -o <OUT>"
+)]
 pub(crate) struct Args {
     /// The sealed file; - is standard input
     #[arg(value_name = "BUNDLE")]
@@ -58,7 +60,14 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let bundle = BundleFile::open(&path)?;
     let component = args.component.map(ComponentId);
     let opened = work::run(ui, |control| {
-        open(&bundle, &trust, key.as_ref(), component, (&args.output, args.force.existing()), control)
+        open(
+            &bundle,
+            &trust,
+            key.as_ref(),
+            component,
+            (&args.output, args.force.existing()),
+            control,
+        )
     })?;
     if is_stdout(&args.output) {
         return Ok(());

@@ -4,7 +4,8 @@ use airseal_format::signature::PublicKey as SigningPublicKey;
 use airseal_pack::bundle::BundleFile;
 use airseal_pack::keyset::KeysetFile;
 use airseal_server::api::types::{
-    ProductTrust, Published, ReleaseDetail, ReleaseInfo, ReleaseList, SetTrust, TrustKey, YankRelease,
+    ProductTrust, Published, ReleaseDetail, ReleaseInfo, ReleaseList, SetTrust, TrustKey,
+    YankRelease,
 };
 use base64::Engine as _;
 
@@ -99,14 +100,25 @@ fn publish(args: &PublishArgs, ui: &Ui) -> Result<(), Failure> {
     if let Some(trust) = trust(args, ui)? {
         let manifest = bundle.manifest();
         let header = manifest.header();
-        let path = format!("products/{}/{}/trust", hex::encode(header.vendor_id.0), hex::encode(header.class_id.0));
+        let path = format!(
+            "products/{}/{}/trust",
+            hex::encode(header.vendor_id.0),
+            hex::encode(header.class_id.0)
+        );
         let _: ProductTrust = client.put(&path, &trust)?;
     }
     let published: Published = client.upload("releases", &args.bundle)?;
-    published.warnings.iter().for_each(|warning| ui.warn(warning));
+    published
+        .warnings
+        .iter()
+        .for_each(|warning| ui.warn(warning));
     ui.result(&published, |published| {
         let release = &published.release;
-        let what = if published.is_new { "published" } else { "was published before" };
+        let what = if published.is_new {
+            "published"
+        } else {
+            "was published before"
+        };
         format!(
             "{} (number {}) {what}\ndigest       {}\nenvelopes    {} new",
             release.version, release.release_seq, release.manifest_digest, published.new_envelopes
@@ -119,20 +131,38 @@ fn list(args: &ListArgs, ui: &Ui) -> Result<(), Failure> {
     if ui.json() {
         return ui.value(&releases);
     }
-    let mut table = Table::new(&["DIGEST", "VERSION", "NUMBER", "SECURITY", "FOR", "PUBLISHED", "STATE"]);
+    let mut table = Table::new(&[
+        "DIGEST",
+        "VERSION",
+        "NUMBER",
+        "SECURITY",
+        "FOR",
+        "PUBLISHED",
+        "STATE",
+    ]);
     for release in &releases {
         let state = match (&release.yanked_at, &release.yank_reason) {
             (None, _) => "offered".to_owned(),
-            (Some(_), reason) => format!("yanked: {}", reason.as_deref().unwrap_or("no reason given")),
+            (Some(_), reason) => {
+                format!("yanked: {}", reason.as_deref().unwrap_or("no reason given"))
+            }
         };
-        let style = if release.yanked_at.is_none() { Style::Good } else { Style::Warning };
+        let style = if release.yanked_at.is_none() {
+            Style::Good
+        } else {
+            Style::Warning
+        };
         table.row_with_verdict(
             [
                 release.manifest_digest.chars().take(12).collect(),
                 release.version.clone(),
                 release.release_seq.to_string(),
                 release.security_version.to_string(),
-                if release.targets.is_empty() { "all".to_owned() } else { format!("{} only", release.targets.len()) },
+                if release.targets.is_empty() {
+                    "all".to_owned()
+                } else {
+                    format!("{} only", release.targets.len())
+                },
                 dates::show(release.published_at),
                 state,
             ],
@@ -178,10 +208,17 @@ fn show(args: &ShowArgs, ui: &Ui) -> Result<(), Failure> {
 fn yank(args: &YankArgs, ui: &Ui) -> Result<(), Failure> {
     let client = Client::new(&args.server)?;
     let digest = find(&client, &args.release)?;
-    let release: ReleaseInfo =
-        client.post(&format!("releases/{digest}/yank"), &YankRelease { reason: args.reason.clone() })?;
+    let release: ReleaseInfo = client.post(
+        &format!("releases/{digest}/yank"),
+        &YankRelease {
+            reason: args.reason.clone(),
+        },
+    )?;
     ui.result(&release, |release| {
-        format!("{} (number {}) is withdrawn: no device is given it any more", release.version, release.release_seq)
+        format!(
+            "{} (number {}) is withdrawn: no device is given it any more",
+            release.version, release.release_seq
+        )
     })
 }
 
@@ -204,14 +241,23 @@ fn find(client: &Client, name: &str) -> Result<String, Failure> {
         return Ok(segment(&name.to_ascii_lowercase()));
     }
     let is_named = |release: &ReleaseInfo| {
-        release.version == name || (name.len() >= 6 && release.manifest_digest.starts_with(&name.to_ascii_lowercase()))
+        release.version == name
+            || (name.len() >= 6
+                && release
+                    .manifest_digest
+                    .starts_with(&name.to_ascii_lowercase()))
     };
     let found: Vec<ReleaseInfo> = all(client)?.into_iter().filter(is_named).collect();
     match found.as_slice() {
         [release] => Ok(release.manifest_digest.clone()),
-        [] => Err(Failure::refused(format_args!("no release is called {name}")).hint("airseal release list shows them")),
-        several => Err(Failure::usage(format_args!("{name} names {} releases", several.len()))
-            .hint("give the digest, or its first digits, as airseal release list shows it")),
+        [] => Err(
+            Failure::refused(format_args!("no release is called {name}"))
+                .hint("airseal release list shows them"),
+        ),
+        several => Err(
+            Failure::usage(format_args!("{name} names {} releases", several.len()))
+                .hint("give the digest, or its first digits, as airseal release list shows it"),
+        ),
     }
 }
 
@@ -219,12 +265,19 @@ fn trust(args: &PublishArgs, ui: &Ui) -> Result<Option<SetTrust>, Failure> {
     if let Some(keyset) = &args.keyset {
         let file = KeysetFile::read(keyset)?;
         let text = base64::engine::general_purpose::STANDARD.encode(file.as_bytes());
-        return Ok(Some(SetTrust { keyset: Some(text), keys: Vec::new() }));
+        return Ok(Some(SetTrust {
+            keyset: Some(text),
+            keys: Vec::new(),
+        }));
     }
     if args.trust.is_empty() {
         return Ok(None);
     }
-    let keys = args.trust.iter().map(|path| trust_key(path, ui)).collect::<Result<_, _>>()?;
+    let keys = args
+        .trust
+        .iter()
+        .map(|path| trust_key(path, ui))
+        .collect::<Result<_, _>>()?;
     Ok(Some(SetTrust { keyset: None, keys }))
 }
 
@@ -234,5 +287,8 @@ fn trust_key(path: &Path, ui: &Ui) -> Result<TrustKey, Failure> {
         SigningPublicKey::Ed25519(_) => "ed25519",
         SigningPublicKey::EcdsaP256(_) => "ecdsa-p256",
     };
-    Ok(TrustKey { algorithm: algorithm.to_owned(), public_key: hex::encode(key.as_bytes()) })
+    Ok(TrustKey {
+        algorithm: algorithm.to_owned(),
+        public_key: hex::encode(key.as_bytes()),
+    })
 }

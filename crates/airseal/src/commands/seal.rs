@@ -18,7 +18,9 @@ use crate::work;
 
 /// Encrypt a firmware build for its devices and sign it
 #[derive(Debug, clap::Args)]
-#[command(after_help = "The .seal file holds the signed manifest, one small envelope per recipient, and the encrypted image, the same\nbytes for every device. It can be stored anywhere: whoever has no key learns no firmware and can't change any.")]
+#[command(
+    after_help = "The .seal file holds the signed manifest, one small envelope per recipient, and the encrypted image, the same\nbytes for every device. It can be stored anywhere: whoever has no key learns no firmware and can't change any."
+)]
 pub(crate) struct Args {
     /// The firmware image; - is standard input
     #[arg(value_name = "FIRMWARE")]
@@ -64,11 +66,21 @@ pub(crate) struct Args {
     security_version: Option<u32>,
 
     /// The running release must have at least this security version
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Who may install it")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        help_heading = "Who may install it"
+    )]
     min_security_version: u32,
 
     /// The running release must have at least this number: a stepping stone
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Who may install it")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        help_heading = "Who may install it"
+    )]
     min_seq: u64,
 
     /// No longer offered after this date (UTC), as 2027-01-31
@@ -92,7 +104,12 @@ pub(crate) struct Args {
     content_key_out: Option<PathBuf>,
 
     /// Chip the image is for: auto reads the image's header and checks the image, none takes any bytes
-    #[arg(long, value_name = "CHIP", default_value = "auto", help_heading = "Image")]
+    #[arg(
+        long,
+        value_name = "CHIP",
+        default_value = "auto",
+        help_heading = "Image"
+    )]
     chip: String,
 
     /// Refuse an image that doesn't fit the smallest slot of this partition table, CSV or binary
@@ -129,12 +146,18 @@ pub(crate) struct Args {
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.passphrase.check()?;
     if args.carry_group.is_some() {
-        return Err(Failure::usage("--carry-group needs an extension that format 1.0 does not have yet")
-            .hint("hand the new generation out in the firmware, then seal to it with --to"));
+        return Err(Failure::usage(
+            "--carry-group needs an extension that format 1.0 does not have yet",
+        )
+        .hint("hand the new generation out in the firmware, then seal to it with --to"));
     }
     let keyset = args.keyset.as_deref().map(KeysetFile::read).transpose()?;
     let recipients = args.recipients.read(&args.passphrase, ui)?;
-    let only = args.only.iter().map(|text| recipient_id(text, &args.passphrase, ui)).collect::<Result<Vec<_>, _>>()?;
+    let only = args
+        .only
+        .iter()
+        .map(|text| recipient_id(text, &args.passphrase, ui))
+        .collect::<Result<Vec<_>, _>>()?;
     let signers = signers(&args.sign, &args.passphrase, ui)?;
     let checks = FirmwareChecks {
         chip: ChipChoice::parse(&args.chip)?,
@@ -168,7 +191,9 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         detached: args.detached.as_deref(),
         existing: args.force.existing(),
     };
-    let sealed = work::run(ui, |control| seal(&request, &firmware, &output, &SystemEntropy, control))?;
+    let sealed = work::run(ui, |control| {
+        seal(&request, &firmware, &output, &SystemEntropy, control)
+    })?;
     sealed.warnings.iter().for_each(|warning| ui.warn(warning));
     if is_stdout(&args.output) {
         return Ok(());
@@ -196,7 +221,11 @@ fn text(sealed: &Sealed, args: &Args) -> String {
         sealed.manifest_digest,
         sealed.bundle_len,
         sealed.image_len,
-        if sealed.signers.is_empty() { "nobody yet".to_owned() } else { sealed.signers.join(", ") },
+        if sealed.signers.is_empty() {
+            "nobody yet".to_owned()
+        } else {
+            sealed.signers.join(", ")
+        },
         recipients,
         only,
     )
@@ -209,13 +238,21 @@ fn recipient_id(text: &str, passphrase: &PassphraseArgs, ui: &Ui) -> Result<Reci
         return Ok(RecipientId(id));
     }
     let key = keys::read(Path::new(text), Some(KeyRole::Recipient), passphrase, ui)?;
-    key.recipient_id().ok_or_else(|| Failure::refused(format_args!("{text}: this key has no recipient id")))
+    key.recipient_id()
+        .ok_or_else(|| Failure::refused(format_args!("{text}: this key has no recipient id")))
 }
 
 fn hardware(text: &str) -> Result<(u16, u16), String> {
-    let number = |text: &str| text.trim().parse::<u16>().map_err(|_| format!("{text:?} is no number from 0 to 65535"));
+    let number = |text: &str| {
+        text.trim()
+            .parse::<u16>()
+            .map_err(|_| format!("{text:?} is no number from 0 to 65535"))
+    };
     match text.split_once("..") {
-        Some((low, high)) => Ok((number(low)?, number(high.strip_prefix('=').unwrap_or(high))?)),
+        Some((low, high)) => Ok((
+            number(low)?,
+            number(high.strip_prefix('=').unwrap_or(high))?,
+        )),
         None => number(text).map(|revision| (revision, revision)),
     }
 }

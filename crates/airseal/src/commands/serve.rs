@@ -10,7 +10,9 @@ use crate::ui::{Style, Ui};
 
 /// Run the update server; it needs nothing else on this machine
 #[derive(Debug, clap::Args)]
-#[command(after_help = "The first start makes a certificate authority and an administration token in the data directory. Port 0 takes\na free port. The server holds no content key and no signing key.")]
+#[command(
+    after_help = "The first start makes a certificate authority and an administration token in the data directory. Port 0 takes\na free port. The server holds no content key and no signing key."
+)]
 pub(crate) struct Args {
     /// Everything the server keeps: database, payloads, authority, token
     #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA)]
@@ -39,17 +41,20 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     ui.log_to_stderr();
+    // What is printed is for scripts too, which may look from another directory.
+    let data = std::path::absolute(&args.data)
+        .map_err(|error| Failure::io(format_args!("can't find {}", args.data.display()), &error))?;
     let config = Config {
         https: args.https,
         admin: args.admin,
         names: args.name.clone(),
         public_url: args.public_url.clone(),
         renew_admin_token: args.renew_admin_token,
-        ..Config::new(&args.data)
+        ..Config::new(data)
     };
     let running = Server::start_blocking(config).map_err(|error| failure(&error))?;
     ui.result(running.ready(), |ready| text(ready, ui))?;
-    interrupt::wait(None);
+    interrupt::wait();
     ui.note("stopping");
     running.stop();
     Ok(())

@@ -70,17 +70,30 @@ fn show(args: &ShowArgs, ui: &Ui) -> Result<(), Failure> {
 
 fn trust(args: &TrustArgs, ui: &Ui) -> Result<(), Failure> {
     let info: TrustInfo = Client::new(&args.server)?.get("trust")?;
-    let files = [("ca.pem", &info.ca_pem), ("airseal_trust.h", &info.c_header)];
-    fs::create_dir_all(&args.output)
-        .map_err(|error| Failure::io(format_args!("can't make {}", args.output.display()), &error))?;
+    let files = [
+        ("ca.pem", &info.ca_pem),
+        ("airseal_trust.h", &info.c_header),
+    ];
+    fs::create_dir_all(&args.output).map_err(|error| {
+        Failure::io(format_args!("can't make {}", args.output.display()), &error)
+    })?;
     for (name, _) in files {
         check_target(&args.output.join(name), args.force.existing())?;
     }
     for (name, text) in files {
-        write_file(&args.output.join(name), text.as_bytes(), args.force.existing(), Access::Public)?;
+        write_file(
+            &args.output.join(name),
+            text.as_bytes(),
+            args.force.existing(),
+            Access::Public,
+        )?;
     }
     let written = serde_json::json!({"directory": args.output, "files": files.map(|(name, _)| name), "ca_sha256": info.ca_sha256});
     ui.result(&written, |_| {
-        format!("{}: ca.pem, airseal_trust.h\nCA sha256    {}", args.output.display(), info.ca_sha256)
+        format!(
+            "{}: ca.pem, airseal_trust.h\nCA sha256    {}",
+            args.output.display(),
+            info.ca_sha256
+        )
     })
 }

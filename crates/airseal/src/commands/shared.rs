@@ -29,7 +29,11 @@ pub(crate) struct ForceArgs {
 impl ForceArgs {
     /// The same for the library.
     pub(crate) fn existing(self) -> Existing {
-        if self.force { Existing::Replace } else { Existing::Refuse }
+        if self.force {
+            Existing::Replace
+        } else {
+            Existing::Refuse
+        }
     }
 }
 
@@ -67,11 +71,15 @@ impl TrustArgs {
 ///
 /// # Errors
 /// Usage, if there is none.
-pub(crate) fn bundle_of(bundle: Option<&PathBuf>, list: &mut Vec<PathBuf>) -> Result<PathBuf, Failure> {
+pub(crate) fn bundle_of(
+    bundle: Option<&PathBuf>,
+    list: &mut Vec<PathBuf>,
+) -> Result<PathBuf, Failure> {
     match bundle {
         Some(bundle) => Ok(bundle.clone()),
         None if list.len() > 1 => Ok(list.pop().unwrap_or_default()),
-        None => Err(Failure::usage("the sealed file is not named").hint("give its name first, then the options")),
+        None => Err(Failure::usage("the sealed file is not named")
+            .hint("give its name first, then the options")),
     }
 }
 
@@ -115,7 +123,11 @@ impl RecipientArgs {
 ///
 /// # Errors
 /// Refused or environment.
-pub(crate) fn signers(specs: &[String], passphrase: &PassphraseArgs, ui: &Ui) -> Result<Vec<Box<dyn Signer>>, Failure> {
+pub(crate) fn signers(
+    specs: &[String],
+    passphrase: &PassphraseArgs,
+    ui: &Ui,
+) -> Result<Vec<Box<dyn Signer>>, Failure> {
     passphrase.check()?;
     specs
         .iter()
@@ -135,7 +147,11 @@ pub(crate) fn signing_public_key(path: &Path, ui: &Ui) -> Result<SigningPublicKe
     let key = keys::read(path, Some(KeyRole::Signing), &PassphraseArgs::default(), ui)?;
     match key.public() {
         Some(PublicKey::Signing(public)) => Ok(public),
-        _ => Err(Failure::refused(format_args!("{}: a key of kind {} signs nothing", path.display(), key.kind()))),
+        _ => Err(Failure::refused(format_args!(
+            "{}: a key of kind {} signs nothing",
+            path.display(),
+            key.kind()
+        ))),
     }
 }
 
@@ -146,14 +162,20 @@ pub(crate) fn signing_public_key(path: &Path, ui: &Ui) -> Result<SigningPublicKe
 pub(crate) fn read_signature(path: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let read = if path.as_os_str() == "-" {
-        io::stdin().lock().take(SIGNATURE_MAX + 1).read_to_end(&mut bytes)
+        io::stdin()
+            .lock()
+            .take(SIGNATURE_MAX + 1)
+            .read_to_end(&mut bytes)
     } else {
         File::open(path).and_then(|file| file.take(SIGNATURE_MAX + 1).read_to_end(&mut bytes))
     };
     read.map_err(|error| Failure::io(format_args!("can't read {}", path.display()), &error))?;
     if bytes.len() as u64 > SIGNATURE_MAX {
-        return Err(Failure::refused(format_args!("{}: is too long for a signature", path.display()))
-            .hint("give the signature alone: 64 raw bytes, or DER for P-256"));
+        return Err(Failure::refused(format_args!(
+            "{}: is too long for a signature",
+            path.display()
+        ))
+        .hint("give the signature alone: 64 raw bytes, or DER for P-256"));
     }
     Ok(bytes)
 }
@@ -166,6 +188,10 @@ pub(crate) fn changed_text(output: &Path, changed: &Changed) -> String {
         "{}\ndigest       {}\nsigned by    {}",
         output.display(),
         changed.manifest_digest,
-        if changed.signers.is_empty() { "nobody yet".to_owned() } else { changed.signers.join(", ") }
+        if changed.signers.is_empty() {
+            "nobody yet".to_owned()
+        } else {
+            changed.signers.join(", ")
+        }
     )
 }

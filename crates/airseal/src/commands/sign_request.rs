@@ -25,5 +25,10 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: &Args, _: &Ui) -> Result<(), Failure> {
     let request = sign_request(&BundleFile::open(&args.bundle)?);
-    Ok(write_file(&args.output, &request, args.force.existing(), Access::Public)?)
+    Ok(write_file(
+        &args.output,
+        &request,
+        args.force.existing(),
+        Access::Public,
+    )?)
 }

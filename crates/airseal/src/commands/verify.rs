@@ -37,7 +37,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             at => format!("\nexpires      {} (shown, not tested)", dates::show(at)),
         };
         format!(
-            "{}: genuine and whole\nrelease      {} (number {})\ndigest       {}\nsigned by    {}, accepted under {under}\nchecked      {} chunks, {} bytes, {} envelopes{expires}",
+            "{}: genuine and whole\nrelease      {} (number {})\ndigest       {}\nsigned by    {}, accepted under {under}\nchecked      {} chunks in {} bytes; envelopes: {}{expires}",
             path.display(),
             verified.version,
             verified.sequence,

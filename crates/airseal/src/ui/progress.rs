@@ -11,10 +11,17 @@ pub(crate) struct Progress {
 impl Progress {
     pub(super) fn new(what: &'static str, total: u64, watched: bool) -> Progress {
         if !watched {
-            return Progress { bar: ProgressBar::hidden() };
+            return Progress {
+                bar: ProgressBar::hidden(),
+            };
         }
-        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
-        let template = if total == 0 { "{msg} {bytes} {spinner}" } else { "{msg:14} [{bar:30}] {bytes}/{total_bytes} {eta}" };
+        let bar =
+            ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
+        let template = if total == 0 {
+            "{msg} {bytes} {spinner}"
+        } else {
+            "{msg:14} [{bar:30}] {bytes}/{total_bytes} {eta}"
+        };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
@@ -28,9 +35,13 @@ impl Progress {
         self.bar.set_position(done);
     }
 
-    /// Sets how much there is to do, once it is known.
-    pub(crate) fn set_total(&self, total: u64) {
-        self.bar.set_length(total);
+    /// A function that sets what is done and what there is to do, from any thread.
+    pub(crate) fn setter(&self) -> impl FnMut(u64, u64) + Send + 'static {
+        let bar = self.bar.clone();
+        move |done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+        }
     }
 }
 

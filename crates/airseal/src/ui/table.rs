@@ -10,12 +10,16 @@ pub(crate) struct Table {
 impl Table {
     /// An empty table with these column names.
     pub(crate) fn new(heading: &[&'static str]) -> Table {
-        Table { heading: heading.to_vec(), rows: Vec::new() }
+        Table {
+            heading: heading.to_vec(),
+            rows: Vec::new(),
+        }
     }
 
     /// Adds a row of plain cells.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.into_iter().map(|cell| (cell, None)).collect());
+        self.rows
+            .push(cells.into_iter().map(|cell| (cell, None)).collect());
     }
 
     /// Adds a row whose last cell stands out.
@@ -36,12 +40,20 @@ impl Table {
             .iter()
             .enumerate()
             .map(|(column, name)| {
-                let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|(cell, _)| cell.chars().count());
+                let cells = self
+                    .rows
+                    .iter()
+                    .filter_map(|row| row.get(column))
+                    .map(|(cell, _)| cell.chars().count());
                 cells.chain([name.len()]).max().unwrap_or(0)
             })
             .collect();
         let mut text = String::new();
-        let heading: Vec<_> = self.heading.iter().map(|name| ((*name).to_owned(), Some(Style::Strong))).collect();
+        let heading: Vec<_> = self
+            .heading
+            .iter()
+            .map(|name| ((*name).to_owned(), Some(Style::Strong)))
+            .collect();
         for row in std::iter::once(&heading).chain(&self.rows) {
             push_row(&mut text, row, &widths, color);
         }
@@ -52,7 +64,11 @@ impl Table {
 fn push_row(text: &mut String, row: &[(String, Option<Style>)], widths: &[usize], color: bool) {
     let mut line = String::new();
     for (index, ((cell, style), width)) in row.iter().zip(widths).enumerate() {
-        let gap = if index + 1 == row.len() { 0 } else { (width - cell.chars().count()) + 2 };
+        let gap = if index + 1 == row.len() {
+            0
+        } else {
+            (width - cell.chars().count()) + 2
+        };
         match style {
             Some(style) if color => line.push_str(&format!("{}{cell}\x1b[0m", style.sequence())),
             _ => line.push_str(cell),

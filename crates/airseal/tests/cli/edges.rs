@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::harness::Room;
+use crate::harness::{Room, SEAL, done};
 
 #[test]
 fn the_first_help_fits_one_screen() {
@@ -11,15 +11,24 @@ fn the_first_help_fits_one_screen() {
     assert!(help.lines().count() <= 24);
     assert!(help.lines().all(|line| line.chars().count() <= 80));
     assert_eq!(help, room.ok("-h"));
-    let order: Vec<_> = ["demo ", "key ", "seal "].iter().map(|name| help.find(&format!("  {name}"))).collect();
-    assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{help}");
+    let order: Vec<_> = ["demo ", "key ", "seal "]
+        .iter()
+        .map(|name| help.find(&format!("  {name}")))
+        .collect();
+    assert!(
+        order.iter().all(Option::is_some) && order.is_sorted(),
+        "{help}"
+    );
 }
 
 #[test]
 fn usage_errors_exit_with_2_and_say_what_is_missing() {
     let room = Room::new();
     assert!(room.fails(2, "seal").contains("--sign"));
-    assert!(room.fails(2, "key new --kind rsa -o x").contains("signing-p256"));
+    assert!(
+        room.fails(2, "key new --kind rsa -o x")
+            .contains("signing-p256")
+    );
     assert!(room.fails(2, "nonsense").contains("nonsense"));
     assert!(room.fails(2, "explain 9999").contains("9999"));
     assert_eq!(room.files(), Vec::<String>::new());
@@ -38,7 +47,11 @@ fn a_broken_pipe_is_no_error() {
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(0), "airseal {line}");
-        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.stderr.is_empty(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 }
 
@@ -47,7 +60,10 @@ fn completions_and_manual_pages_come_from_the_definitions() {
     let room = Room::new();
     for shell in ["bash", "zsh", "fish", "powershell"] {
         let script = room.ok(&format!("completions {shell}"));
-        assert!(script.contains("sign-request") && script.contains("--content-key-out"), "{shell}");
+        assert!(
+            script.contains("sign-request") && script.contains("--content-key-out"),
+            "{shell}"
+        );
     }
     room.ok("man pages");
     let pages = std::fs::read_dir(room.file("pages")).unwrap().count();
@@ -63,13 +79,347 @@ fn explain_knows_every_number_it_prints() {
     let all = room.json("explain");
     let all = all.as_array().unwrap();
     assert!(all.len() > 100, "{}", all.len());
-    let mut numbers: Vec<u64> = all.iter().map(|entry| entry["code"].as_u64().unwrap()).collect();
+    let mut numbers: Vec<u64> = all
+        .iter()
+        .map(|entry| entry["code"].as_u64().unwrap())
+        .collect();
     let count = numbers.len();
     numbers.dedup();
     assert_eq!(numbers.len(), count, "a number stands twice");
     assert!(numbers.is_sorted());
     for entry in [&all[0], &all[count / 2], &all[count - 1]] {
         assert_eq!(&room.json(&format!("explain {}", entry["code"])), entry);
-        assert_eq!(room.json(&format!("explain {}", entry["word"].as_str().unwrap()))["word"], entry["word"]);
+        assert_eq!(
+            room.json(&format!("explain {}", entry["word"].as_str().unwrap()))["word"],
+            entry["word"]
+        );
     }
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let room = Room::new().with_release();
+    for line in [
+        format!("seal absent.bin -o x.seal {SEAL}"),
+        "inspect absent.bin".to_owned(),
+        "verify absent.bin --trust vendor.pub".to_owned(),
+        "verify fw.seal --trust absent.bin".to_owned(),
+        "open fw.seal --trust vendor.pub --key absent.bin -o x".to_owned(),
+        "cosign absent.bin --sign vendor.key".to_owned(),
+        "keyset show absent.bin".to_owned(),
+        "key show absent.bin".to_owned(),
+        "attach fw.seal absent.bin --key vendor.pub".to_owned(),
+    ] {
+        let error = room.fails(3, &line);
+        assert!(
+            error.contains("absent.bin") && error.contains("No such file"),
+            "{line}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_directory_instead_of_a_file_is_named() {
+    let room = Room::new().with_release();
+    std::fs::create_dir(room.file("folder")).unwrap();
+    for line in [
+        format!("seal folder -o x.seal {SEAL}"),
+        "inspect folder".to_owned(),
+        "verify fw.seal --trust folder".to_owned(),
+        format!("seal fw.bin -o folder {SEAL}"),
+        "key show folder".to_owned(),
+        "keyset show folder".to_owned(),
+    ] {
+        let error = room.fails(1, &line);
+        assert!(
+            error.contains("folder") && error.contains("directory"),
+            "{line}: {error}"
+        );
+    }
+}
+
+#[test]
+fn empty_firmware_is_refused() {
+    let room = Room::new().with_release();
+    room.write("empty.bin", b"");
+    let error = room.fails(1, &format!("seal empty.bin -o x.seal {SEAL}"));
+    assert!(error.contains("empty.bin: is empty"), "{error}");
+    assert!(!room.file("x.seal").exists());
+}
+
+#[test]
+fn a_key_of_the_wrong_kind_is_named() {
+    let room = Room::new().with_release();
+    let error = room.fails(
+        1,
+        &format!(
+            "seal fw.bin -o x.seal {}",
+            SEAL.replace("vendor.key", "dev.key")
+        ),
+    );
+    assert!(
+        error.contains("dev.key") && error.contains("kind device") && error.contains("signing"),
+        "{error}"
+    );
+    let error = room.fails(
+        1,
+        &format!(
+            "seal fw.bin -o x.seal {}",
+            SEAL.replace("dev.pub", "vendor.pub")
+        ),
+    );
+    assert!(
+        error.contains("vendor.pub") && error.contains("kind signing"),
+        "{error}"
+    );
+    let error = room.fails(1, "open fw.seal --trust dev.pub --key dev.key -o x");
+    assert!(error.contains("dev.pub"), "{error}");
+    let error = room.fails(1, "open fw.seal --trust vendor.pub --key vendor.key -o x");
+    assert!(error.contains("vendor.key"), "{error}");
+    let error = room.fails(1, "open fw.seal --trust vendor.pub --key dev.pub -o x");
+    assert!(
+        error.contains("dev.pub") && error.contains("public"),
+        "{error}"
+    );
+    let error = room.fails(1, "key rotate dev.key -o next.key");
+    assert!(
+        error.contains("dev.key") && error.contains("group"),
+        "{error}"
+    );
+    let error = room.fails(
+        1,
+        &format!(
+            "seal fw.bin -o x.seal {}",
+            SEAL.replace("vendor.key", "vendor.pub")
+        ),
+    );
+    assert!(
+        error.contains("vendor.pub") && error.contains("public"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_file_of_the_wrong_kind_is_named_by_what_it_is() {
+    let room = Room::new().with_release();
+    room.write(
+        "page.bin",
+        b"<!DOCTYPE html><html><body>Sign in</body></html>",
+    );
+    room.write("program.elf", b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xf3\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    room.write(
+        "image.hex",
+        b":10010000214601360121470136007EFE09D2190140\n:00000001FF\n",
+    );
+    room.write(
+        "image.gz",
+        &[&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3][..], &[7; 50]].concat(),
+    );
+    room.write("erased.bin", &[0xff; 8192]);
+    let auto = SEAL.replace(" --chip none", "");
+    for (file, words) in [
+        ("page.bin", "HTML"),
+        ("program.elf", "ELF"),
+        ("image.hex", "HEX"),
+        ("image.gz", "gzip"),
+        ("erased.bin", "erased"),
+        ("fw.seal", "sealed"),
+        ("vendor.pub", "PEM"),
+    ] {
+        let error = room.fails(1, &format!("seal {file} -o x.seal {auto}"));
+        assert!(
+            error.contains(file) && error.contains(words),
+            "{file}: {error}"
+        );
+    }
+    let error = room.fails(1, "inspect page.bin");
+    assert!(error.contains("HTML"), "{error}");
+    let error = room.fails(1, "key show fw.seal");
+    assert!(error.contains("fw.seal"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_private_key_that_others_can_read_is_warned_about() {
+    use std::os::unix::fs::PermissionsExt;
+    let room = Room::new().with_release();
+    std::fs::set_permissions(
+        room.file("vendor.key"),
+        std::fs::Permissions::from_mode(0o644),
+    )
+    .unwrap();
+    let done = room.run(&format!("seal fw.bin -o w.seal {SEAL}"));
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    assert!(
+        done.stderr.contains("warning") && done.stderr.contains("chmod 600 vendor.key"),
+        "{}",
+        done.stderr
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_private_key_that_can_not_be_read_is_an_environment_failure() {
+    use std::os::unix::fs::PermissionsExt;
+    let room = Room::new().with_release();
+    std::fs::set_permissions(room.file("vendor.key"), std::fs::Permissions::from_mode(0)).unwrap();
+    if std::fs::read(room.file("vendor.key")).is_ok() {
+        return; // root reads everything
+    }
+    let error = room.fails(3, &format!("seal fw.bin -o w.seal {SEAL}"));
+    assert!(
+        error.contains("vendor.key") && error.contains("ermission"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_existing_output_is_refused_without_force() {
+    let room = Room::new().with_release();
+    let before = room.read("fw.seal");
+    for line in [
+        format!("seal fw.bin -o fw.seal {SEAL}"),
+        "open fw.seal --trust vendor.pub --key dev.key -o fw.seal".to_owned(),
+        "sign-request fw.seal -o fw.seal".to_owned(),
+        "keyset new --root vendor.key --release vendor.pub --vendor v -o fw.seal".to_owned(),
+        "key new --kind signing -o vendor".to_owned(),
+    ] {
+        let error = room.fails(1, &line);
+        assert!(
+            error.contains("exists already") && error.contains("--force"),
+            "{line}: {error}"
+        );
+    }
+    assert_eq!(room.read("fw.seal"), before);
+    room.ok(&format!("seal fw.bin -o fw.seal --force {SEAL}"));
+    assert_ne!(room.read("fw.seal"), before);
+}
+
+#[test]
+fn an_image_too_large_for_its_slot_is_refused() {
+    let room = Room::new().with_release();
+    room.write("big.bin", &vec![1; 1024 * 1024 - 8 * 1024 + 1]);
+    room.write("fits.bin", &vec![1; 1024 * 1024 - 8 * 1024]);
+    room.write("table.csv", b"otadata,data,ota,0xd000,0x2000\nota_0,app,ota_0,0x10000,1M\nota_1,app,ota_1,0x110000,1M\n");
+    let error = room.fails(
+        1,
+        &format!("seal big.bin -o x.seal --fits table.csv {SEAL}"),
+    );
+    assert!(error.contains("big.bin"), "{error}");
+    room.ok(&format!("seal fits.bin -o y.seal --fits table.csv {SEAL}"));
+    let error = room.fails(
+        1,
+        &format!("seal fits.bin -o x.seal --fits table.csv --secure-boot-sector {SEAL}"),
+    );
+    assert!(error.contains("fits.bin"), "{error}");
+    assert!(!room.file("x.seal").exists());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_leaves_nothing_half_written() {
+    let room = Room::new().with_release();
+    let done = done(
+        room.command(&[
+            "open",
+            "fw.seal",
+            "--trust",
+            "vendor.pub",
+            "--key",
+            "dev.key",
+            "-o",
+            "-",
+        ])
+        .stdout(
+            std::fs::OpenOptions::new()
+                .write(true)
+                .open("/dev/full")
+                .unwrap(),
+        )
+        .output()
+        .unwrap(),
+    );
+    assert_eq!(done.code, 3, "{}", done.stderr);
+    assert!(done.stderr.contains("No space left"), "{}", done.stderr);
+    // A limit on the size of files stands for a disk that fills up in the middle.
+    room.write("big.bin", &vec![7; 4 << 20]);
+    let script = format!("ulimit -f 1024; exec \"$0\" seal big.bin -o big.seal {SEAL}");
+    let output = std::process::Command::new("sh")
+        .args(["-c", &script, env!("CARGO_BIN_EXE_airseal")])
+        .current_dir(room.path())
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    assert!(!room.file("big.seal").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_leaves_no_half_written_output() {
+    let room = Room::new().with_release();
+    // Sparse: gigabytes of zeros take their time to seal, and no disk.
+    let big = std::fs::File::create(room.file("big.bin")).unwrap();
+    big.set_len(3 << 30).unwrap();
+    let before = room.files();
+    let args = format!("seal big.bin -o big.seal {SEAL}");
+    let args: Vec<&str> = args.split_whitespace().collect();
+    let child = room
+        .command(&args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    let sent = std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(sent.success());
+    let done = done(child.wait_with_output().unwrap());
+    assert_eq!(done.code, 3, "{}{}", done.stdout, done.stderr);
+    assert!(done.stderr.contains("interrupted"), "{}", done.stderr);
+    assert_eq!(room.files(), before);
+}
+
+#[test]
+fn colours_and_bars_are_for_terminals_only() {
+    let room = Room::new().with_release();
+    for line in [
+        "inspect fw.seal",
+        "verify fw.seal --trust dev.pub",
+        "--help",
+        "nonsense",
+        "verify fw.seal --trust vendor.pub",
+    ] {
+        let done = room.run(line);
+        assert!(
+            !done.stdout.contains('\x1b') && !done.stderr.contains('\x1b'),
+            "{line}"
+        );
+    }
+    let done = room.run("verify fw.seal --trust vendor.pub");
+    assert!(done.stderr.is_empty(), "{}", done.stderr);
+}
+
+#[test]
+fn errors_are_data_with_json() {
+    let room = Room::new().with_release();
+    let error = room.fails(
+        1,
+        "open fw.seal --trust vendor.pub --key vendor.key -o x --json",
+    );
+    let error: serde_json::Value = serde_json::from_str(&error).unwrap();
+    assert_eq!(error["error"]["kind"], "refused");
+    assert!(
+        error["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("vendor.key")
+    );
+    let mut bundle = room.read("fw.seal");
+    *bundle.last_mut().unwrap() ^= 1;
+    room.write("bad.seal", &bundle);
+    let error = room.fails(1, "verify bad.seal --trust vendor.pub --json");
+    let error: serde_json::Value = serde_json::from_str(&error).unwrap();
+    assert_eq!(error["error"]["code"], 52, "{error}");
 }

@@ -26,7 +26,9 @@ pub(crate) struct Done {
 
 impl Room {
     pub(crate) fn new() -> Room {
-        Room { dir: tempfile::tempdir().unwrap() }
+        Room {
+            dir: tempfile::tempdir().unwrap(),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -61,7 +63,13 @@ impl Room {
     pub(crate) fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_airseal"));
         command.args(args).current_dir(self.path());
-        for name in ["AIRSEAL_SERVER", "AIRSEAL_TOKEN", "AIRSEAL_TOKEN_FILE", "AIRSEAL_PASSPHRASE_FILE", "SOURCE_DATE_EPOCH"] {
+        for name in [
+            "AIRSEAL_SERVER",
+            "AIRSEAL_TOKEN",
+            "AIRSEAL_TOKEN_FILE",
+            "AIRSEAL_PASSPHRASE_FILE",
+            "SOURCE_DATE_EPOCH",
+        ] {
             command.env_remove(name);
         }
         command.env("HOME", self.path()).env("COLUMNS", "100");
@@ -99,7 +107,11 @@ impl Room {
     #[track_caller]
     pub(crate) fn ok(&self, line: &str) -> String {
         let done = self.run(line);
-        assert_eq!(done.code, 0, "airseal {line}\n{}{}", done.stdout, done.stderr);
+        assert_eq!(
+            done.code, 0,
+            "airseal {line}\n{}{}",
+            done.stdout, done.stderr
+        );
         done.stdout
     }
 
@@ -114,7 +126,11 @@ impl Room {
     #[track_caller]
     pub(crate) fn fails(&self, code: i32, line: &str) -> String {
         let done = self.run(line);
-        assert_eq!(done.code, code, "airseal {line}\n{}{}", done.stdout, done.stderr);
+        assert_eq!(
+            done.code, code,
+            "airseal {line}\n{}{}",
+            done.stdout, done.stderr
+        );
         assert!(!done.stderr.is_empty(), "airseal {line}: no word about why");
         done.stderr
     }
@@ -131,8 +147,7 @@ impl Room {
 }
 
 /// Options of a small release.
-pub(crate) const SEAL: &str =
-    "--sign vendor.key --to dev.pub --vendor example.com --class lamp --seq 7 --version 1.2.3 --chip none";
+pub(crate) const SEAL: &str = "--sign vendor.key --to dev.pub --vendor example.com --class lamp --seq 7 --version 1.2.3 --chip none";
 
 /// Bytes that are no known kind of file, three chunks and a bit.
 pub(crate) fn firmware() -> Vec<u8> {
@@ -151,7 +166,15 @@ pub(crate) fn done(output: Output) -> Done {
 
 /// Runs another program in the room; `None` if it is not installed.
 pub(crate) fn tool(room: &Room, program: &str, line: &str) -> Option<Output> {
-    let output = Command::new(program).args(line.split_whitespace()).current_dir(room.path()).output().ok()?;
-    assert!(output.status.success(), "{program} {line}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(program)
+        .args(line.split_whitespace())
+        .current_dir(room.path())
+        .output()
+        .ok()?;
+    assert!(
+        output.status.success(),
+        "{program} {line}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Some(output)
 }

@@ -1,6 +1,11 @@
 //! The program as a whole process: fixed input, then standard output, standard error, files and exit status.
 #![allow(clippy::unwrap_used)]
 
+#[cfg(feature = "serve")]
+mod demo;
 mod edges;
 mod harness;
 mod keys;
+mod releases;
+#[cfg(feature = "serve")]
+mod server;
