@@ -1,4 +1,63 @@
-//! The device side of Airseal.
+//! The device side of Airseal: verifies every chunk before it touches flash, and survives a
+//! power cut at any moment.
+//!
+//! No standard library, no heap, no unsafe code, no network, no executor, no clock. The
+//! caller moves bytes; the session says which bytes it needs and does the rest:
+//!
+//! ```text
+//!            begin                    on trial? refused, nothing is written
+//!              |
+//!         NeedManifest   <-- keyset sections, manifest section
+//!              |             signatures, device, order, policy, limits
+//!         NeedEnvelope   <-- the envelope pack; not for releases without encryption
+//!              |             unwrap, commitment
+//!            Fetch       <-- payload bytes: top, page, chunks, each verified
+//!              |             decrypt, erase, write, checkpoint
+//!            Stage           read back, compare the image digest, complete the record
+//!              |
+//!            Reboot          boot::select starts the image on trial
+//!              |
+//!     lifecycle::confirm     it stays, and the rollback floor follows
+//!     lifecycle::revert      it failed: the image before boots again
+//! ```
+//!
+//! # What has to be brought along
+//!
+//! - **flash**: anything with `embedded_storage_async::nor_flash::NorFlash`, or the blocking
+//!   trait of the same name in [`blocking::Blocking`]. [`flash::FlashDevice`] makes every
+//!   [`port`] of it: two slots, boot record, journal, keysets. A board with a boot loader of
+//!   its own implements [`port::BootControl`] instead.
+//! - **keys**: one [`airseal_format::recipient::Identity`] per key that opens envelopes, and
+//!   the signed bytes of the first keyset, compiled in ([`Config`]).
+//! - **a transport**: bytes from anywhere. [`transport::stream`] takes a whole bundle from a
+//!   serial line, a file or a socket; [`transport::http`] frames requests to a server.
+//! - **memory**: [`Memory`], lent to a session. With the session's own state less than
+//!   12 KiB for 4 KiB chunks and images up to 16 MiB; `tests/size.rs` prints the table.
+//!
+//! # What it promises
+//!
+//! - A slot is erased only after every check passed, and the first top, page and chunk of
+//!   the payload were verified. Erasing takes a value that only the checks can make.
+//! - A chunk is decrypted only after it was verified; see [`airseal_format`].
+//! - The running image is never written to, and nothing starts while it is on trial.
+//! - After a power cut at any flash operation the device boots the old or the new image, and
+//!   a download goes on at the last erase unit that was written. The simulator cuts the
+//!   power at every operation of every flow to prove it (`cargo xtask power-cuts`).
+//! - The rollback floor moves only with [`lifecycle::confirm`].
+//! - Every [`Refusal`] has a number, names who has to act, and says what to do.
+//!
+//! # After a start
+//!
+//! Run [`lifecycle::heal`] before any network (a session's `begin` does it too), then test
+//! the firmware if [`port::BootState::is_on_trial`], and confirm or revert. Arm a watchdog
+//! for the trial: an image that hangs reverts only by a restart. [`boot`] holds the
+//! reference boot loader's logic, for boards that bring none.
+//!
+//! # A complete example
+//!
+//! Over a byte stream, with a simulated flash in the place of a driver:
+//!
+#![doc = concat!("```\n", include_str!("../examples/byte_stream.rs"), "\n```")]
 #![no_std]
 
 mod check;
