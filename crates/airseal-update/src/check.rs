@@ -7,7 +7,9 @@
 use airseal_format::cipher::{ChunkCipher, PayloadKeys};
 use airseal_format::component::{Component, Destination, FlashEncryption, Kind};
 use airseal_format::payload::PayloadTree;
-use airseal_format::{ContentSuite, Digest, KeysetVersion, SecurityVersion, VerifiedManifest};
+use airseal_format::{
+    ComponentId, ContentSuite, Digest, KeysetVersion, SecurityVersion, VerifiedManifest,
+};
 
 use crate::Refusal;
 use crate::config::Config;
@@ -37,7 +39,7 @@ pub(crate) struct Circumstances<'a> {
 pub(crate) struct Checked<'a> {
     manifest: VerifiedManifest<'a>,
     section: &'a [u8],
-    component: Component,
+    component: ComponentId,
     target: Slot,
     digest: Digest,
 }
@@ -51,7 +53,10 @@ pub(crate) struct Clearance<'a> {
     pub(crate) security_version: SecurityVersion,
     pub(crate) accepted_under: KeysetVersion,
     pub(crate) target: Slot,
-    pub(crate) component: Component,
+    pub(crate) component: ComponentId,
+    pub(crate) place: u8,
+    pub(crate) install_len: u64,
+    pub(crate) image_digest: Digest,
     pub(crate) tree: PayloadTree,
     pub(crate) cipher: ChunkCipher,
     pub(crate) digest_salt: [u8; 32],
@@ -77,7 +82,7 @@ pub(crate) fn check<'a>(
     Ok(Checked {
         manifest,
         section,
-        component,
+        component: component.id,
         target: at.target,
         digest,
     })
@@ -103,6 +108,8 @@ impl<'a> Checked<'a> {
         if !self.is_plain() && keys.commitment() != header.cek_commit {
             return Err(Refusal::WrongCall);
         }
+        let component = self.manifest.components().find(|c| c.id == self.component);
+        let component = component.ok_or(Refusal::NoMatchingComponent)?;
         Ok(Clearance {
             section: self.section,
             digest: self.digest,
@@ -110,10 +117,13 @@ impl<'a> Checked<'a> {
             security_version: header.security_version,
             accepted_under: self.manifest.accepted_under(),
             target: self.target,
-            component: self.component,
-            tree: PayloadTree::new(&self.manifest, self.component.id)?,
-            cipher: keys.cipher(self.component.id),
-            digest_salt: keys.digest_salt(self.component.place),
+            component: component.id,
+            place: component.place,
+            install_len: component.install_len,
+            image_digest: component.image_digest,
+            tree: PayloadTree::new(&self.manifest, component.id)?,
+            cipher: keys.cipher(component.id),
+            digest_salt: keys.digest_salt(component.place),
             payload_len: header.payload_len,
             is_plain: self.is_plain(),
             _only_made_here: (),

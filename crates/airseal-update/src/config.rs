@@ -75,12 +75,12 @@ impl Default for Policy {
 ///
 /// | constant | holds | default |
 /// |---|---|---|
-/// | `HEAD` | manifest and signatures, or one keyset and its signatures | 2304 |
+/// | `HEAD` | manifest and signatures, or one keyset and its signatures | 2048 |
 /// | `TOP` | 32 bytes per page: 1024 for 16 MiB in 4 KiB chunks | 1024 |
 /// | `PAGE` | leaves of one page: 4096 for 4 KiB chunks, 1024 for 1 KiB chunks | 4096 |
 /// | `CHUNK` | one chunk; at least 832 | 4096 |
 pub struct Memory<
-    const HEAD: usize = 2304,
+    const HEAD: usize = 2048,
     const TOP: usize = 1024,
     const PAGE: usize = 4096,
     const CHUNK: usize = 4096,

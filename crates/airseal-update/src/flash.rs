@@ -8,6 +8,7 @@
 //!   unit 3 | continues when unit 2 is full, and the other way round
 //! ```
 
+use airseal_format::KeysetVersion;
 use embedded_storage_async::nor_flash::NorFlash;
 
 use crate::Refusal;
@@ -481,8 +482,11 @@ impl<F: NorFlash> KeysetStore for FlashDevice<F> {
         Ok(Some(usize::from(len)))
     }
 
-    async fn set_keyset(&mut self, signed: &[u8]) -> Result<(), Fault> {
-        let (index, record) = self.load().await?;
+    async fn set_keyset(&mut self, signed: &[u8], vouching: KeysetVersion) -> Result<(), Fault> {
+        let (index, mut record) = self.load().await?;
+        if self.version_in_force(index, &record).await? == Some(vouching.0) {
+            record.boot_len = 0;
+        }
         self.store(index, record, KeysetChange::Accept(signed))
             .await
     }

@@ -149,18 +149,17 @@ impl<'a> Install<'a> {
     pub(crate) async fn stage(&mut self, device: &mut impl Device) -> Result<(), Refusal> {
         let clearance = &self.clearance;
         let slot = clearance.target;
-        let component = &clearance.component;
         let salt = &clearance.digest_salt;
-        let mut hasher = ImageHasher::new(component.place, component.install_len, salt);
+        let mut hasher = ImageHasher::new(clearance.place, clearance.install_len, salt);
         hash_slot(
             device,
             slot,
-            component.install_len,
+            clearance.install_len,
             &mut self.chunk,
             &mut hasher,
         )
         .await?;
-        if hasher.finish() != component.image_digest {
+        if hasher.finish() != clearance.image_digest {
             device.set_checkpoint(None).await?;
             return Err(if self.is_resumed {
                 Refusal::ResumeMismatch
@@ -175,7 +174,7 @@ impl<'a> Install<'a> {
         device.approve(slot, clearance.security_version).await?;
         let completion = Completion {
             keyset_version: clearance.accepted_under,
-            component: component.id,
+            component: clearance.component,
             digest_salt: clearance.digest_salt,
             manifest_digest: clearance.digest,
         };
@@ -259,7 +258,7 @@ impl<'a> Install<'a> {
         if end.is_multiple_of(device.erase_len()) || self.is_written() {
             let checkpoint = Checkpoint {
                 manifest_digest: self.clearance.digest,
-                component: self.clearance.component.id,
+                component: self.clearance.component,
                 position: end,
             };
             device.set_checkpoint(Some(&checkpoint)).await?;
@@ -295,7 +294,7 @@ async fn resume_position(
         && position.is_multiple_of(geometry.profile().chunk_len());
     let is_end = u64::from(position) == geometry.enc_len();
     let is_ours = checkpoint.manifest_digest == clearance.digest
-        && checkpoint.component == clearance.component.id
+        && checkpoint.component == clearance.component
         && (is_end || (is_boundary && u64::from(position) < geometry.enc_len()));
     if !is_ours {
         return Ok(None);

@@ -50,17 +50,18 @@ pub(crate) async fn of_version<'k>(
 }
 
 /// Stores the compiled-in keyset when it is newer than the stored one, so that the boot
-/// loader learns of it.
+/// loader learns of it. `vouching` is the version the running image was accepted under.
 pub(crate) async fn store_compiled_in(
     device: &mut impl KeysetStore,
     config: &Config<'_>,
+    vouching: KeysetVersion,
     scratch: &mut [u8],
 ) -> Result<(), Refusal> {
     let compiled = Keyset::parse(config.keyset)?.header().version;
     let stored = device.keyset(KeysetUse::InForce, scratch).await?;
     let stored = parse_stored(scratch, stored)?;
     if stored.is_none_or(|stored| stored.header().version < compiled) {
-        device.set_keyset(config.keyset).await?;
+        device.set_keyset(config.keyset, vouching).await?;
     }
     Ok(())
 }

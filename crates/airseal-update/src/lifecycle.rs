@@ -102,12 +102,9 @@ pub async fn heal(
     if boot.is_on_trial() {
         return Ok(own);
     }
-    if boot.running != boot.confirmed {
-        return Ok(own);
-    }
     let state = device.device_state().await?;
     let raised = raise(&state, &own);
-    if raised != state {
+    if boot.running == boot.confirmed && raised != state {
         if !is_vouched_for(device, config, &own, boot.running, buffers).await? {
             return Ok(own);
         }
@@ -115,7 +112,8 @@ pub async fn heal(
     }
     // Only now, with the boot keyset settled, may another keyset come into force.
     if boot.candidate.is_none() {
-        keysets::store_compiled_in(device, config, buffers.chunk.scratch()).await?;
+        let scratch = buffers.chunk.scratch();
+        keysets::store_compiled_in(device, config, own.accepted_under, scratch).await?;
     }
     Ok(own)
 }

@@ -291,12 +291,13 @@ pub trait KeysetStore {
     /// The flash's fault.
     async fn keyset(&mut self, which: KeysetUse, out: &mut [u8]) -> Result<Option<usize>, Fault>;
 
-    /// Puts `signed` in force. The keyset in force before becomes the boot keyset's copy
-    /// unless there is one already.
+    /// Puts `signed` in force. The keyset of version `vouching`, under which the running
+    /// image was accepted, becomes or stays the boot keyset's copy; when there is none of
+    /// that version, the copy there is stays, or the keyset in force before becomes one.
     ///
     /// # Errors
     /// The flash's fault.
-    async fn set_keyset(&mut self, signed: &[u8]) -> Result<(), Fault>;
+    async fn set_keyset(&mut self, signed: &[u8], vouching: KeysetVersion) -> Result<(), Fault>;
 }
 
 /// What a flash was doing when it failed.

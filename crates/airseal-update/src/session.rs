@@ -14,7 +14,7 @@ use crate::envelopes::PackReader;
 use crate::install::Install;
 use crate::install_record::image_room;
 use crate::lifecycle::{Own, heal, release_in};
-use crate::port::{BootState, Device, DeviceState};
+use crate::port::{BootState, Device};
 use crate::{Refusal, keysets};
 
 /// A part of the payload that is needed next.
@@ -54,7 +54,6 @@ pub struct UpdateSession<'a, D> {
     config: &'a Config<'a>,
     own: Own,
     boot: BootState,
-    state: DeviceState,
     staged: Option<Digest>,
     offered: Option<Digest>,
     phase: Phase<'a>,
@@ -107,14 +106,12 @@ impl<'a, D: Device> UpdateSession<'a, D> {
             Some(candidate) => release_in(&mut device, candidate.slot, &mut buffers).await?,
             None => None,
         };
-        let state = device.device_state().await?;
         buffers.head.clear();
         Ok(Self {
             device,
             config,
             own,
             boot,
-            state,
             staged: staged.and_then(|staged| staged.digest),
             offered: None,
             phase: Phase::Sections {
@@ -405,7 +402,10 @@ impl<'a, D: Device> UpdateSession<'a, D> {
             if self.boot.candidate.is_some() {
                 return Err(Refusal::Unconfirmed);
             }
-            self.device.set_keyset(accepted.signed_bytes()).await?;
+            let vouching = self.own.accepted_under;
+            self.device
+                .set_keyset(accepted.signed_bytes(), vouching)
+                .await?;
         }
         Ok(())
     }
@@ -431,10 +431,11 @@ impl<'a, D: Device> UpdateSession<'a, D> {
             let buffers = [top.capacity(), page.capacity(), chunk.capacity()];
             let keyset = keysets::in_force(&mut self.device, self.config, chunk.scratch()).await?;
             let manifest = keyset.verify_manifest(manifest, &signatures)?;
+            let state = self.device.device_state().await?;
             let circumstances = Circumstances {
                 config: self.config,
                 own: &self.own,
-                state: &self.state,
+                state: &state,
                 target,
                 target_address: self.device.slot_address(target),
                 room: image_room(&self.device, target),
