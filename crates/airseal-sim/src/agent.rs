@@ -138,6 +138,8 @@ pub struct Agent {
     self_test: Box<dyn FnMut(&mut SimDevice) -> bool + Send>,
     is_on: bool,
     on_trial: bool,
+    /// The release tried last, and how often its installation began.
+    attempts: (Option<Digest>, u32),
 }
 
 impl Agent {
@@ -151,6 +153,7 @@ impl Agent {
             self_test: Box::new(|_| true),
             is_on: false,
             on_trial: false,
+            attempts: (None, 0),
         }
     }
 
@@ -244,6 +247,10 @@ impl Agent {
             payload_len,
         });
         self.client.forget_traffic();
+        self.attempts = match self.attempts {
+            (Some(before), count) if before == release => (Some(release), count + 1),
+            _ => (Some(release), 1),
+        };
         self.device.flash_mut().clear_log();
         let mut failures = 0;
         self.plan_cut(true);
@@ -315,7 +322,9 @@ impl Agent {
             let version = self.version()?;
             tell(Event::Confirmed { version });
             if let Some(release) = self.device.release()? {
-                self.client.report(release, Stage::Confirm, 0, 1, "")?;
+                let attempt = self.attempts.1.max(1);
+                self.client
+                    .report(release, Stage::Confirm, 0, attempt, "")?;
             }
             return Ok(Some(Outcome::Updated));
         }
@@ -367,9 +376,13 @@ impl Agent {
             Refusal::Format(error) if error.part == Part::Payload => Stage::Download,
             _ => Stage::Check,
         };
-        let _ = self
-            .client
-            .report(release, stage, refusal.code(), 1, refusal.message());
+        let _ = self.client.report(
+            release,
+            stage,
+            refusal.code(),
+            self.attempts.1,
+            refusal.message(),
+        );
         Ok(Outcome::Refused)
     }
 

@@ -17,7 +17,7 @@ use airseal_protocol::{
 use airseal_update::blocking::block_on;
 use airseal_update::port::{BootState, CandidateStage, Device};
 use airseal_update::transport::http::{Get, HeadReader, Post};
-use airseal_update::{Action, Fetch, Refusal, UpdateSession};
+use airseal_update::{Action, Fetch, Refusal, Seen, UpdateSession};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
@@ -337,7 +337,7 @@ impl HttpsClient {
         while session.next() == Action::NeedManifest {
             let mut header = [0; SECTION_HEADER_LEN];
             self.body_exact(&mut header)?;
-            let section = Section::parse(&header).map_err(Refusal::from)?;
+            let section = Section::parse(&header).map_err(|_| what_came(&header))?;
             left = left
                 .checked_sub(SECTION_HEADER_LEN as u64)
                 .and_then(|left| left.checked_sub(section.len))
@@ -680,6 +680,12 @@ fn client_certificate(seed: &[u8; 32]) -> (Vec<CertificateDer<'static>>, Private
         .and_then(|params| params.self_signed(&key))
         .expect("an empty certificate can be signed");
     (vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(der))
+}
+
+/// Something else than sections: a login page, say.
+fn what_came(header: &[u8; SECTION_HEADER_LEN]) -> Refusal {
+    let first = header.first_chunk().copied().unwrap_or_default();
+    Refusal::NotARelease(Seen(first))
 }
 
 fn parse_url(url: &str) -> Result<(String, u16), ClientError> {
