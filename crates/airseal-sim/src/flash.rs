@@ -463,6 +463,7 @@ fn torn_word(
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

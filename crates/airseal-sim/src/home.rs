@@ -29,8 +29,6 @@ struct Saved {
     /// The device has a factory image outside its slots.
     has_factory: bool,
     allow_plain: bool,
-    /// The slot that runs, 0 or 1.
-    running: Option<u8>,
 }
 
 impl Home {
@@ -109,7 +107,6 @@ impl Home {
             keyset: hex::encode(&model.keyset),
             has_factory: model.factory.is_some(),
             allow_plain: model.policy.allow_plain,
-            running: device.running().map(|slot| slot.index() as u8),
         };
         let text = serde_json::to_vec_pretty(&saved).map_err(io::Error::other)?;
         let partial = self.path("device.partial");
