@@ -1,2 +1,23 @@
-//! What a device refuses: the exact refusal, no slot byte touched, and the old image boots.
+//! What a device refuses. Every test names one sin, insists on the exact refusal, and sees
+//! to it that no byte of a slot was erased or written and that the image before still boots.
 #![allow(missing_docs, clippy::unwrap_used)]
+
+mod bench;
+
+mod chunks;
+mod crafted;
+mod endurance;
+mod envelopes;
+mod flips;
+mod insider;
+mod keysets;
+mod limits;
+mod offers;
+mod order;
+mod payload;
+mod signers;
+mod strangers;
+mod trial;
+mod truncation;
+mod vectors;
+mod wrong_device;
