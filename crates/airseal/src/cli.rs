@@ -30,7 +30,7 @@ pub(crate) enum Command {
     #[cfg(feature = "serve")]
     Demo(demo::Args),
     Key(key::Args),
-    Seal(seal::Args),
+    Seal(Box<seal::Args>),
     Inspect(inspect::Args),
     Verify(verify::Args),
     Open(open::Args),

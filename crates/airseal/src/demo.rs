@@ -7,7 +7,6 @@
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
-use crate::interrupt;
 use crate::ui::Ui;
 
 mod attacks;
@@ -71,19 +70,13 @@ pub(crate) fn run(
     story: &mut Story<'_>,
 ) -> Result<Ending, Failure> {
     let mut world = World::start(options.firmware, story)?;
-    let chapters: [fn(&mut World, &Ui, &mut Story<'_>) -> Result<(), Failure>; 7] = [
-        rollout::first_release,
-        rollout::revocation_and_power_cuts,
-        attacks::with_everything_but_a_signing_key,
-        self_test::bad_firmware,
-        rotation::new_keys,
-        folder::without_a_server,
-        world::proofs,
-    ];
-    for chapter in chapters {
-        interrupt::check()?;
-        chapter(&mut world, ui, story)?;
-    }
+    rollout::first_release(&mut world, ui, story)?;
+    rollout::revocation_and_power_cuts(&mut world, ui, story)?;
+    attacks::with_everything_but_a_signing_key(&mut world, story)?;
+    self_test::bad_firmware(&mut world, ui, story)?;
+    rotation::new_keys(&mut world, ui, story)?;
+    folder::without_a_server(&mut world, story)?;
+    world::proofs(&mut world, story)?;
     let kept = options.keep.then(|| {
         let ready = world.ready().clone();
         Kept {

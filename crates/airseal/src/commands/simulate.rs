@@ -342,7 +342,7 @@ impl Input {
                 self.path.display()
             )));
         }
-        let len = metadata.is_file().then(|| metadata.len());
+        let len = metadata.is_file().then_some(metadata.len());
         self.with_faults(Box::new(file), len)
     }
 

@@ -20,7 +20,6 @@ use super::forge::Forgery;
 use super::vendor::{CLASS, Plan};
 use super::world::{Build, World};
 use crate::failure::Failure;
-use crate::ui::Ui;
 
 /// The release the attacker meddles with before it is published.
 pub(super) const NEXT: &str = "1.0.2";
@@ -30,10 +29,9 @@ pub(super) const OTHER_CLASS: &str = "thermostat";
 /// Everything that can be tried.
 pub(super) fn with_everything_but_a_signing_key(
     world: &mut World,
-    _: &Ui,
     story: &mut Story<'_>,
 ) -> Result<(), Failure> {
-    story.chapter("An attacker holds the server, the content key and one device's keys");
+    story.chapter("An attacker holds the server, the content key and one device's keys")?;
     let recipients = world.fleet.recipients_without(&["gate"]);
     let next = world
         .vendor

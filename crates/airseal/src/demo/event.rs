@@ -1,5 +1,8 @@
 use serde::Serialize;
 
+use crate::failure::Failure;
+use crate::interrupt;
+
 /// Something that happened to somebody, as expected or not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Event {
@@ -58,10 +61,15 @@ impl<'t> Story<'t> {
     }
 
     /// Begins the next chapter.
-    pub(crate) fn chapter(&mut self, title: &'static str) {
+    ///
+    /// # Errors
+    /// Interrupted, after Ctrl-C.
+    pub(crate) fn chapter(&mut self, title: &'static str) -> Result<(), Failure> {
+        interrupt::check()?;
         self.step += 1;
         self.chapter = title;
         (self.tell)(Told::Chapter(self.step, title));
+        Ok(())
     }
 
     /// Something happened.

@@ -22,7 +22,7 @@ pub(super) fn first_release(
     ui: &Ui,
     story: &mut Story<'_>,
 ) -> Result<(), Failure> {
-    story.chapter("1.0.0 for everybody");
+    story.chapter("1.0.0 for everybody")?;
     let recipients = world.fleet.recipients_without(&[]);
     let bundle = world
         .vendor
@@ -47,7 +47,7 @@ pub(super) fn revocation_and_power_cuts(
     ui: &Ui,
     story: &mut Story<'_>,
 ) -> Result<(), Failure> {
-    story.chapter("1.0.1: one device is revoked, one loses power");
+    story.chapter("1.0.1: one device is revoked, one loses power")?;
     let request = RevokeDevice {
         reason: "stolen from its post".to_owned(),
         dry_run: false,

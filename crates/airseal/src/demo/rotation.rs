@@ -11,7 +11,7 @@ use crate::ui::Ui;
 
 /// Keyset 2, and 1.1.0 under it.
 pub(super) fn new_keys(world: &mut World, ui: &Ui, story: &mut Story<'_>) -> Result<(), Failure> {
-    story.chapter("1.1.0: the signing keys are rotated");
+    story.chapter("1.1.0: the signing keys are rotated")?;
     let old_keyset = world.folder().join("keys/keyset-1");
     std::fs::copy(&world.vendor.keyset, &old_keyset)
         .map_err(|error| Failure::io("can't copy the keyset", &error))?;

@@ -14,7 +14,7 @@ pub(super) fn bad_firmware(
     ui: &Ui,
     story: &mut Story<'_>,
 ) -> Result<(), Failure> {
-    story.chapter("1.0.2 fails its self-test");
+    story.chapter("1.0.2 fails its self-test")?;
     let bundle = world.folder().join(format!("releases/{NEXT}.seal"));
     let recipients = world.fleet.recipients_without(&["gate"]);
     let digest = world.publish_and_tell(&bundle, NEXT, &recipients, story)?;

@@ -17,7 +17,6 @@ use super::fleet::{Fleet, Member};
 use super::vendor::{CLASS, VENDOR, Vendor};
 use crate::client::{Client, ServerArgs};
 use crate::failure::Failure;
-use crate::ui::Ui;
 
 /// Everybody and everything in the story.
 pub(super) struct World {
@@ -47,7 +46,7 @@ pub(super) enum Build {
 impl World {
     /// Makes keys, starts the server, enrols the fleet.
     pub(super) fn start(firmware: Option<&Path>, story: &mut Story<'_>) -> Result<World, Failure> {
-        story.chapter("Keys, a server and a fleet");
+        story.chapter("Keys, a server and a fleet")?;
         let folder = tempfile::Builder::new()
             .prefix("airseal-demo-")
             .tempdir()
@@ -159,8 +158,8 @@ impl World {
 }
 
 /// What the server and the devices say in the end.
-pub(super) fn proofs(world: &mut World, _: &Ui, story: &mut Story<'_>) -> Result<(), Failure> {
-    story.chapter("What is left");
+pub(super) fn proofs(world: &mut World, story: &mut Story<'_>) -> Result<(), Failure> {
+    story.chapter("What is left")?;
     let info: ServerInfo = world.admin.get("server")?;
     story.event(
         "server",

@@ -262,7 +262,11 @@ fn a_private_key_that_others_can_read_is_warned_about() {
 fn a_private_key_that_can_not_be_read_is_an_environment_failure() {
     use std::os::unix::fs::PermissionsExt;
     let room = Room::new().with_release();
-    std::fs::set_permissions(room.file("vendor.key"), std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(
+        room.file("vendor.key"),
+        std::fs::Permissions::from_mode(0o000),
+    )
+    .unwrap();
     if std::fs::read(room.file("vendor.key")).is_ok() {
         return; // root reads everything
     }
