@@ -91,8 +91,10 @@ pub struct Memory<
     chunk: [u8; CHUNK],
 }
 
-/// Buffers for 1 KiB chunks and images up to 2 MiB: less than 6 KiB.
-pub struct SmallMemory(Memory<1536, 2048, 1024, 1024>);
+/// Buffers for 1 KiB chunks and images up to 2 MiB: less than 6 KiB with the session's own
+/// state. Holds manifests and keysets of 1088 bytes with their signatures: 16 keys and three
+/// signatures, or 32 targets and two signatures.
+pub struct SmallMemory(Memory<1088, 2048, 1024, 1024>);
 
 impl SmallMemory {
     /// Zeroed buffers.
