@@ -31,8 +31,30 @@
 //!   the signed bytes of the first keyset, compiled in ([`Config`]).
 //! - **a transport**: bytes from anywhere. [`transport::stream`] takes a whole bundle from a
 //!   serial line, a file or a socket; [`transport::http`] frames requests to a server.
-//! - **memory**: [`Memory`], lent to a session. With the session's own state less than
-//!   12 KiB for 4 KiB chunks and images up to 16 MiB; `tests/size.rs` prints the table.
+//! - **memory**: [`Memory`] or [`SmallMemory`], one static, lent to a session.
+//!
+//! | bytes of RAM | [`Memory`]: 4 KiB chunks, images up to 16 MiB | [`SmallMemory`]: 1 KiB chunks, up to 2 MiB |
+//! |---|---|---|
+//! | buffers | 11 264 | 5 184 |
+//! | session with slots, journal and keysets, and the reader of a bundle | 952 | 952 |
+//! | **sum** | **12 216** of 12 288 | **6 136** of 6 144 |
+//!
+//! These are sizes on a 64-bit host, which `tests/size.rs` prints and holds to the limits; on
+//! a 32-bit core the second row is smaller. What a call needs while it runs (1.6 to 2.5 KiB,
+//! in the same table) lies on the stack of a blocking caller or in the task of an executor;
+//! verifying a signature takes about 8 KiB of stack on top.
+//!
+//! # On a small core
+//!
+//! Software SHA-2 and AES unroll their rounds unless the whole firmware is built otherwise.
+//! Unrolled SHA-512 alone is some 50 KB of flash. In the firmware's `.cargo/config.toml`:
+//!
+//! ```toml
+//! [target.riscv32imc-unknown-none-elf]
+//! rustflags = ['--cfg=sha2_backend_soft="compact"', '--cfg=aes_backend_soft="compact"']
+//! ```
+//!
+//! Leave the feature `p256` out unless a signing key or a device key is of that curve.
 //!
 //! # What it promises
 //!
