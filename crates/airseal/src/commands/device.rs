@@ -130,26 +130,33 @@ fn enroll(args: &EnrollArgs, ui: &Ui) -> Result<(), Failure> {
     if let Some(file) = &args.token_out {
         check_target(file, Existing::Refuse)?;
     }
-    let mut claim: Claim = Client::new(&args.server)?.post("devices", &request)?;
-    if let Some(file) = &args.token_out {
-        write_file(
-            file,
-            format!("{}\n", claim.claim_token).as_bytes(),
-            Existing::Refuse,
-            Access::Owner,
-        )?;
-        claim.claim_token = format!("in {}", file.display());
-    }
-    ui.result(&claim, |claim| {
-        let until = claim
-            .device
-            .claim_expires_at
-            .map(dates::show)
-            .unwrap_or_default();
+    let claim: Claim = Client::new(&args.server)?.post("devices", &request)?;
+    let until = claim
+        .device
+        .claim_expires_at
+        .map(dates::show)
+        .unwrap_or_default();
+    let Some(file) = &args.token_out else {
+        return ui.result(&claim, |claim| {
+            format!(
+                "{}\nclaim token  {}\n             give it to the device; it works once, until {until}",
+                named(&claim.device),
+                claim.claim_token
+            )
+        });
+    };
+    write_file(
+        file,
+        format!("{}\n", claim.claim_token).as_bytes(),
+        Existing::Refuse,
+        Access::Owner,
+    )?;
+    let written = serde_json::json!({"device": claim.device, "claim_token_file": file});
+    ui.result(&written, |_| {
         format!(
-            "{}\nclaim token  {}\n             give it to the device; it works once, until {until}",
+            "{}\nclaim token  in {}; it works once, until {until}",
             named(&claim.device),
-            claim.claim_token
+            file.display()
         )
     })
 }

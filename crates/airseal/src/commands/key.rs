@@ -52,6 +52,10 @@ struct ShowArgs {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
+    /// Take a P-256 key from elsewhere as this kind
+    #[arg(long, value_parser = kinds())]
+    kind: Option<KeyKind>,
+
     /// Print only the public part: PEM, the raw bytes, or source code to build into firmware
     #[arg(long, value_enum)]
     format: Option<Format>,
@@ -132,7 +136,12 @@ fn new(args: &NewArgs, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn show(args: &ShowArgs, ui: &Ui) -> Result<(), Failure> {
-    let key = keys::read(&args.file, None, &args.passphrase, ui)?;
+    let key = keys::read(
+        &args.file,
+        args.kind.map(KeyKind::role),
+        &args.passphrase,
+        ui,
+    )?;
     let Some(format) = args.format else {
         return ui.result(&key.info(), text);
     };

@@ -1,29 +1,32 @@
-use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
 
 use airseal_esp::Chip;
 use airseal_pack::key::{DevicePublicKey, PublicKey, public_to_pem};
 use airseal_pack::keyset::{KeysetFile, KeysetKeys, NewKeyset};
 use airseal_pack::output::{Access, Existing, write_file};
 use airseal_pack::seal::{class_id, vendor_id};
-use airseal_sim::agent::{Agent, Cuts, Event, Outcome};
-use airseal_sim::fault::{FaultPlan, FaultTransport};
-use airseal_sim::flash::{Cut, PowerCut, Torn};
+use airseal_protocol::PollResponse;
+use airseal_sim::agent::{Agent, Cuts, Outcome};
+use airseal_sim::fault::FaultTransport;
 use airseal_sim::home::Home;
-use airseal_sim::https::{ClientError, HttpsClient};
+use airseal_sim::https::HttpsClient;
 use airseal_sim::random::Noise;
-use airseal_sim::traffic::Traffic;
 use airseal_sim::{Model, SimDevice};
 use airseal_update::boot::ResetReason;
-use airseal_update::{Factory, Policy, Refusal};
+use airseal_update::{Factory, Policy};
 
 use crate::commands::shared::signing_public_key;
 use crate::dates;
 use crate::failure::Failure;
-use crate::interrupt;
 use crate::ui::Ui;
+
+mod alone;
+mod report;
+
+use alone::{alone, faults};
+use report::{Report, client_failure, count_cuts, finish, refused, text, verdict};
 
 /// A simulated device to try releases and servers with
 #[derive(Debug, clap::Args)]
@@ -131,25 +134,6 @@ struct DeviceArgs {
     allow_plain: bool,
 }
 
-/// What happened, for people and as JSON.
-#[derive(Default, serde::Serialize)]
-struct Report {
-    device: String,
-    enrolled_as: Option<String>,
-    outcome: String,
-    code: u16,
-    version: Option<String>,
-    digest: Option<String>,
-    sequence: u64,
-    security_version: u32,
-    keyset_version: u32,
-    power_cuts: u32,
-    flash_operations: u64,
-    traffic: Option<Traffic>,
-    bytes_per_byte: Option<f64>,
-    events: Vec<Event>,
-}
-
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let Command::Device(args) = &args.command;
     let home = Home::new(&args.state);
@@ -194,180 +178,45 @@ fn online(
     agent.cuts = args.cut_power_at.clone().unwrap_or(Cuts::Never);
     let passes = !args.fail_self_test;
     agent.set_self_test(move |_| passes);
-    let outcome = agent.round(&mut |event| report.events.push(event));
+    let outcome = with_faults(&mut agent, args, report).and_then(|()| {
+        agent
+            .round(&mut |event| report.events.push(event))
+            .map_err(client_failure)
+    });
     report.power_cuts = count_cuts(&report.events);
     let traffic = agent.client.traffic().clone();
     let once = traffic.payload - traffic.twice;
     report.bytes_per_byte = (once > 0).then(|| traffic.received as f64 / once as f64);
     report.traffic = Some(traffic);
     report.outcome = match &outcome {
+        Ok(Outcome::Idle) => "nothing to install".to_owned(),
         Ok(outcome) => format!("{outcome:?}").to_lowercase(),
-        Err(error) => error.to_string(),
+        Err(failure) => failure.message.clone(),
     };
-    let result = match outcome {
-        Ok(outcome) => verdict(outcome, &report.events),
-        Err(error) => Err(client_failure(error)),
-    };
+    let result = outcome.and_then(|outcome| verdict(outcome, &report.events));
     Ok((agent.device, result))
 }
 
-/// Boots, and takes a sealed file if there is one.
-fn alone(
-    mut device: SimDevice,
-    from: Option<&Path>,
-    args: &DeviceArgs,
-    report: &mut Report,
-    ui: &Ui,
-) -> Result<(SimDevice, Result<(), Failure>), Failure> {
-    power_on(&mut device).map_err(|refusal| refused(&refusal))?;
-    report.outcome = "booted".to_owned();
-    let Some(from) = from else {
-        return Ok((device, Ok(())));
+/// Puts the faults in; a percentage is one of the payload that waits for the device.
+fn with_faults(agent: &mut Agent, args: &DeviceArgs, report: &mut Report) -> Result<(), Failure> {
+    let Some(plan) = faults(args)? else {
+        return Ok(());
     };
-    let bar = ui.progress("installing", 1);
-    let mut input = Input::open(from, args)?;
-    let taken = take(
-        &mut device,
-        &mut input,
-        args.cut_power_at.as_ref(),
-        &mut bar.setter(),
-        &mut report.power_cuts,
-    )?;
-    let result = match taken.and_then(|()| try_new_image(&mut device, !args.fail_self_test)) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(Failure::refused(
-            "the new image failed its self-test; the device went back to the one before",
-        )),
-        Err(refusal) => Err(refused(&refusal)),
+    agent
+        .start(ResetReason::Power, &mut |event| report.events.push(event))
+        .map_err(client_failure)?;
+    let total = match agent
+        .client
+        .poll(&mut agent.device)
+        .map_err(client_failure)?
+    {
+        PollResponse::Install { payload_len, .. } => payload_len,
+        _ => 0,
     };
-    report.outcome = if result.is_ok() {
-        "updated".to_owned()
-    } else {
-        "refused".to_owned()
-    };
-    Ok((device, result))
-}
-
-fn take(
-    device: &mut SimDevice,
-    input: &mut Input,
-    cuts: Option<&Cuts>,
-    progress: &mut dyn FnMut(u64, u64),
-    happened: &mut u32,
-) -> Result<Result<(), Refusal>, Failure> {
-    let mut noise = Noise::new(device.flash().operations());
-    loop {
-        let distance = match cuts {
-            Some(Cuts::Every(every)) => Some(*every),
-            Some(Cuts::Random(most, _)) => Some(noise.below(*most)),
-            _ => None,
-        };
-        let cut = distance.map(|distance| PowerCut {
-            at: device.flash().operations() + distance,
-            how: Cut::Torn(Torn::Words(noise.bits())),
-        });
-        device.flash_mut().set_cut(cut);
-        let result = device.update_from(&mut input.reader, input.len, progress);
-        if !device.flash().is_off() {
-            device.flash_mut().set_cut(None);
-            return Ok(result);
-        }
-        *happened += 1;
-        interrupt::check()?;
-        if let Err(refusal) = power_on(device) {
-            return Ok(Err(refusal));
-        }
-        input.rewind()?;
-    }
-}
-
-fn power_on(device: &mut SimDevice) -> Result<(), Refusal> {
-    device.flash_mut().power_on();
-    let selection = device.boot(ResetReason::Power)?;
-    if selection.on_trial {
-        device.confirm()?;
-    }
-    device.heal().map(|_| ())
-}
-
-fn try_new_image(device: &mut SimDevice, passes: bool) -> Result<bool, Refusal> {
-    device.boot(ResetReason::Restart)?;
-    if passes {
-        device.confirm()?;
-    } else {
-        device.revert()?;
-        device.boot(ResetReason::Restart)?;
-    }
-    Ok(passes)
-}
-
-/// A sealed file as a byte stream, with faults in it.
-struct Input {
-    reader: Box<dyn Read>,
-    len: Option<u64>,
-    path: PathBuf,
-    plan: Option<FaultPlan>,
-}
-
-impl Input {
-    fn open(path: &Path, args: &DeviceArgs) -> Result<Input, Failure> {
-        let mut input = Input {
-            reader: Box::new(io::empty()),
-            len: None,
-            path: path.to_owned(),
-            plan: faults(args)?,
-        };
-        input.rewind()?;
-        Ok(input)
-    }
-
-    fn rewind(&mut self) -> Result<(), Failure> {
-        if self.path.as_os_str() == "-" {
-            if self.len.is_some() {
-                return Err(Failure::environment(
-                    "power failed, and standard input can't be read again",
-                )
-                .hint("send the sealed file once more; the device goes on where it was"));
-            }
-            self.len = Some(0);
-            return self.with_faults(Box::new(io::stdin()), None);
-        }
-        let failed =
-            |error| Failure::io(format_args!("can't read {}", self.path.display()), &error);
-        let file = File::open(&self.path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        if metadata.is_dir() {
-            return Err(Failure::refused(format_args!(
-                "{}: is a directory, not a sealed file",
-                self.path.display()
-            )));
-        }
-        let len = metadata.is_file().then_some(metadata.len());
-        self.with_faults(Box::new(file), len)
-    }
-
-    fn with_faults(&mut self, reader: Box<dyn Read>, len: Option<u64>) -> Result<(), Failure> {
-        self.len = len;
-        self.reader = match self.plan.take() {
-            None => reader,
-            Some(plan) => {
-                let faults = FaultTransport::new(&plan, len.unwrap_or(FAULT_TOTAL));
-                Box::new(FaultyInput { reader, faults })
-            }
-        };
-        Ok(())
-    }
-}
-
-struct FaultyInput {
-    reader: Box<dyn Read>,
-    faults: FaultTransport,
-}
-
-impl Read for FaultyInput {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.faults.read(&mut self.reader, buffer)
-    }
+    agent
+        .client
+        .set_faults(Some(FaultTransport::new(&plan, total)));
+    Ok(())
 }
 
 fn open(home: &Home, args: &DeviceArgs, ui: &Ui) -> Result<SimDevice, Failure> {
@@ -455,11 +304,7 @@ fn client(url: &str, home: &Home, args: &DeviceArgs) -> Result<HttpsClient, Fail
     let seed = home
         .seed()
         .map_err(|error| Failure::io(format_args!("can't use {}", home.dir().display()), &error))?;
-    let mut client = HttpsClient::new(url, &ca, &seed).map_err(Failure::usage)?;
-    if let Some(plan) = faults(args)? {
-        client.set_faults(Some(FaultTransport::new(&plan, FAULT_TOTAL)));
-    }
-    Ok(client)
+    HttpsClient::new(url, &ca, &seed).map_err(Failure::usage)
 }
 
 fn claim(args: &DeviceArgs) -> Result<Option<String>, Failure> {
@@ -476,138 +321,6 @@ fn claim(args: &DeviceArgs) -> Result<Option<String>, Failure> {
             .ok()
             .filter(|token| !token.is_empty())),
     }
-}
-
-fn faults(args: &DeviceArgs) -> Result<Option<FaultPlan>, Failure> {
-    let Some(text) = &args.faults else {
-        return Ok(None);
-    };
-    let plan = if Path::new(text).is_file() {
-        let text = fs::read_to_string(text)
-            .map_err(|error| Failure::io(format_args!("can't read {text}"), &error))?;
-        FaultPlan::parse(&text)
-    } else {
-        FaultPlan::parse(&text.replace(',', "\n"))
-    };
-    plan.map(Some).map_err(Failure::usage)
-}
-
-fn finish(report: &mut Report, device: &mut SimDevice, before: u64) -> Result<(), Refusal> {
-    let own = device.own()?;
-    report.device = DevicePublicKey::X25519(device.public())
-        .recipient_id()
-        .to_string();
-    report.version = match device.running() {
-        Some(slot) => device.version_in(slot)?,
-        None => None,
-    };
-    report.digest = own.digest.map(|digest| digest.to_string());
-    report.sequence = own.order.release_seq.0;
-    report.security_version = own.security_version.0;
-    report.keyset_version = device.keyset_version()?.0;
-    report.flash_operations = device.flash().operations() - before;
-    Ok(())
-}
-
-fn count_cuts(events: &[Event]) -> u32 {
-    let cuts = events
-        .iter()
-        .filter(|event| matches!(event, Event::PowerLost { .. }))
-        .count();
-    u32::try_from(cuts).unwrap_or(u32::MAX)
-}
-
-/// The exit code and the reason of a round, from what happened last.
-fn verdict(outcome: Outcome, events: &[Event]) -> Result<(), Failure> {
-    let last = events.iter().rev().find_map(|event| match event {
-        Event::NoEnvelope { release } => Some(
-            Failure::refused(format_args!(
-                "release {release} is newer, but nobody has sealed it to this device"
-            ))
-            .hint("airseal envelope add, with device.pub of the state folder, then publish again"),
-        ),
-        Event::Held { release } => Some(
-            Failure::refused(format_args!(
-                "release {release} is held back from this device: it failed here three times"
-            ))
-            .hint("publish a repaired release"),
-        ),
-        Event::Refused { code, why, .. } => {
-            Some(split(format_args!("the device says: {why}")).code(*code))
-        }
-        Event::ServerRefused { code: 0, why, .. } => {
-            Some(split(format_args!("the server says: {why}")))
-        }
-        Event::ServerRefused { code, why, .. } => {
-            Some(split(format_args!("the server says: {why}")).code(*code))
-        }
-        Event::Reverted { code, why, .. } => Some(
-            split(format_args!(
-                "the device went back to the release before: {why}"
-            ))
-            .code(*code),
-        ),
-        Event::Interrupted { why } => Some(Failure::environment(why)),
-        _ => None,
-    });
-    match (outcome, last) {
-        (Outcome::Updated, _) | (Outcome::Idle, None) => Ok(()),
-        (_, Some(failure)) => Err(failure),
-        (outcome, None) => Err(Failure::refused(format_args!(
-            "the update ended with {outcome:?}"
-        ))),
-    }
-}
-
-fn split(text: fmt::Arguments<'_>) -> Failure {
-    let text = text.to_string();
-    match text.split_once("; ") {
-        Some((what, hint)) => Failure::refused(what).hint(hint),
-        None => Failure::refused(text),
-    }
-}
-
-fn client_failure(error: ClientError) -> Failure {
-    match error {
-        ClientError::Refusal(refusal) => refused(&refusal),
-        ClientError::Problem { code, title, .. } => {
-            split(format_args!("the server says: {title}")).code(code)
-        }
-        ClientError::Address(why) => Failure::usage(why),
-        other => Failure::environment(other),
-    }
-}
-
-fn refused(refusal: &Refusal) -> Failure {
-    split(format_args!("the device says: {refusal}")).code(refusal.code())
-}
-
-fn text(report: &Report) -> String {
-    let running = match (&report.version, report.sequence) {
-        (Some(version), number) => format!("{version} (number {number})"),
-        (None, _) => "the factory image".to_owned(),
-    };
-    let mut text = format!(
-        "device       {}\noutcome      {}\nrunning      {running}\n",
-        report.device, report.outcome
-    );
-    if let Some(name) = &report.enrolled_as {
-        text.push_str(&format!("enrolled as  {name}\n"));
-    }
-    if report.power_cuts > 0 {
-        text.push_str(&format!("power failed {} times\n", report.power_cuts));
-    }
-    if let (Some(traffic), Some(ratio)) = (&report.traffic, report.bytes_per_byte) {
-        text.push_str(&format!(
-            "network      {} bytes of payload, {} of them twice ({ratio:.3} per byte)\n",
-            traffic.payload, traffic.twice
-        ));
-    }
-    text.push_str(&format!(
-        "flash        {} operations\n",
-        report.flash_operations
-    ));
-    text
 }
 
 fn cuts(text: &str) -> Result<Cuts, String> {
@@ -628,5 +341,3 @@ const FEWEST_CHUNKS: u64 = 4;
 const RANDOM_CHUNKS: u64 = 60;
 /// A 4 KiB chunk is erased, written and entered in the journal.
 const OPERATIONS_PER_CHUNK: u64 = 3;
-/// What a percentage in a fault plan means when nobody knows the length: 1 MiB.
-const FAULT_TOTAL: u64 = 1 << 20;

@@ -427,3 +427,90 @@ fn errors_are_data_with_json() {
     let error: serde_json::Value = serde_json::from_str(&error).unwrap();
     assert_eq!(error["error"]["code"], 52, "{error}");
 }
+
+/// Runs a shell line on a terminal of its own; `None` where `script` is missing.
+#[cfg(target_os = "linux")]
+fn on_a_terminal(room: &Room, line: &str, input: &[u8]) -> Option<crate::harness::Done> {
+    use std::io::Write as _;
+    let line = line.replace("airseal", env!("CARGO_BIN_EXE_airseal"));
+    let mut child = std::process::Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .current_dir(room.path())
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .env_remove("AIRSEAL_PASSPHRASE_FILE")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .ok()?;
+    let mut stdin = child.stdin.take().unwrap();
+    for line in input.split_inclusive(|byte| *byte == b'\n') {
+        std::thread::sleep(std::time::Duration::from_millis(700));
+        stdin.write_all(line).unwrap();
+    }
+    let done = done(child.wait_with_output().unwrap());
+    drop(stdin);
+    Some(done)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_is_asked_for_a_passphrase_and_shown_colours() {
+    let room = Room::new().with_release();
+    let Some(made) = on_a_terminal(
+        &room,
+        "airseal key new --kind signing -o secret --passphrase",
+        b"open sesame\nopen sesame\n",
+    ) else {
+        return;
+    };
+    assert_eq!(made.code, 0, "{}", made.stdout);
+    assert!(made.stdout.contains("New passphrase"), "{}", made.stdout);
+    assert!(
+        !made.stdout.contains("open sesame"),
+        "the passphrase is echoed"
+    );
+    let shown = on_a_terminal(&room, "airseal key show secret.key", b"open sesame\n").unwrap();
+    assert_eq!(shown.code, 0, "{}", shown.stdout);
+    let wrong = on_a_terminal(&room, "airseal verify fw.seal --trust dev.pub", b"").unwrap();
+    assert_eq!(wrong.code, 1);
+    assert!(wrong.stdout.contains("\x1b["), "{}", wrong.stdout);
+    let plain = on_a_terminal(
+        &room,
+        "NO_COLOR=1 airseal verify fw.seal --trust dev.pub",
+        b"",
+    )
+    .unwrap();
+    assert!(!plain.stdout.contains("\x1b["), "{}", plain.stdout);
+    let bar = on_a_terminal(&room, "airseal demo >/dev/null", b"").unwrap();
+    assert_eq!(bar.code, 0);
+    assert!(bar.stdout.contains("installing"), "{}", bar.stdout);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_fills_up_keeps_what_was_there() {
+    let room = Room::new().with_release();
+    room.write("big.bin", &vec![7; 4 << 20]);
+    std::fs::create_dir(room.file("small")).unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size=1m none small || exit 99
+         \"$0\" seal big.bin -o small/big.seal {SEAL}
+         code=$?
+         ls -A small
+         exit $code"
+    );
+    let output = std::process::Command::new("unshare")
+        .args(["-rm", "sh", "-c", &script, env!("CARGO_BIN_EXE_airseal")])
+        .current_dir(room.path())
+        .output();
+    let Ok(output) = output else { return };
+    let done = done(output);
+    if done.code != 3 && (done.code == 99 || done.stderr.contains("unshare")) {
+        return; // mounting is not allowed here
+    }
+    assert_eq!(done.code, 3, "{}{}", done.stdout, done.stderr);
+    assert!(done.stderr.contains("No space left"), "{}", done.stderr);
+    assert_eq!(done.stdout, "", "something is left on the full disk");
+}

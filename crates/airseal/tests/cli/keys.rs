@@ -139,6 +139,16 @@ fn openssl_keys_are_read_by_their_algorithm() {
         assert_eq!(private["kind"], kind);
         assert_eq!(private["id"], public["id"]);
     }
+    tool(
+        &room,
+        "openssl",
+        "ecparam -name prime256v1 -genkey -noout -out p.pem",
+    );
+    assert!(room.fails(1, "key show p.pem").contains("signing-p256"));
+    assert_eq!(
+        room.json("key show p.pem --kind device-p256")["kind"],
+        "device-p256"
+    );
     room.write("fw.bin", &crate::harness::firmware());
     room.ok("seal fw.bin -o fw.seal --sign signing.pem --to device.pub.pem --vendor v --class c --seq 1 --version 1 --chip none");
     room.ok("open fw.seal --trust signing.pub.pem --key device.pem -o out.bin");
