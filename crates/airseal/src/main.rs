@@ -1,5 +1,8 @@
 //! The `airseal` command: parsing, progress and printing. The work is done by the libraries.
 
+// Parts of what is printed belong to the commands that a build without the server leaves out.
+#![cfg_attr(not(feature = "serve"), allow(dead_code))]
+
 use std::process::ExitCode;
 
 use clap::Parser;

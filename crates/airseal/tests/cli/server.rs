@@ -399,16 +399,20 @@ fn faults_and_power_cuts_on_a_cable_are_survived() {
             .map(|i| (i % 253) as u8)
             .collect::<Vec<u8>>(),
     );
-    room.ok("simulate device --state d --vendor example.com --class lamp --trust vendor.pub --slot-kib 1024");
-    let args = SEAL.replace("--to dev.pub", "--to d/device.pub");
+    let new = "--vendor example.com --class lamp --trust vendor.pub --slot-kib 1024";
+    for name in ["d", "e"] {
+        room.ok(&format!("simulate device --state {name} {new}"));
+    }
+    let args = SEAL.replace("--to dev.pub", "--to d/device.pub --to e/device.pub");
     room.ok(&format!("seal big.bin -o big.seal {args}"));
-    let report = room.json(
-        "simulate device --state d --from big.seal --cut-power-at random --faults garbage@300000:64",
-    );
+    let noisy = "simulate device --state d --from big.seal --faults garbage@300000:64";
+    let report = room.json(noisy);
+    assert_eq!(report["version"], "1.2.3");
     assert!(
         report["events"].to_string().contains("interrupted"),
         "{report}"
     );
+    let report = room.json("simulate device --state e --from big.seal --cut-power-at random");
     assert_eq!(report["version"], "1.2.3");
     assert!(report["power_cuts"].as_u64().unwrap() > 0, "{report}");
     let error = room.fails(
