@@ -23,9 +23,10 @@ pub(crate) async fn in_force<'k>(
     Ok(keyset.trust_as_compiled_in())
 }
 
-/// The keyset that may vouch for an image accepted under `version`: the one in force, or
-/// the one of the confirmed image. A compiled-in keyset that a stored one has replaced may
-/// not: its keys may have been withdrawn.
+/// The keyset that may vouch for an image accepted under `version`: the stored one, the one
+/// of the confirmed image, or a newer one that is compiled in and not stored yet. A
+/// compiled-in keyset that a stored one has replaced may not: its keys may have been
+/// withdrawn.
 pub(crate) async fn of_version<'k>(
     device: &mut impl KeysetStore,
     config: &Config<'k>,
@@ -35,12 +36,11 @@ pub(crate) async fn of_version<'k>(
     let stored = device.keyset(KeysetUse::InForce, out).await?;
     let stored_version = parse_stored(out, stored)?.map(|k| k.header().version);
     let compiled = Keyset::parse(config.keyset)?;
-    let compiled_is_in_force =
-        stored_version.is_none_or(|stored| stored < compiled.header().version);
-    if compiled_is_in_force && compiled.header().version == version {
+    let is_newer = stored_version.is_none_or(|stored| stored < compiled.header().version);
+    if is_newer && compiled.header().version == version {
         return Ok(Some(compiled.trust_as_compiled_in()));
     }
-    let len = if !compiled_is_in_force && stored_version == Some(version) {
+    let len = if stored_version == Some(version) {
         stored
     } else {
         device.keyset(KeysetUse::Boot, out).await?

@@ -104,6 +104,7 @@ impl<'f> Tape<'f> {
         let trip = drive(&mut bench, flow, flow.entry, Until::End);
         check_uncut(flow, trip);
         let end = Readout::of(&mut bench).expect("the flash reads");
+        check_settled(flow, &end);
         check_given_up(flow, &mut bench);
         bench.restore(&flow.start, flow.running);
         let start = Readout::of(&mut bench).expect("the flash reads");
@@ -129,6 +130,22 @@ fn check_uncut(flow: &Flow, trip: Result<Trip, Trouble>) -> Trip {
         Ok(trip) if !trip.is_cut => trip,
         other => panic!("{} fails without any cut: {other:?}", flow.name),
     }
+}
+
+/// Order, floor and keysets at the end are those of the release the flow ends on.
+fn check_settled(flow: &Flow, end: &Readout) {
+    let made = &flow.ladder[flow.goal()].made;
+    let recipe = made.recipe;
+    let newest = end.state.newest.map(|(_, digest)| digest);
+    assert_eq!(newest, made.digest, "{}", flow.name);
+    assert_eq!(end.state.floor.0, recipe.security_version, "{}", flow.name);
+    assert_eq!(end.boot_keyset_version(), recipe.keyset, "{}", flow.name);
+    let in_force = end.keyset_version();
+    assert!(
+        in_force >= recipe.keyset.max(recipe.compiled),
+        "{}",
+        flow.name
+    );
 }
 
 /// What failed three times is refused, and nothing is erased for it.

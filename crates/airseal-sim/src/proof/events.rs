@@ -3,16 +3,16 @@
 use airseal_update::Refusal;
 use airseal_update::boot::ResetReason;
 use airseal_update::lifecycle::Own;
-use airseal_update::port::Slot;
+use airseal_update::port::{Candidate, CandidateStage, Slot};
 
-use super::readout::{Readout, releases, running, verifies};
+use super::readout::{Readout, releases, running};
 use super::world::{BORN_WITH, Bench, LAST_KEYSET, Made, Recipe, Size};
 use crate::flash::{Cut, PowerCut};
 use crate::random::Noise;
 
 /// One event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
+pub enum Event {
     /// A newer release arrives and is written whole.
     Update(Newer),
     /// A newer release arrives by half.
@@ -43,7 +43,7 @@ pub(crate) enum Event {
 
 /// How a newer release differs from the newest one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Newer {
+pub enum Newer {
     /// A higher sequence.
     Plain,
     /// A higher security version too.
@@ -58,7 +58,7 @@ pub(crate) enum Newer {
 
 impl Event {
     /// All of them.
-    pub(crate) const ALL: [Event; 20] = [
+    pub const ALL: [Event; 20] = [
         Event::Update(Newer::Plain),
         Event::Update(Newer::Floor),
         Event::Update(Newer::Rotated),
@@ -116,24 +116,35 @@ pub(crate) fn apply(
     bench.device.flash_mut().clear_log();
     bench.device.flash_mut().set_cut(planned);
     let was_running = bench.device.running();
+    let rots = match (event, was_running) {
+        (Event::RotRunning, Some(slot)) => Some(slot),
+        (Event::RotOther, Some(slot)) => Some(slot.other()),
+        _ => None,
+    };
+    if rots.is_some_and(|slot| ledger.is_rotten[slot.index()]) {
+        return Ok(true);
+    }
     let result = happen(bench, &before, &held, event);
     let is_cut = bench.device.flash().is_off();
     bench.device.flash_mut().power_on();
     if !is_cut {
-        judge(bench, &before, event, result)?;
+        judge(bench, ledger, &before, event, result)?;
     }
     note_rot(bench, ledger, event, was_running);
     if is_cut {
         let torn = Readout::of(bench).map_err(read)?;
-        follow(bench, ledger, &before, &torn)?;
+        follow(bench, ledger, was_running, &before, &torn)?;
+        keyset_rules(&before, &torn, event)?;
         if let Err(error) = boot(bench, ResetReason::Power) {
             check_broken(bench, ledger, &error)?;
             return Ok(false);
         }
     }
     let after = Readout::of(bench).map_err(read)?;
-    follow(bench, ledger, &before, &after)?;
-    keyset_rules(&before, &after, event)?;
+    follow(bench, ledger, was_running, &before, &after)?;
+    if !is_cut {
+        keyset_rules(&before, &after, event)?;
+    }
     Ok(bench.device.running().is_some())
 }
 
@@ -322,6 +333,7 @@ fn rot(bench: &mut Bench<'_>, slot: Slot) -> Result<(), Refusal> {
 /// Which refusals an event may meet.
 fn judge(
     bench: &mut Bench<'_>,
+    ledger: &Ledger,
     before: &Readout,
     event: Event,
     result: Result<(), Refusal>,
@@ -335,7 +347,7 @@ fn judge(
     };
     let expected = match (event, &result) {
         (Event::Update(newer) | Event::HalfOf(newer), Err(Refusal::Unconfirmed)) => waits(newer),
-        (Event::Update(_), Err(Refusal::ResumeMismatch)) => true,
+        (Event::Update(_) | Event::HalfOf(_), Err(Refusal::ResumeMismatch)) => true,
         (Event::Update(newer) | Event::HalfOf(newer), Ok(())) => !waits(newer),
         (Event::Keyset, Err(Refusal::Unconfirmed)) => candidate.is_some(),
         (Event::Keyset, Ok(())) => candidate.is_none(),
@@ -368,7 +380,15 @@ fn judge(
             );
             is_ours && bench.device.flash().touched(&slots) == 0
         }
-        (Event::Confirm | Event::Revert, Err(Refusal::WrongCall)) => true,
+        (Event::Restart | Event::PowerCycle, Ok(())) => match candidate {
+            Some(Candidate {
+                slot,
+                stage: CandidateStage::Staged,
+            }) => (running == Some(slot)) != ledger.is_rotten[slot.index()],
+            _ => true,
+        },
+        (Event::Confirm, Ok(())) => is_settled(bench),
+        (Event::Confirm | Event::Revert, Err(Refusal::WrongCall)) => !is_trial(running),
         (_, Err(Refusal::NothingBootable)) => true,
         (_, Ok(())) => true,
         _ => false,
@@ -380,12 +400,27 @@ fn judge(
     }
 }
 
+/// Order, floor and boot keyset are those of the image that runs.
+fn is_settled(bench: &mut Bench<'_>) -> bool {
+    let (Ok(own), Ok(readout)) = (bench.device.own(), Readout::of(bench)) else {
+        return false;
+    };
+    readout.state.newest.map(|(_, digest)| digest) == own.digest
+        && readout.state.floor >= own.security_version
+        && readout.state.boot_keyset == own.accepted_under
+        && readout.boot_keyset_version() == own.accepted_under.0
+}
+
 /// The newest release is not the one that runs, and nothing speaks against installing it.
 fn must_repair(bench: &mut Bench<'_>, before: &Readout) -> bool {
-    let own = bench.device.release().unwrap_or_default();
+    let Ok(own) = bench.device.own() else {
+        return false;
+    };
     before.state.newest.is_some_and(|(order, digest)| {
         let failed = before.state.failure;
-        own != Some(digest)
+        // An image that took the place of a lost one may be newer: nothing is repaired then.
+        own.order <= order
+            && own.digest != Some(digest)
             && before.candidate.is_none()
             && order.keyset_version.0 == before.keyset_version()
             && failed.is_none_or(|failure| failure.count < 3 || failure.order < order)
@@ -395,8 +430,8 @@ fn must_repair(bench: &mut Bench<'_>, before: &Readout) -> bool {
 fn note_rot(bench: &Bench<'_>, ledger: &mut Ledger, event: Event, was_running: Option<Slot>) {
     let running = was_running.unwrap_or(Slot::A);
     match event {
-        Event::RotRunning => ledger.is_rotten[running.index()] ^= true,
-        Event::RotOther => ledger.is_rotten[running.other().index()] ^= true,
+        Event::RotRunning => ledger.is_rotten[running.index()] = true,
+        Event::RotOther => ledger.is_rotten[running.other().index()] = true,
         // What is written anew is whole, or its record is incomplete.
         _ => {
             for slot in Slot::ALL {
@@ -414,6 +449,7 @@ fn note_rot(bench: &Bench<'_>, ledger: &mut Ledger, event: Event, was_running: O
 fn follow(
     bench: &mut Bench<'_>,
     ledger: &mut Ledger,
+    was_running: Option<Slot>,
     before: &Readout,
     after: &Readout,
 ) -> Result<(), String> {
@@ -422,9 +458,8 @@ fn follow(
         let was_candidate = before
             .candidate
             .is_some_and(|candidate| candidate.slot == confirmed);
-        let handed_over =
-            ledger.is_rotten[ledger.confirmed.index()] || !verifies(bench, ledger.confirmed);
-        if !was_candidate && !handed_over {
+        // An image that ran because the confirmed one was lost takes its place.
+        if !was_candidate && was_running != Some(confirmed) {
             return Err(format!("slot {confirmed} became confirmed without a trial"));
         }
         ledger.confirmed = confirmed;

@@ -130,7 +130,7 @@ fn updates(kitchen: &mut Kitchen<'_>) -> Vec<Flow> {
     kitchen.fill_journal();
     let turnover = kitchen.flow("download, journal full", &ladder, Until::Staged);
     kitchen.take_out(&fresh);
-    kitchen.interrupt(&new, |len| len - len / 3);
+    kitchen.interrupt(&new, |len| len - 600);
     let resume = kitchen.flow("resume", &ladder, Until::Staged);
     kitchen.take_out(&fresh);
     kitchen.write_all(&new);
@@ -247,7 +247,7 @@ fn second_page(world: &World) -> Flow {
     let old = kitchen.release(1, 1, BORN_WITH, BORN_WITH);
     let new = kitchen.release(2, 2, BORN_WITH, BORN_WITH);
     kitchen.provision(&old);
-    kitchen.interrupt(&new, |len| len - 512);
+    kitchen.interrupt(&new, |len| len - 600);
     kitchen.flow(
         "resume, second page",
         &passing(&[&old, &new]),

@@ -24,8 +24,9 @@ mod sequences;
 mod world;
 
 pub use cuts::{FlowReport, Pairs, prove};
+pub use events::{Event, Newer};
 pub use flows::{Flow, flows, short_flows};
-pub use sequences::{SearchReport, search};
+pub use sequences::{SearchReport, replay, replay_cut, search};
 pub use world::World;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,11 +1,11 @@
 //! What a device reads from its flash.
 
 use airseal_format::SecurityVersion;
+use airseal_update::Refusal;
 use airseal_update::blocking::block_on;
 use airseal_update::journal::Checkpoint;
 use airseal_update::lifecycle::{Own, release_in};
 use airseal_update::port::{Candidate, DeviceState, KeysetStore, KeysetUse, Slot};
-use airseal_update::{Refusal, boot};
 
 use super::world::Bench;
 
@@ -62,13 +62,6 @@ pub(crate) fn releases(bench: &mut Bench<'_>) -> Result<[Option<Own>; 2], Refusa
             .with(|mut ports, _, mut buffers| block_on(release_in(&mut ports, slot, &mut buffers)))
     });
     Ok([a?, b?])
-}
-
-/// Whether the boot loader would start this slot.
-pub(crate) fn verifies(bench: &mut Bench<'_>, slot: Slot) -> bool {
-    bench.device.with(|mut ports, config, mut buffers| {
-        block_on(boot::verify_slot(&mut ports, config, slot, &mut buffers)).is_ok()
-    })
 }
 
 /// Checks that what runs is one of this world's images, byte for byte, and not below the

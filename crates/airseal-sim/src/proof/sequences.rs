@@ -84,6 +84,39 @@ pub fn search(world: &World, depth: u32, cuts: u64, seed: u64) -> SearchReport {
     report
 }
 
+/// Applies one sequence to a device that runs its first release, and checks every promise
+/// after every event.
+///
+/// # Errors
+/// The promise that was broken.
+///
+/// # Panics
+/// When the first release does not install.
+pub fn replay(world: &World, events: &[Event]) -> Result<(), String> {
+    let events: Vec<_> = events.iter().map(|event| (*event, None)).collect();
+    replay_cut(world, &events)
+}
+
+/// As [`replay`], with power cuts: an operation of the event and a way.
+///
+/// # Errors
+/// The promise that was broken.
+///
+/// # Panics
+/// As [`replay`].
+pub fn replay_cut(world: &World, events: &[(Event, Option<(u64, Cut)>)]) -> Result<(), String> {
+    let mut bench = Bench::new(world, Size::Tiny);
+    let mut node = start(world);
+    for &(event, cut) in events {
+        match Branches::new(&mut bench, &node, event).follow(cut) {
+            Branch::Lives(after) => node = after,
+            Branch::Dead => return Err("nothing boots, and nothing was promised".to_owned()),
+            Branch::Broken(sentence) => return Err(sentence),
+        }
+    }
+    Ok(())
+}
+
 /// One state and a shortest way to it.
 struct Node {
     flash: SimFlash,
