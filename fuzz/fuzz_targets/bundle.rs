@@ -22,6 +22,7 @@ fuzz_target!(|data: &[u8]| {
         *header
     );
     let mut digest = Digest([0; 32]);
+    let mut manifest_header = None;
     while !walk.is_complete() {
         let Some((header, after)) = rest.split_first_chunk::<SECTION_HEADER_LEN>() else {
             return;
@@ -45,6 +46,7 @@ fuzz_target!(|data: &[u8]| {
                 };
                 let _ = SignatureBlock::parse(block);
                 digest = manifest.digest();
+                manifest_header = Some(*manifest.header());
             }
             SectionKind::EnvelopePack => {
                 let Some(Ok(pack)) = body.map(|body| Pack::new(digest, body)) else {
@@ -54,7 +56,11 @@ fuzz_target!(|data: &[u8]| {
             }
             SectionKind::Payload => {
                 assert!(walk.is_complete(), "the payload is the last section");
-                let _ = check_payload_len;
+                let signed_len = manifest_header
+                    .map(|header: airseal_format::manifest::Header| header.payload_len);
+                let agrees =
+                    manifest_header.is_some_and(|h| check_payload_len(&section, &h).is_ok());
+                assert_eq!(agrees, signed_len == Some(section.len));
             }
         }
         let Some(body) = body else { return };

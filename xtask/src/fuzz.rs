@@ -64,6 +64,9 @@ pub(crate) fn smoke(workshop: &Workshop, seconds: u32) -> Result<String, Failure
             crashed.join(", ")
         )));
     }
+    if let Some(idle) = results.iter().find(|result| result.runs == 0) {
+        return Err(Failure(format!("{} did not run once", idle.name)));
+    }
     let runs: u64 = results.iter().map(|result| result.runs).sum();
     Ok(format!("{} targets, {runs} runs", results.len()))
 }

@@ -52,6 +52,7 @@ fn prove(workshop: &Workshop, full: bool) -> Result<Value, Failure> {
         "--example",
         "power_cuts",
         "--",
+        "--json",
     ]);
     if full {
         command.arg("--full");

@@ -67,7 +67,7 @@ fn main() -> Result<(), Refusal> {
     let mut memory = Memory::new(); // one static
     let key = X25519Identity::new([7; 32]); // from eFuses, or derived from a seed
     let config = Config {
-        vendor_id: VendorId(fixture::VENDOR.0), // what `airseal key id` prints, and the keyset
+        vendor_id: VendorId(fixture::VENDOR.0), // as `airseal inspect` and `keyset show` print it
         class_id: ClassId(fixture::CLASS.0),
         keyset: &fixture::KeysetPlan::first().signed(), // include_bytes!
         hw_rev: HardwareRevision(1),
