@@ -236,6 +236,7 @@ impl<'a, D: Device> UpdateSession<'a, D> {
                 let digest = install.digest();
                 install.stage(&mut self.device).await.map(|()| digest)
             }
+            Phase::Refused(refusal) => Err(*refusal),
             _ => Err(Refusal::WrongCall),
         };
         let digest = self.ending(result)?;
@@ -284,11 +285,7 @@ impl<'a, D: Device> UpdateSession<'a, D> {
     }
 
     fn ending<T>(&mut self, result: Result<T, Refusal>) -> Result<T, Refusal> {
-        result.inspect_err(|refusal| {
-            if !matches!(self.phase, Phase::Refused(_)) {
-                self.phase = Phase::Refused(*refusal);
-            }
-        })
+        result.inspect_err(|refusal| self.phase = Phase::Refused(*refusal))
     }
 
     async fn open_section(&mut self, section: Section) -> Result<(), Refusal> {
