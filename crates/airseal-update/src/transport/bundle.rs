@@ -152,7 +152,11 @@ impl BundleReader {
                     return Err(wrong_total(walk.end(), self.total_len));
                 }
                 session.begin_section(section).await?;
-                self.open = Some((section.kind, section.len));
+                if section.len == 0 {
+                    session.push(&[]).await?;
+                } else {
+                    self.open = Some((section.kind, section.len));
+                }
             }
         }
         Ok(taken)
