@@ -4,6 +4,7 @@
 
 mod bench;
 
+mod aftermath;
 mod chunks;
 mod crafted;
 mod endurance;
@@ -15,6 +16,7 @@ mod limits;
 mod offers;
 mod order;
 mod payload;
+mod resume;
 mod signers;
 mod strangers;
 mod trial;

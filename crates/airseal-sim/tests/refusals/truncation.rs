@@ -120,6 +120,26 @@ fn bytes_after_the_envelopes() {
     assert_eq!(bench.refuses(&bad), expected);
 }
 
+#[test]
+fn empty_sections() {
+    let mut bench = Bench::new();
+    let good = with_keyset(&bench);
+    let mut bad = good.clone();
+    bad.manifest.clear();
+    bad.signatures.clear();
+    let expected = wrong(Part::Manifest, "magic", 0, Reason::Truncated);
+    assert_eq!(bench.refuses(&bad), expected);
+    let mut bad = good.clone();
+    bad.keysets[0].clear();
+    let expected = wrong(Part::Keyset, "magic", 0, Reason::Truncated);
+    assert_eq!(bench.refuses(&bad), expected);
+    let mut bad = good.clone();
+    bad.payload.clear();
+    let expected = wrong(Part::Payload, "section_len", 8, Reason::Sum);
+    assert_eq!(bench.refuses(&bad), expected);
+    bench.accepts(&good);
+}
+
 /// Never ends.
 struct Endless<'a> {
     start: &'a [u8],
