@@ -25,11 +25,14 @@ fn main() -> ExitCode {
     let start = Instant::now();
     let pairs = match options.is_full {
         true => Pairs::All,
-        false => Pairs::Sample(options.pairs),
+        false => Pairs::Sample(options.pairs.div_ceil(flows.len() as u64)),
     };
-    let reports = prove(&world, &flows, pairs, options.seed);
-    for report in &reports {
-        print_flow(report);
+    let mut reports: Vec<FlowReport> = Vec::new();
+    for flow in flows.chunks(1) {
+        for report in prove(&world, flow, pairs, options.seed) {
+            print_flow(&report);
+            reports.push(report);
+        }
     }
     let cutting = start.elapsed();
     let found = search(&world, options.depth, options.cuts(), options.seed);
@@ -115,7 +118,7 @@ impl Options {
 
 fn print_flow(report: &FlowReport) {
     println!(
-        "{:<44} {:>4} operations {:>5} cuts: {:>5} old, {:>5} new, {} bricks; {:>7} pairs",
+        "{:<42} {:>4} operations {:>5} cuts: {:>4} old {:>4} new {} bricks, {:>7} pairs",
         report.name,
         report.operations,
         report.cuts,
