@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::demo::{self, Ending, Event, Kept, Options, Story, Told};
@@ -154,9 +154,15 @@ fn what_next(kept: &Kept, ui: &Ui) -> Result<(), Failure> {
         }));
     }
     let folder = kept.folder.display();
+    let alias = match std::env::current_exe() {
+        Ok(program) if !is_on_the_path(&program) => {
+            format!("alias airseal={}\n  ", program.display())
+        }
+        _ => String::new(),
+    };
     ui.line(format_args!(
         "\nThe server goes on. In another terminal:\n\n  \
-         export AIRSEAL_SERVER={admin} AIRSEAL_TOKEN_FILE={token}\n  \
+         {alias}export AIRSEAL_SERVER={admin} AIRSEAL_TOKEN_FILE={token}\n  \
          airseal device list\n  \
          airseal device show cellar\n  \
          airseal release list\n  \
@@ -173,4 +179,15 @@ fn what_next(kept: &Kept, ui: &Ui) -> Result<(), Failure> {
         https = kept.https,
         token = kept.token_file.display(),
     ))
+}
+
+/// True if typing the program's name starts this very program.
+fn is_on_the_path(program: &Path) -> bool {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders).any(|folder| {
+        folder
+            .join("airseal")
+            .canonicalize()
+            .is_ok_and(|found| found == program)
+    })
 }

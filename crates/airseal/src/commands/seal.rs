@@ -95,8 +95,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", help_heading = "Keys inside")]
     keyset: Option<PathBuf>,
 
-    /// Carry a new generation of a group key inside
-    #[arg(long, value_name = "NEW.key", help_heading = "Keys inside")]
+    /// Carry a new generation of a group key inside (refused: format 1.0 has no place for it)
+    #[arg(long, value_name = "NEW.key", hide = true)]
     carry_group: Option<PathBuf>,
 
     /// Keep the content key in this file, to add recipients later
