@@ -38,7 +38,7 @@ impl Config<'_> {
 /// An image outside both slots, which no update replaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Factory {
-    /// Its order; zero takes every release.
+    /// Its order; only releases of a higher order are taken, so zero takes all but sequence 0 under no keyset.
     pub order: Order,
     /// Its security version.
     pub security_version: SecurityVersion,
