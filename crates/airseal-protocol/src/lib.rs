@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `POST enroll` | [`EnrollRequest`] | [`EnrollResponse`] |
 //! | `POST poll` | [`PollRequest`] | [`PollResponse`] |
-//! | `GET manifest/DIGEST?ks=N` | | keyset sections above N, then the manifest section ([`section`]) |
+//! | `GET manifest/DIGEST?ks=N` | | keyset sections above N, then the manifest section (laid out as in a bundle) |
 //! | `GET envelope/DIGEST` | | an envelope pack holding only what is addressed to this device |
 //! | `GET payload/DIGEST` | | payload bytes, by `Range` |
 //! | `POST report` | [`Report`] | nothing |
@@ -26,7 +26,6 @@
 
 pub mod limits;
 pub mod path;
-pub mod section;
 
 mod enroll;
 mod ids;

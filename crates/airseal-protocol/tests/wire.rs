@@ -2,7 +2,7 @@
 
 use airseal_protocol::{
     DeviceState, EnrollRequest, EnrollResponse, Message, PollRequest, PollResponse, Problem,
-    ProblemCode, RecipientIds, Report, Stage, path, section,
+    ProblemCode, RecipientIds, Report, Stage, path,
 };
 
 const DIGEST: [u8; 32] = [0xD1; 32];
@@ -227,12 +227,4 @@ fn a_digest_has_one_spelling() {
     ] {
         assert_eq!(path::digest_from_hex(text), None, "{text}");
     }
-}
-
-#[test]
-fn section_header_bytes_are_frozen() {
-    assert_eq!(
-        hex::encode(section::header(section::KIND_MANIFEST, 0x0102)),
-        "02000000000000000201000000000000"
-    );
 }

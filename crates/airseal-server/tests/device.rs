@@ -2,6 +2,7 @@
 
 mod common;
 
+use airseal_format::bundle::{Section, SectionKind};
 use airseal_protocol::path::{self, Path};
 use airseal_protocol::{EnrollRequest, PollResponse, ProblemCode, RecipientIds, Stage};
 use airseal_server::api::types;
@@ -54,8 +55,8 @@ fn one_device_enrols_polls_and_fetches() {
     assert_eq!(payload.status, 200);
     assert_eq!(payload.body.len() as u64, payload_len);
 
-    let pack_header = airseal_protocol::section::header(3, envelope.body.len() as u64);
-    let payload_header = airseal_protocol::section::header(4, payload_len);
+    let pack_header = section(SectionKind::EnvelopePack, envelope.body.len() as u64);
+    let payload_header = section(SectionKind::Payload, payload_len);
     let mut rebuilt = b"ASB1\x01\x00\x03\x00".to_vec();
     for part in [
         &manifest.body[..],
@@ -441,4 +442,8 @@ fn wrong_requests_are_named() {
         &send("POST", path::POLL, cbor, &[0; 600]),
         ProblemCode::TooLarge,
     );
+}
+
+fn section(kind: SectionKind, len: u64) -> [u8; 16] {
+    Section { kind, len }.encode()
 }

@@ -5,7 +5,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use crate::api::{App, DeviceError};
-use crate::store::{Device, DeviceState};
+use crate::store::{Device, EnrolmentState};
 use crate::tls::KeyHash;
 
 /// The key that the connection of a request proved.
@@ -57,12 +57,12 @@ impl Caller {
 }
 
 /// What a device in a state is told instead of an answer.
-pub(crate) fn refusal(state: DeviceState) -> Option<ProblemCode> {
+pub(crate) fn refusal(state: EnrolmentState) -> Option<ProblemCode> {
     match state {
-        DeviceState::Active => None,
-        DeviceState::Claimed => Some(ProblemCode::UnknownDevice),
-        DeviceState::Quarantined => Some(ProblemCode::Quarantined),
-        DeviceState::Revoked => Some(ProblemCode::Revoked),
-        DeviceState::Retired => Some(ProblemCode::Retired),
+        EnrolmentState::Active => None,
+        EnrolmentState::Claimed => Some(ProblemCode::UnknownDevice),
+        EnrolmentState::Quarantined => Some(ProblemCode::Quarantined),
+        EnrolmentState::Revoked => Some(ProblemCode::Revoked),
+        EnrolmentState::Retired => Some(ProblemCode::Retired),
     }
 }

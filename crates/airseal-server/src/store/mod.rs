@@ -13,7 +13,7 @@ use airseal_format::Digest;
 use futures_util::future::BoxFuture;
 
 pub use model::{
-    AuditRow, Candidate, Counts, Device, DeviceChange, DeviceState, EnrolOutcome, Enrolment,
+    AuditRow, Candidate, Counts, Device, DeviceChange, EnrolOutcome, Enrolment, EnrolmentState,
     Inserted, NewClaim, NewRelease, Note, Order, PollNote, Product, RecipientRow, Release,
     ReportNote, ReportRow, StoredEnvelope, Trust,
 };
@@ -60,7 +60,7 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     fn devices<'a>(
         &'a self,
         after: Option<&'a str>,
-        state: Option<DeviceState>,
+        state: Option<EnrolmentState>,
         limit: u32,
     ) -> BoxFuture<'a, Result<Vec<Device>, StoreError>>;
 

@@ -19,7 +19,7 @@ pub struct Product {
 
 /// Where a device stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum DeviceState {
+pub enum EnrolmentState {
     /// An administrator made a claim token, nobody has used it.
     Claimed,
     /// Enrolled, served.
@@ -32,7 +32,7 @@ pub enum DeviceState {
     Retired,
 }
 
-impl DeviceState {
+impl EnrolmentState {
     /// Every state.
     pub const ALL: [Self; 5] = [
         Self::Claimed,
@@ -78,7 +78,7 @@ pub struct Device {
     /// Name people gave it.
     pub name: Option<String>,
     /// Where it stands.
-    pub state: DeviceState,
+    pub state: EnrolmentState,
     /// Why it was moved there.
     pub reason: Option<String>,
     /// Its product; before enrolment the one the claim is bound to, if any.
@@ -174,7 +174,7 @@ pub enum EnrolOutcome {
     /// The claim is bound to another product.
     WrongClass,
     /// The device that used this claim is in a state that is not served.
-    NotServed(DeviceState),
+    NotServed(EnrolmentState),
 }
 
 /// A change of a device's state.
@@ -183,7 +183,7 @@ pub struct DeviceChange {
     /// Id or name.
     pub selector: String,
     /// Where to.
-    pub state: DeviceState,
+    pub state: EnrolmentState,
     /// Why.
     pub reason: Option<String>,
 }
@@ -411,7 +411,7 @@ pub struct AuditRow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counts {
     /// Devices in each state.
-    pub devices: Vec<(DeviceState, u64)>,
+    pub devices: Vec<(EnrolmentState, u64)>,
     /// Releases, yanked ones included.
     pub releases: u64,
 }

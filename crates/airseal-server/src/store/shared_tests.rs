@@ -39,7 +39,7 @@ pub(crate) async fn a_claim_is_taken_once(store: &dyn Store) {
         .await
         .expect("asked")
         .expect("there");
-    assert_eq!(device.state, DeviceState::Active);
+    assert_eq!(device.state, EnrolmentState::Active);
     assert_eq!(device.product, Some(PRODUCT));
     let ids: Vec<_> = device.recipient_ids().collect();
     assert_eq!(ids, [RecipientId([1; 16]), RecipientId([0xEE; 16])]);
@@ -88,7 +88,7 @@ pub(crate) async fn a_group_id_is_nobodys_own(store: &dyn Store) {
 
 pub(crate) async fn a_revoked_claim_is_not_taken(store: &dyn Store) {
     claim(store, 1).await;
-    set_state(store, "d1", DeviceState::Revoked).await;
+    set_state(store, "d1", EnrolmentState::Revoked).await;
     assert_eq!(
         store.enrol(&enrolment(1)).await.expect("asked"),
         EnrolOutcome::ClaimRefused
@@ -97,10 +97,10 @@ pub(crate) async fn a_revoked_claim_is_not_taken(store: &dyn Store) {
 
 pub(crate) async fn a_revoked_device_is_not_revived_by_its_claim(store: &dyn Store) {
     enrolled(store, 1).await;
-    set_state(store, "d1", DeviceState::Revoked).await;
+    set_state(store, "d1", EnrolmentState::Revoked).await;
     assert_eq!(
         store.enrol(&enrolment(1)).await.expect("asked"),
-        EnrolOutcome::NotServed(DeviceState::Revoked)
+        EnrolOutcome::NotServed(EnrolmentState::Revoked)
     );
 }
 
@@ -113,7 +113,7 @@ pub(crate) async fn devices_come_in_pages(store: &dyn Store) {
     assert_eq!(ids(page), ["d1", "d2"]);
     let page = store.devices(Some("d2"), None, 2).await.expect("asked");
     assert_eq!(ids(page), ["d3"]);
-    let active = store.devices(None, Some(DeviceState::Active), 9).await;
+    let active = store.devices(None, Some(EnrolmentState::Active), 9).await;
     assert!(active.expect("asked").is_empty());
 }
 
@@ -352,7 +352,7 @@ pub(crate) async fn a_refused_action_leaves_no_audit_row(store: &dyn Store) {
     assert_eq!(taken.expect("asked"), None);
     let change = DeviceChange {
         selector: "nobody".into(),
-        state: DeviceState::Revoked,
+        state: EnrolmentState::Revoked,
         reason: None,
     };
     let missing = store.change_device(&change, &note()).await;
@@ -375,7 +375,7 @@ async fn enrolled(store: &dyn Store, n: u8) -> Device {
     }
 }
 
-async fn set_state(store: &dyn Store, selector: &str, state: DeviceState) {
+async fn set_state(store: &dyn Store, selector: &str, state: EnrolmentState) {
     let change = DeviceChange {
         selector: selector.into(),
         state,

@@ -12,7 +12,7 @@ use super::super::types::{
 };
 use super::{JsonBody, check_text, note, product, view};
 use crate::auth::ClaimToken;
-use crate::store::{Device, DeviceChange, DeviceState, NewClaim};
+use crate::store::{Device, DeviceChange, EnrolmentState, NewClaim};
 
 /// `POST /api/v1/devices`
 pub(super) async fn create(
@@ -87,7 +87,7 @@ pub(super) async fn list(
         .state
         .as_deref()
         .map(|word| {
-            DeviceState::from_name(word).ok_or_else(|| {
+            EnrolmentState::from_name(word).ok_or_else(|| {
                 AdminError::bad_request(
                     "state: must be claimed, active, quarantined, revoked or retired",
                 )
@@ -133,10 +133,10 @@ pub(super) async fn revoke(
 ) -> Result<Json<Revocation>, AdminError> {
     check_text(&request.reason, "reason", REASON_MAX)?;
     let mut device = find(&app, &id).await?;
-    if !request.dry_run && device.state != DeviceState::Revoked {
+    if !request.dry_run && device.state != EnrolmentState::Revoked {
         let change = DeviceChange {
             selector: device.id.clone(),
-            state: DeviceState::Revoked,
+            state: EnrolmentState::Revoked,
             reason: Some(request.reason.clone()),
         };
         let note = note(&app, "device.revoke", &device.id, request.reason);
@@ -157,8 +157,8 @@ pub(super) async fn reinstate(
 ) -> Result<Json<DeviceInfo>, AdminError> {
     let device = find(&app, &id).await?;
     let state = match device.key {
-        Some(_) => DeviceState::Active,
-        None => DeviceState::Claimed,
+        Some(_) => EnrolmentState::Active,
+        None => EnrolmentState::Claimed,
     };
     let change = DeviceChange {
         selector: device.id.clone(),
@@ -181,7 +181,7 @@ async fn changed(
         .change_device(change, note)
         .await?
         .ok_or_else(|| no_such_device(&change.selector))?;
-    if device.state != DeviceState::Active
+    if device.state != EnrolmentState::Active
         && let Some(key) = &device.key
     {
         app.live.cut(key);

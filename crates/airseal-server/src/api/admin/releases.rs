@@ -21,7 +21,7 @@ use super::super::types::{
 };
 use super::{JsonBody, check_text, note, view};
 use crate::publish::{Refusal, Sections, read_pack};
-use crate::store::{DeviceState, Inserted, Release, StoredEnvelope};
+use crate::store::{EnrolmentState, Inserted, Release, StoredEnvelope};
 
 /// `POST /api/v1/releases`
 pub(super) async fn publish(
@@ -234,7 +234,7 @@ async fn warnings(
             let Some(device) = app.store.device(id).await? else {
                 continue;
             };
-            if device.state != DeviceState::Active {
+            if device.state != EnrolmentState::Active {
                 warnings.push(format!(
                     "device {id} is {} and can open this release if it gets hold of the file: seal without it",
                     device.state.name()

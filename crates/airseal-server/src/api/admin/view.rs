@@ -1,7 +1,7 @@
 //! From what the store remembers to what administrators see.
 
 use super::super::types::{DeviceInfo, ReleaseInfo, ReleaseRef, ReportInfo};
-use crate::store::{Device, DeviceState, Release, ReportRow};
+use crate::store::{Device, EnrolmentState, Release, ReportRow};
 
 pub(super) fn device(device: &Device) -> DeviceInfo {
     DeviceInfo {
@@ -20,7 +20,8 @@ pub(super) fn device(device: &Device) -> DeviceInfo {
             .map(|(_, key)| hex::encode(key)),
         hw_rev: device.hw_rev.0,
         created_at: device.created_at,
-        claim_expires_at: (device.state == DeviceState::Claimed).then_some(device.claim_expires_at),
+        claim_expires_at: (device.state == EnrolmentState::Claimed)
+            .then_some(device.claim_expires_at),
         enrolled_at: device.enrolled_at,
         last_seen_at: device.last_seen_at,
         installed: device.installed.map(|digest| digest.to_string()),

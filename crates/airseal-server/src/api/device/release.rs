@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
-use airseal_protocol::{CONTENT_TYPE_BYTES, ProblemCode, section};
+use airseal_format::bundle::{Section, SectionKind};
+use airseal_protocol::{CONTENT_TYPE_BYTES, ProblemCode};
 use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -33,10 +34,10 @@ pub(super) async fn manifest(
     let mut answer = Vec::new();
     for (version, bytes) in keysets {
         if version > query.ks {
-            add_section(&mut answer, section::KIND_KEYSET, bytes);
+            add_section(&mut answer, SectionKind::Keyset, bytes);
         }
     }
-    add_section(&mut answer, section::KIND_MANIFEST, &release.manifest);
+    add_section(&mut answer, SectionKind::Manifest, &release.manifest);
     Ok(bytes(answer))
 }
 
@@ -57,9 +58,9 @@ pub(super) async fn envelope(
     Ok(bytes(envelopes.concat()))
 }
 
-fn add_section(answer: &mut Vec<u8>, kind: u16, bytes: &[u8]) {
+fn add_section(answer: &mut Vec<u8>, kind: SectionKind, bytes: &[u8]) {
     let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    answer.extend(section::header(kind, len));
+    answer.extend(Section { kind, len }.encode());
     answer.extend(bytes);
 }
 

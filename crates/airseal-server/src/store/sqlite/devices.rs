@@ -3,7 +3,7 @@ use sqlx::SqliteConnection;
 
 use super::{TxError, exists, note_in_audit, rows};
 use crate::store::{
-    Device, DeviceChange, DeviceState, EnrolOutcome, Enrolment, NewClaim, Note, PollNote,
+    Device, DeviceChange, EnrolOutcome, Enrolment, EnrolmentState, NewClaim, Note, PollNote,
 };
 use crate::tls::KeyHash;
 
@@ -24,7 +24,7 @@ pub(super) async fn create_claim(
     )
     .bind(&claim.id)
     .bind(&claim.name)
-    .bind(DeviceState::Claimed.name())
+    .bind(EnrolmentState::Claimed.name())
     .bind(claim.product.as_ref().map(|product| product.vendor_id.0.to_vec()))
     .bind(claim.product.as_ref().map(|product| product.class_id.0.to_vec()))
     .bind(note.now.cast_signed())
@@ -51,11 +51,11 @@ pub(super) async fn enrol(
     if let Some(key) = device.key {
         return Ok(match device.state {
             _ if key != enrolment.key => EnrolOutcome::ClaimRefused,
-            DeviceState::Active => EnrolOutcome::Active(Box::new(device)),
+            EnrolmentState::Active => EnrolOutcome::Active(Box::new(device)),
             state => EnrolOutcome::NotServed(state),
         });
     }
-    if device.state != DeviceState::Claimed || enrolment.now >= device.claim_expires_at {
+    if device.state != EnrolmentState::Claimed || enrolment.now >= device.claim_expires_at {
         return Ok(EnrolOutcome::ClaimRefused);
     }
     if device
@@ -76,7 +76,7 @@ pub(super) async fn enrol(
         "UPDATE device SET state = ?, vendor_id = ?, class_id = ?, key_hash = ?, recipient_id = ?, wrap_suite = ?,
          recipient_key = ?, groups = ?, hw_rev = ?, enrolled_at = ? WHERE id = ?",
     )
-    .bind(DeviceState::Active.name())
+    .bind(EnrolmentState::Active.name())
     .bind(&enrolment.product.vendor_id.0[..])
     .bind(&enrolment.product.class_id.0[..])
     .bind(&enrolment.key.0[..])
@@ -162,14 +162,14 @@ pub(super) async fn by_selector(
 pub(super) async fn list(
     c: &mut SqliteConnection,
     after: Option<&str>,
-    state: Option<DeviceState>,
+    state: Option<EnrolmentState>,
     limit: u32,
 ) -> Result<Vec<Device>, TxError> {
     sqlx::query(
         "SELECT * FROM device WHERE id > ?1 AND (?2 IS NULL OR state = ?2) ORDER BY id LIMIT ?3",
     )
     .bind(after.unwrap_or(""))
-    .bind(state.map(DeviceState::name))
+    .bind(state.map(EnrolmentState::name))
     .bind(limit)
     .fetch_all(c)
     .await?

@@ -17,7 +17,7 @@ use sqlx::sqlite::{
 use sqlx::{Connection, Row, Sqlite, SqliteConnection, Transaction};
 
 use super::{
-    AuditRow, Candidate, Counts, Device, DeviceChange, DeviceState, EnrolOutcome, Enrolment,
+    AuditRow, Candidate, Counts, Device, DeviceChange, EnrolOutcome, Enrolment, EnrolmentState,
     Inserted, NewClaim, NewRelease, Note, Order, PollNote, Product, RecipientRow, Release,
     ReportNote, ReportRow, Store, StoredEnvelope, Trust,
 };
@@ -190,7 +190,7 @@ impl Store for SqliteStore {
     fn devices<'a>(
         &'a self,
         after: Option<&'a str>,
-        state: Option<DeviceState>,
+        state: Option<EnrolmentState>,
         limit: u32,
     ) -> BoxFuture<'a, Result<Vec<Device>, StoreError>> {
         run!(self, Read, "devices", |c| devices::list(

@@ -1,7 +1,7 @@
 use sqlx::{Row, SqliteConnection};
 
 use super::{TxError, count, exists, note_in_audit, rows};
-use crate::store::{AuditRow, Counts, DeviceState, Note, ReportNote, ReportRow};
+use crate::store::{AuditRow, Counts, EnrolmentState, Note, ReportNote, ReportRow};
 
 pub(super) async fn token_hashes(c: &mut SqliteConnection) -> Result<Vec<[u8; 32]>, TxError> {
     sqlx::query("SELECT hash FROM token")
@@ -116,7 +116,7 @@ pub(super) async fn audit(c: &mut SqliteConnection, limit: u32) -> Result<Vec<Au
 
 pub(super) async fn counts(c: &mut SqliteConnection) -> Result<Counts, TxError> {
     let mut devices = Vec::new();
-    for state in DeviceState::ALL {
+    for state in EnrolmentState::ALL {
         let query = sqlx::query("SELECT COUNT(*) FROM device WHERE state = ?").bind(state.name());
         devices.push((state, count(c, query).await?));
     }

@@ -10,7 +10,7 @@ use sqlx::sqlite::SqliteRow;
 
 use super::TxError;
 use crate::blob::BlobId;
-use crate::store::{Candidate, Device, DeviceState, Order, Product, Release, ReportRow, Trust};
+use crate::store::{Candidate, Device, EnrolmentState, Order, Product, Release, ReportRow, Trust};
 use crate::tls::KeyHash;
 
 /// 12 bytes that sort as [`Order`] does.
@@ -30,7 +30,7 @@ pub(super) fn device(row: &SqliteRow) -> Result<Device, TxError> {
     Ok(Device {
         id: row.try_get("id")?,
         name: row.try_get("name")?,
-        state: DeviceState::from_name(&state).ok_or(TxError::Damaged("device.state"))?,
+        state: EnrolmentState::from_name(&state).ok_or(TxError::Damaged("device.state"))?,
         reason: row.try_get("reason")?,
         product: match (
             optional_bytes(row, "vendor_id")?,
