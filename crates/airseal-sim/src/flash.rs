@@ -23,7 +23,8 @@ pub const WORD: usize = 4;
 ///
 /// One operation is one call that programs, or one sector that is erased. A word is
 /// programmed once per erase, as flash with error correction demands; anything else is an
-/// error of the caller.
+/// error of the caller. An operation that lost power leaves its words as not to be
+/// programmed before a whole erase, even those that read as erased.
 #[derive(Clone, Debug)]
 pub struct SimFlash {
     bytes: Vec<u8>,
@@ -330,7 +331,7 @@ impl SimFlash {
                 Some(torn) => torn_word(torn, at, SECTOR, offset, old, u32::MAX, true),
             };
             self.put(offset, new);
-            self.programmed[offset / WORD] = new != u32::MAX;
+            self.programmed[offset / WORD] = torn.is_some();
         }
     }
 
@@ -344,9 +345,7 @@ impl SimFlash {
                 Some(torn) => torn_word(torn, at, data.len(), offset, old, wanted, false),
             };
             self.put(offset, new);
-            if torn.is_none() || new != old {
-                self.programmed[offset / WORD] = true;
-            }
+            self.programmed[offset / WORD] = true;
         }
     }
 
@@ -493,6 +492,23 @@ mod tests {
             flash.power_on();
             assert_eq!(flash.bytes()[..8], expected, "{how:?}");
         }
+    }
+
+    #[test]
+    fn what_a_torn_operation_touched_wants_a_whole_erase() {
+        let mut flash = SimFlash::new(SECTOR);
+        let half = Some(Cut::Torn(Torn::Half));
+        flash
+            .redo(&Recorded::Program(0, vec![0; 16]), half)
+            .unwrap();
+        assert_eq!(flash.bytes()[12..16], [0xFF; 4]);
+        let on_torn = flash.write(12, &[0; 4]);
+        assert_eq!(on_torn, Err(FlashError::NotErased { offset: 12 }));
+        flash.redo(&Recorded::Erase(0), half).unwrap();
+        let on_torn = flash.write(0, &[0; 4]);
+        assert_eq!(on_torn, Err(FlashError::NotErased { offset: 0 }));
+        flash.redo(&Recorded::Erase(0), None).unwrap();
+        flash.write(0, &[0; 4]).unwrap();
     }
 
     #[test]
