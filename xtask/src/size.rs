@@ -51,6 +51,15 @@ pub(crate) fn run(workshop: &Workshop, options: &Options) -> Result<bool, Failur
     Ok(true)
 }
 
+/// As part of the device step: the library links as firmware, and this is how large it is.
+pub(crate) fn remark(workshop: &Workshop) -> Result<String, Failure> {
+    let lean = linked(workshop, &[])?;
+    Ok(format!(
+        "linked {} bytes of code, {} of static memory",
+        lean.text, lean.ram
+    ))
+}
+
 struct Size {
     /// Code and constants, bytes.
     text: u64,

@@ -17,7 +17,7 @@ use airseal_update::blocking::{Blocking, block_on};
 use airseal_update::boot::{self, ResetReason};
 use airseal_update::flash::{FlashDevice, Layout, Region};
 use airseal_update::transport::{BundleReader, stream};
-use airseal_update::{Config, Factory, Memory, Policy, Refusal, UpdateSession, lifecycle};
+use airseal_update::{Config, Memory, Policy, Refusal, UpdateSession, lifecycle};
 use embedded_storage::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 
 static KEYSET: [u8; 256] = [0x5A; 256];
@@ -45,13 +45,13 @@ async fn life(memory: &mut Memory) -> Result<(), Refusal> {
         flash_encryption: FlashEncryption::None,
         keyset: &KEYSET,
         identities: &[&identity],
-        factory: Factory::default(),
+        factory: None,
         policy: Policy::default(),
     };
     let mut device = FlashDevice::new(Blocking(Flash), LAYOUT, None)?;
     let selection =
         boot::select(&mut device, &config, ResetReason::Power, &mut memory.lend()).await?;
-    device.set_running(Some(selection.slot));
+    device.set_running(selection.slot);
     if selection.on_trial {
         if byte(UART) == 0 {
             lifecycle::revert(&mut device, &mut memory.lend()).await?;

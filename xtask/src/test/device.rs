@@ -1,6 +1,7 @@
 //! The device crates, built for targets that have no standard library.
 
 use crate::setup::{self, COMPACT_FLAGS, DEVICE_TARGETS};
+use crate::size;
 use crate::workshop::{Failure, Workshop, run};
 
 pub(super) fn build(workshop: &Workshop) -> Result<String, Failure> {
@@ -18,7 +19,11 @@ pub(super) fn build(workshop: &Workshop) -> Result<String, Failure> {
                 .env("RUSTFLAGS", COMPACT_FLAGS))?;
         }
     }
-    Ok(format!("with {}", toolchain.name()))
+    Ok(format!(
+        "with {}; {}",
+        toolchain.name(),
+        size::remark(workshop)?
+    ))
 }
 
 const DEVICE_CRATES: [&str; 4] = [
