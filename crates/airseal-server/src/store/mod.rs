@@ -33,7 +33,8 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         note: &'a Note,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// Adds a claimed device. `None`: the name is taken.
+    /// Adds a claimed device. A device of this name or id that is claimed and has never enrolled gets the new token in
+    /// place of its own and keeps its id. `None`: the name is taken by a device in another state.
     fn create_claim<'a>(
         &'a self,
         claim: &'a NewClaim,
@@ -64,7 +65,8 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         limit: u32,
     ) -> BoxFuture<'a, Result<Vec<Device>, StoreError>>;
 
-    /// Moves a device to another state. `None`: there is no such device.
+    /// Moves a device to another state; a claim nobody has taken ends with that for good. `None`: there is no such
+    /// device.
     fn change_device<'a>(
         &'a self,
         change: &'a DeviceChange,

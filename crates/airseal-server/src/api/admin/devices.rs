@@ -14,7 +14,7 @@ use super::{JsonBody, check_text, note, product, view};
 use crate::auth::ClaimToken;
 use crate::store::{Device, DeviceChange, EnrolmentState, NewClaim};
 
-/// `POST /api/v1/devices`
+/// `POST /api/v1/devices`; 200 when a device that has never enrolled got a new token in place of its old one.
 pub(super) async fn create(
     State(app): State<Arc<App>>,
     JsonBody(request): JsonBody<CreateDevice>,
@@ -61,14 +61,19 @@ pub(super) async fn create(
     let Some(device) = app.store.create_claim(&claim, &note).await? else {
         return Err(AdminError::conflict(
             "the name is taken",
-            "name: another device has it; choose another name",
+            "name: a device that has enrolled or is not served has it; choose another name, or reinstate that device",
         ));
+    };
+    let status = if device.id == claim.id {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
     };
     let claim = Claim {
         device: view::device(&device),
         claim_token: token.reveal(),
     };
-    Ok((StatusCode::CREATED, Json(claim)))
+    Ok((status, Json(claim)))
 }
 
 #[derive(Deserialize)]

@@ -12,11 +12,10 @@ pub(super) async fn create_claim(
     claim: &NewClaim,
     note: &Note,
 ) -> Result<Option<Device>, TxError> {
-    if let Some(name) = &claim.name {
-        let taken = sqlx::query("SELECT 1 FROM device WHERE name = ?1 OR id = ?1").bind(name);
-        if exists(c, taken).await? {
-            return Ok(None);
-        }
+    if let Some(name) = &claim.name
+        && let Some(device) = by_selector(c, name).await?
+    {
+        return renew_claim(c, &device, claim, note).await;
     }
     sqlx::query(
         "INSERT INTO device (id, name, state, vendor_id, class_id, created_at, claim_hash, claim_expires_at)
@@ -34,6 +33,36 @@ pub(super) async fn create_claim(
     .await?;
     note_in_audit(c, note).await?;
     by_selector(c, &claim.id).await
+}
+
+/// Replaces the token of a device that has never enrolled. `None`: it has, or it is not served.
+async fn renew_claim(
+    c: &mut SqliteConnection,
+    device: &Device,
+    claim: &NewClaim,
+    note: &Note,
+) -> Result<Option<Device>, TxError> {
+    if device.state != EnrolmentState::Claimed || device.key.is_some() {
+        return Ok(None);
+    }
+    let product = claim.product.or(device.product);
+    sqlx::query(
+        "UPDATE device SET claim_hash = ?, claim_expires_at = ?, vendor_id = ?, class_id = ? WHERE id = ?",
+    )
+    .bind(&claim.token_hash[..])
+    .bind(claim.expires_at.cast_signed())
+    .bind(product.as_ref().map(|product| product.vendor_id.0.to_vec()))
+    .bind(product.as_ref().map(|product| product.class_id.0.to_vec()))
+    .bind(&device.id)
+    .execute(&mut *c)
+    .await?;
+    let note = Note {
+        action: "device.reclaim".into(),
+        subject: device.id.clone(),
+        ..note.clone()
+    };
+    note_in_audit(c, &note).await?;
+    by_selector(c, &device.id).await
 }
 
 pub(super) async fn enrol(
@@ -192,12 +221,27 @@ pub(super) async fn change(
         .bind(&device.id)
         .execute(&mut *c)
         .await?;
+    if change.state != EnrolmentState::Claimed && device.key.is_none() {
+        void_claim(c, &device.id, note.now).await?;
+    }
     let note = Note {
         subject: device.id.clone(),
         ..note.clone()
     };
     note_in_audit(c, &note).await?;
     by_selector(c, &device.id).await
+}
+
+/// Ends a claim that nobody has taken: no token has the hash any more, whatever state the device comes back to.
+async fn void_claim(c: &mut SqliteConnection, device_id: &str, now: u64) -> Result<(), TxError> {
+    sqlx::query(
+        "UPDATE device SET claim_hash = randomblob(32), claim_expires_at = MIN(claim_expires_at, ?) WHERE id = ?",
+    )
+    .bind(now.cast_signed())
+    .bind(device_id)
+    .execute(c)
+    .await?;
+    Ok(())
 }
 
 pub(super) async fn note_poll(

@@ -21,6 +21,8 @@ shared! {
     a_claim_ends_at_its_second,
     a_group_id_is_nobodys_own,
     a_revoked_claim_is_not_taken,
+    revoking_a_claimed_device_ends_its_token_for_good,
+    a_lost_token_is_replaced_until_the_device_enrols,
     a_revoked_device_is_not_revived_by_its_claim,
     devices_come_in_pages,
     a_release_is_inserted_once,
