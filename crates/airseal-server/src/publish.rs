@@ -162,6 +162,7 @@ impl Sections {
             release,
             envelopes,
             trust,
+            given_trust: None,
         })
     }
 

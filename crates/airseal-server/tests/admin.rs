@@ -271,15 +271,67 @@ fn devices_are_listed_page_by_page() {
 }
 
 #[test]
-fn a_device_name_is_taken_once() {
+fn a_device_name_is_taken_once_the_device_has_enrolled() {
     let (_data, bench, _) = bench();
-    bench.admin().claim("lamp");
+    let first = bench.admin().claim("lamp");
     let request = types::CreateDevice {
         name: Some("lamp".into()),
         ..Default::default()
     };
+    let again = bench.admin().call("POST", "/api/v1/devices", &request);
+    let again: types::Claim = again.json(200);
+    assert_eq!(again.device.id, first.device.id);
+    let device = bench.stranger("lamp");
+    let answer = device.enroll(&first.claim_token);
+    common::refused(&answer, airseal_protocol::ProblemCode::ClaimRefused);
+    assert_eq!(device.enroll(&again.claim_token).status, 200);
     let answer = bench.admin().call("POST", "/api/v1/devices", &request);
     assert_eq!(answer.status, 409);
+}
+
+#[test]
+fn a_wrong_method_is_named() {
+    let (_data, bench, _) = bench();
+    let answer = bench
+        .admin()
+        .send("DELETE", "/api/v1/devices", "application/json", b"");
+    let problem: types::ProblemBody = answer.json(405);
+    assert!(problem.title.contains("method"), "{problem:?}");
+}
+
+#[test]
+fn trust_given_with_a_release_is_stored_with_it_or_not_at_all() {
+    let data = tempfile::tempdir().expect("tempdir");
+    let bench = Bench::start(data.path());
+    let (vendor, stranger) = (Vendor::new(), Vendor::new());
+    let (bundle, _) = vendor.seal(&Wish::default(), &[&DeviceKey::new()]);
+    let path = "/api/v1/products/".to_owned()
+        + &hex::encode(common::vendor::vendor_id())
+        + "/"
+        + &hex::encode(common::vendor::class_id())
+        + "/trust";
+    let trust_status = || {
+        bench
+            .admin()
+            .send("GET", &path, "application/json", b"")
+            .status
+    };
+    let refused = bench.admin().publish_with(&stranger.trust(), &bundle);
+    let problem: types::ProblemBody = refused.json(422);
+    assert!(problem.remedy.is_some(), "{problem:?}");
+    assert_eq!(trust_status(), 404);
+    let taken = bench.admin().publish_with(&vendor.trust(), &bundle);
+    taken.json::<types::Published>(201);
+    assert_eq!(trust_status(), 200);
+    let again = bench.admin().publish_with(&vendor.trust(), &bundle);
+    again.json::<types::Published>(200);
+    let wish = Wish {
+        seq: 2,
+        ..Default::default()
+    };
+    let (other, _) = stranger.seal(&wish, &[&DeviceKey::new()]);
+    let refused = bench.admin().publish_with(&stranger.trust(), &other);
+    assert_eq!(refused.status, 409);
 }
 
 #[test]
@@ -307,7 +359,7 @@ fn wrong_fields_are_named() {
         (r#"{"vendor_id":"00","class_id":"00"}"#, "vendor_id"),
         (r#"{"expires_in_s":0}"#, "expires_in_s"),
         (r#"{"nmae":"x"}"#, "nmae"),
-        ("{", "EOF"),
+        ("{", "ends too early"),
     ];
     for (body, field) in cases {
         let answer = bench.admin().send(

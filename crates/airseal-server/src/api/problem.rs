@@ -95,6 +95,7 @@ pub(crate) struct AdminError {
     word: &'static str,
     title: &'static str,
     detail: String,
+    remedy: Option<String>,
     code: Option<u16>,
 }
 
@@ -110,6 +111,7 @@ impl AdminError {
             word,
             title,
             detail: detail.into(),
+            remedy: None,
             code: None,
         }
     }
@@ -123,12 +125,28 @@ impl AdminError {
         )
     }
 
+    /// Says what to do apart from what is wrong; without it the detail says both.
+    fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(
             StatusCode::BAD_REQUEST,
             "bad-request",
             "the request is not understood",
             detail,
+        )
+        .remedy("correct it; docs/PROTOCOL.md section 6 lists the fields of each request")
+    }
+
+    pub(crate) fn method_not_allowed() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method-not-allowed",
+            "this method does not apply to this path",
+            "docs/PROTOCOL.md section 6 lists the methods of each path",
         )
     }
 
@@ -168,6 +186,7 @@ impl From<Refusal> for AdminError {
                     "the upload is refused",
                     error.to_string(),
                 )
+                .remedy("nothing was stored; airseal verify checks the file before it is published")
             },
             Refusal::TooLarge(detail) => Self::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -193,6 +212,7 @@ impl IntoResponse for AdminError {
             title: self.title.to_owned(),
             status: self.status.as_u16(),
             detail: self.detail,
+            remedy: self.remedy,
             code: self.code,
         };
         let mut response = (self.status, Json(body)).into_response();

@@ -206,6 +206,10 @@ pub struct SetTrust {
     pub keys: Vec<TrustKey>,
 }
 
+/// Request header of a publication: how many bytes at the start of the body are a [`SetTrust`] in JSON; the bundle
+/// follows. The trust is stored with the release or not at all.
+pub const TRUST_LEN_HEADER: &str = "airseal-trust-len";
+
 /// A public signing key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -361,8 +365,11 @@ pub struct ProblemBody {
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// Which field or offset, and what to do.
+    /// Which field or offset; what to do, unless `remedy` says that.
     pub detail: String,
+    /// What to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
     /// Number of the refusal, when the format refuses the bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<u16>,

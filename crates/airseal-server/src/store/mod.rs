@@ -109,7 +109,8 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         note: &'a Note,
     ) -> BoxFuture<'a, Result<bool, StoreError>>;
 
-    /// Adds a verified release with its envelopes, and moves the product's trust along its keyset chain.
+    /// Adds a verified release with its envelopes, and moves the product's trust along its keyset chain. Trust that came
+    /// with the release becomes the product's with its first release, and must be the product's own with any later one.
     fn insert_release<'a>(
         &'a self,
         release: &'a NewRelease,

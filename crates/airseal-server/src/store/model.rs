@@ -267,6 +267,17 @@ pub enum Trust {
     Keys(Vec<PublicKey>),
 }
 
+impl Trust {
+    /// Whether this trust is `given`, or a keyset chain that goes on from it.
+    #[must_use]
+    pub fn continues(&self, given: &Self) -> bool {
+        match (self, given) {
+            (Self::Keysets(chain), Self::Keysets(start)) => chain.starts_with(start),
+            _ => self == given,
+        }
+    }
+}
+
 /// A verified release to store; its payload is in the blob folder already.
 #[derive(Debug, Clone)]
 pub struct NewRelease {
@@ -276,6 +287,8 @@ pub struct NewRelease {
     pub envelopes: Vec<StoredEnvelope>,
     /// The product's trust after following the keysets in the bundle.
     pub trust: Trust,
+    /// The trust that came with the upload; the product must have this one or no release yet.
+    pub given_trust: Option<Trust>,
 }
 
 /// A release as remembered.
@@ -329,6 +342,8 @@ pub enum Inserted {
         /// Envelopes added.
         new_envelopes: u64,
     },
+    /// The product has releases and another trust than the one given.
+    OtherTrust,
     /// Another release of the product has this sequence.
     SequenceTaken {
         /// The other release.

@@ -481,6 +481,7 @@ fn release(n: u8, seq: u64) -> NewRelease {
         },
         envelopes: Vec::new(),
         trust: Trust::Keysets(vec![4]),
+        given_trust: None,
     }
 }
 

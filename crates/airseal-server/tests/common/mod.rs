@@ -80,13 +80,28 @@ pub struct Admin {
 
 impl Admin {
     pub fn send(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> Answer {
+        self.send_with(method, path, &[("Content-Type", content_type)], body)
+    }
+
+    fn send_with(&self, method: &str, path: &str, more: &[(&str, &str)], body: &[u8]) -> Answer {
         let mut stream = TcpStream::connect(self.address).expect("connects");
         let authorization = format!("Bearer {}", self.token);
-        let headers = [
-            ("Authorization", authorization.as_str()),
-            ("Content-Type", content_type),
-        ];
+        let mut headers = vec![("Authorization", authorization.as_str())];
+        headers.extend(more);
         exchange(&mut stream, method, path, &headers, body).expect("an answer")
+    }
+
+    /// Publishes with the trust in the same request.
+    pub fn publish_with(&self, trust: &types::SetTrust, bundle: &[u8]) -> Answer {
+        let trust = serde_json::to_vec(trust).expect("json");
+        let len = trust.len().to_string();
+        let headers = [(types::TRUST_LEN_HEADER, len.as_str())];
+        self.send_with(
+            "POST",
+            "/api/v1/releases",
+            &headers,
+            &[&trust, bundle].concat(),
+        )
     }
 
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> T {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use airseal_format::{ClassId, VendorId};
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::header;
 use axum::middleware::{self, Next};
@@ -47,9 +48,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .fallback(|| async {
             AdminError::not_found("there is nothing under this path", "see docs/PROTOCOL.md")
         })
-        .method_not_allowed_fallback(|| async {
-            AdminError::bad_request("this method does not apply to this path")
-        })
+        .method_not_allowed_fallback(|| async { AdminError::method_not_allowed() })
         .layer(middleware::from_fn_with_state(
             Arc::clone(&app),
             require_token,
@@ -76,11 +75,28 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
     type Rejection = AdminError;
 
     async fn from_request(request: Request, state: &Arc<App>) -> Result<Self, Self::Rejection> {
-        match axum::Json::from_request(request, state).await {
-            Ok(axum::Json(value)) => Ok(Self(value)),
-            Err(rejection) => Err(AdminError::bad_request(rejection.body_text())),
-        }
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(|rejection| AdminError::bad_request(rejection.body_text()))?;
+        from_json(&bytes).map(Self)
     }
+}
+
+/// Reads JSON that an administrator sent.
+fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, AdminError> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let what = match error.classify() {
+            serde_json::error::Category::Data => {
+                let text = error.to_string();
+                let words = text.split(" at line ").next().unwrap_or_default();
+                words.replace('`', "'")
+            }
+            serde_json::error::Category::Eof => "it ends too early".to_owned(),
+            _ => "it is no JSON".to_owned(),
+        };
+        AdminError::bad_request(format!("body, line {line} column {column}: {what}"))
+    })
 }
 
 /// An audit note of an administrator's action.

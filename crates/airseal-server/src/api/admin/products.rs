@@ -36,37 +36,45 @@ pub(super) async fn set_trust(
     JsonBody(request): JsonBody<SetTrust>,
 ) -> Result<Json<ProductTrust>, AdminError> {
     let product = product(&vendor, &class)?;
-    let trust = match (&request.keyset, request.keys.as_slice()) {
-        (Some(keyset), []) => {
-            let file = STANDARD
-                .decode(keyset)
-                .map_err(|_| AdminError::bad_request("keyset: must be base64"))?;
-            check_keyset_file(&file, &product)?;
-            Trust::Keysets(file)
-        }
-        (None, keys @ [_, ..]) if keys.len() <= KEYS_MAX => {
-            let keys = keys.iter().map(public_key).collect::<Result<Vec<_>, _>>()?;
-            TrustAnchors::new(&keys).map_err(Refusal::Format)?;
-            Trust::Keys(keys)
-        }
-        _ => {
-            return Err(AdminError::bad_request(
-                "give either keyset or 1 to 16 keys",
-            ));
-        }
-    };
+    let trust = read_trust(&request, &product)?;
     let view = view(&product, &trust)?;
     let subject = format!("{}/{}", view.vendor_id, view.class_id);
     let detail = format!("{} {}", view.kind, view.keyset_version);
     let note = note(&app, "product.trust", subject, detail);
     let is_set = app.store.set_first_trust(&product, &trust, &note).await?;
     if !is_set && app.store.trust(&product).await?.as_ref() != Some(&trust) {
-        return Err(AdminError::conflict(
-            "this product has its trust already",
-            "it moves on by itself with the keysets that releases carry; leave out --keyset and --trust",
-        ));
+        return Err(other_trust());
     }
     Ok(Json(view))
+}
+
+/// What an administrator gives as the trust of a product.
+pub(super) fn read_trust(request: &SetTrust, product: &Product) -> Result<Trust, AdminError> {
+    match (&request.keyset, request.keys.as_slice()) {
+        (Some(keyset), []) => {
+            let file = STANDARD
+                .decode(keyset)
+                .map_err(|_| AdminError::bad_request("keyset: must be base64"))?;
+            check_keyset_file(&file, product)?;
+            Ok(Trust::Keysets(file))
+        }
+        (None, keys @ [_, ..]) if keys.len() <= KEYS_MAX => {
+            let keys = keys.iter().map(public_key).collect::<Result<Vec<_>, _>>()?;
+            TrustAnchors::new(&keys).map_err(Refusal::Format)?;
+            Ok(Trust::Keys(keys))
+        }
+        _ => Err(AdminError::bad_request(
+            "give either keyset or 1 to 16 keys",
+        )),
+    }
+}
+
+/// The answer to trust that is not the product's.
+pub(super) fn other_trust() -> AdminError {
+    AdminError::conflict(
+        "this product has its trust already",
+        "it moves on by itself with the keysets that releases carry; leave out --keyset and --trust",
+    )
 }
 
 fn view(product: &Product, trust: &Trust) -> Result<ProductTrust, AdminError> {

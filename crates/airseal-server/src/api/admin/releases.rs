@@ -7,7 +7,7 @@ use airseal_protocol::path::digest_from_hex;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use serde::Deserialize;
 use tempfile::NamedTempFile;
@@ -17,25 +17,36 @@ use tokio::task::spawn_blocking;
 use super::super::App;
 use super::super::problem::AdminError;
 use super::super::types::{
-    EnvelopesAdded, Published, RecipientInfo, ReleaseDetail, ReleaseInfo, ReleaseList, YankRelease,
+    EnvelopesAdded, Published, RecipientInfo, ReleaseDetail, ReleaseInfo, ReleaseList, SetTrust,
+    TRUST_LEN_HEADER, YankRelease,
 };
-use super::{JsonBody, check_text, note, view};
+use super::products::{other_trust, read_trust};
+use super::{JsonBody, check_text, from_json, note, view};
 use crate::publish::{Refusal, Sections, read_pack};
 use crate::store::{EnrolmentState, Inserted, Release, StoredEnvelope};
 
 /// `POST /api/v1/releases`
 pub(super) async fn publish(
     State(app): State<Arc<App>>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Published>), AdminError> {
-    let upload = receive(&app, body).await?;
+    let Upload {
+        given,
+        file: upload,
+    } = receive(&app, trust_len(&headers)?, body).await?;
     let (sections, upload) = blocking(move || {
         let sections = Sections::read(&mut upload.reopen()?)?;
         Ok((sections, upload))
     })
     .await?;
     let product = sections.product()?;
-    let Some(trust) = app.store.trust(&product).await? else {
+    let known = app.store.trust(&product).await?;
+    let given = given
+        .map(|given| read_trust(&given, &product))
+        .transpose()?
+        .filter(|given| !known.as_ref().is_some_and(|known| known.continues(given)));
+    let Some(trust) = given.clone().or(known) else {
         return Err(AdminError::conflict(
             "this product is not known yet",
             format!(
@@ -45,9 +56,10 @@ pub(super) async fn publish(
         ));
     };
     let (blobs, now) = (app.blobs.clone(), app.clock.now());
-    let new =
+    let mut new =
         blocking(move || sections.verify_and_store(&mut upload.reopen()?, &trust, &blobs, now))
             .await?;
+    new.given_trust = given;
     let ids: Vec<RecipientId> = new.envelopes.iter().map(|e| e.recipient_id).collect();
     let digest = new.release.digest;
     let note = note(
@@ -59,6 +71,7 @@ pub(super) async fn publish(
     let (is_new, new_envelopes) = match app.store.insert_release(&new, &note).await? {
         Inserted::New => (true, u64::try_from(ids.len()).unwrap_or(u64::MAX)),
         Inserted::Known { new_envelopes } => (false, new_envelopes),
+        Inserted::OtherTrust => return Err(other_trust()),
         Inserted::SequenceTaken { by } => {
             return Err(AdminError::conflict(
                 "another release has this sequence number",
@@ -186,18 +199,43 @@ pub(super) async fn add_envelopes(
     }))
 }
 
-/// Writes an upload to a file that vanishes unless something keeps it.
-async fn receive(app: &App, mut body: Body) -> Result<NamedTempFile, AdminError> {
+/// How much of the body is the trust given with the release.
+fn trust_len(headers: &HeaderMap) -> Result<usize, AdminError> {
+    let Some(value) = headers.get(TRUST_LEN_HEADER) else {
+        return Ok(0);
+    };
+    value
+        .to_str()
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .filter(|len| *len <= TRUST_MAX)
+        .ok_or_else(|| {
+            AdminError::bad_request(format!("{TRUST_LEN_HEADER}: must be 0 to {TRUST_MAX}"))
+        })
+}
+
+/// A publication as it came in.
+struct Upload {
+    given: Option<SetTrust>,
+    /// The bundle; the file vanishes unless something keeps it.
+    file: NamedTempFile,
+}
+
+/// Takes `trust_len` bytes of trust, and writes the rest to a file.
+async fn receive(app: &App, trust_len: usize, mut body: Body) -> Result<Upload, AdminError> {
     let upload = app.blobs.temporary().map_err(Refusal::Io)?;
     let mut file = tokio::fs::File::from_std(upload.reopen().map_err(Refusal::Io)?);
+    let mut trust = Vec::new();
     let mut len = 0u64;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             AdminError::bad_request(format!("the upload broke off after {len} bytes: {error}"))
         })?;
-        let Ok(piece) = frame.into_data() else {
+        let Ok(mut piece) = frame.into_data() else {
             continue;
         };
+        let missing = trust_len.saturating_sub(trust.len());
+        trust.extend(piece.split_to(missing.min(piece.len())));
         len = len.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
         if len > app.limits.upload_max {
             return Err(Refusal::TooLarge("raise the limit or split the release").into());
@@ -205,7 +243,14 @@ async fn receive(app: &App, mut body: Body) -> Result<NamedTempFile, AdminError>
         file.write_all(&piece).await.map_err(Refusal::Io)?;
     }
     file.flush().await.map_err(Refusal::Io)?;
-    Ok(upload)
+    let given = match trust_len {
+        0 => None,
+        _ => Some(from_json(&trust)?),
+    };
+    Ok(Upload {
+        given,
+        file: upload,
+    })
 }
 
 /// Runs work that reads files and hashes away from the threads that serve.
@@ -262,6 +307,9 @@ fn parse_digest(text: &str) -> Result<Digest, AdminError> {
         AdminError::bad_request("manifest_digest: must be 64 lower-case hexadecimal digits")
     })
 }
+
+/// Largest trust that comes with a release: a keyset file of 1 MiB in base64.
+const TRUST_MAX: usize = 2 << 20;
 
 const REASON_MAX: usize = 200;
 

@@ -27,16 +27,19 @@ pub(super) async fn set_first_trust(
     trust: &Trust,
     note: &Note,
 ) -> Result<bool, TxError> {
-    let has_releases =
-        sqlx::query("SELECT 1 FROM release WHERE vendor_id = ? AND class_id = ? LIMIT 1")
-            .bind(&product.vendor_id.0[..])
-            .bind(&product.class_id.0[..]);
-    if exists(c, has_releases).await? {
+    if has_releases(c, product).await? {
         return Ok(false);
     }
     write_trust(c, product, trust).await?;
     note_in_audit(c, note).await?;
     Ok(true)
+}
+
+async fn has_releases(c: &mut SqliteConnection, product: &Product) -> Result<bool, TxError> {
+    let any = sqlx::query("SELECT 1 FROM release WHERE vendor_id = ? AND class_id = ? LIMIT 1")
+        .bind(&product.vendor_id.0[..])
+        .bind(&product.class_id.0[..]);
+    exists(c, any).await
 }
 
 async fn write_trust(
@@ -64,6 +67,11 @@ pub(super) async fn insert(
     note: &Note,
 ) -> Result<Inserted, TxError> {
     let release = &new.release;
+    let old_trust = trust(c, &release.product).await?;
+    let is_first = !has_releases(c, &release.product).await?;
+    if !is_first && new.given_trust.is_some() && new.given_trust != old_trust {
+        return Ok(Inserted::OtherTrust);
+    }
     if by_digest(c, &release.digest).await?.is_some() {
         let new_envelopes = write_envelopes(c, &release.digest, &new.envelopes).await?;
         note_in_audit(c, note).await?;
@@ -84,7 +92,17 @@ pub(super) async fn insert(
     }
     write_release(c, release).await?;
     write_envelopes(c, &release.digest, &new.envelopes).await?;
-    if extends(trust(c, &release.product).await?.as_ref(), &new.trust) {
+    if new.given_trust.is_some() && is_first {
+        write_trust(c, &release.product, &new.trust).await?;
+        let product = &release.product;
+        let note = Note {
+            action: "product.trust".into(),
+            subject: format!("{}/{}", product.vendor_id, product.class_id),
+            detail: format!("given with release {}", release.digest),
+            ..note.clone()
+        };
+        note_in_audit(c, &note).await?;
+    } else if extends(old_trust.as_ref(), &new.trust) {
         write_trust(c, &release.product, &new.trust).await?;
     }
     note_in_audit(c, note).await?;
