@@ -14,8 +14,8 @@ use airseal_format::signature::SignatureBlock;
 use airseal_format::{Error as FormatError, Part, Reason, RecipientId, UnverifiedManifest};
 
 use crate::control::{Control, Stage};
-use crate::recognise::{FileKind, HEAD_LEN, recognise};
-use crate::source::Source;
+use crate::recognise::{FileKind, HEAD_LEN, Purpose, recognise};
+use crate::source::{Source, length};
 use crate::{Error, OutputFile};
 
 /// Bytes copied or read in one go.
@@ -71,7 +71,7 @@ impl BundleFile {
                 return Err(Error::refused(
                     source.name(),
                     format!("is {kind}, not a bundle"),
-                    kind.remedy(),
+                    kind.remedy(Purpose::ReadBundle),
                 ));
             }
             Some(_) => {}
@@ -109,14 +109,14 @@ impl BundleFile {
             }
             match section.kind {
                 SectionKind::Keyset => {
-                    let bytes = source.head(span.offset, span.len as usize)?;
+                    let bytes = source.head(span.offset, length(span.len))?;
                     let fail = |error| Error::format(source.name(), span.offset, error);
                     let signed = SignedKeyset::parse(&bytes).map_err(fail)?;
                     order.check(&signed.keyset).map_err(fail)?;
                     keysets.push(bytes);
                 }
                 SectionKind::Manifest => {
-                    let bytes = source.head(span.offset, span.len as usize)?;
+                    let bytes = source.head(span.offset, length(span.len))?;
                     let fail = |error| Error::format(source.name(), span.offset, error);
                     let (manifest_view, rest) =
                         UnverifiedManifest::parse_prefix(&bytes).map_err(fail)?;

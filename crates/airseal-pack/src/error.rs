@@ -61,6 +61,17 @@ pub enum Error {
         /// Line or offset, and reason.
         source: airseal_esp::partition::PartitionFault,
     },
+    /// Signatures by trusted keys are missing; the message says whose.
+    Signatures {
+        /// File name for people.
+        file: String,
+        /// Who signed and who did not.
+        message: String,
+        /// Part, field, offset and reason.
+        source: airseal_format::Error,
+        /// What to do.
+        remedy: String,
+    },
     /// Something else was refused.
     Refused {
         /// What it is about: a file, a key, a device list with its line.
@@ -79,6 +90,7 @@ impl Error {
             Error::Io { .. } | Error::Cancelled => ErrorKind::Io,
             Error::Usage { .. } => ErrorKind::Usage,
             Error::Format { .. }
+            | Error::Signatures { .. }
             | Error::Image { .. }
             | Error::Partitions { .. }
             | Error::Refused { .. } => ErrorKind::Refused,
@@ -90,6 +102,7 @@ impl Error {
         match self {
             Error::Usage { remedy, .. }
             | Error::Format { remedy, .. }
+            | Error::Signatures { remedy, .. }
             | Error::Refused { remedy, .. } => remedy,
             Error::Image { .. } => {
                 "build or copy the firmware again, or use --chip none to seal the bytes as they are"
@@ -155,12 +168,9 @@ impl fmt::Display for Error {
                 source,
                 ..
             } => {
-                write!(
-                    f,
-                    "{file}: {source} (the {} begins at byte {part_offset})",
-                    source.part.word()
-                )?;
+                write!(f, "{file}: {source} (counted from byte {part_offset})")?;
             }
+            Error::Signatures { file, message, .. } => write!(f, "{file}: {message}")?,
             Error::Image { file, source } => write!(f, "{file}: {source}")?,
             Error::Partitions { file, source } => write!(f, "{file}: {source}")?,
             Error::Refused {
@@ -178,7 +188,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::Io { source, .. } => Some(source),
-            Error::Format { source, .. } => Some(source),
+            Error::Format { source, .. } | Error::Signatures { source, .. } => Some(source),
             Error::Image { source, .. } => Some(source),
             Error::Partitions { source, .. } => Some(source),
             Error::Cancelled | Error::Usage { .. } | Error::Refused { .. } => None,

@@ -8,7 +8,7 @@ use airseal_esp::{Chip, Image, ImageError, ImageFault};
 use airseal_format::component::Component;
 
 use crate::Error;
-use crate::recognise::{FileKind, HEAD_LEN, recognise};
+use crate::recognise::{FileKind, HEAD_LEN, Purpose, recognise};
 use crate::source::Source;
 
 /// Bytes at the end of every slot that hold the install record.
@@ -120,7 +120,11 @@ impl Firmware {
                 recognise(&source.head(0, HEAD_LEN)?)
             && (kind != FileKind::ErasedFlash || is_erased(&source)?)
         {
-            return Err(Error::refused(name, format!("is {kind}"), kind.remedy()));
+            return Err(Error::refused(
+                name,
+                format!("is {kind}"),
+                kind.remedy(Purpose::Seal),
+            ));
         }
         if let Some(table) = checks.fits {
             check_fits(&source, table, checks.secure_boot_sector)?;
@@ -167,7 +171,7 @@ fn read_image(
                 Some(kind) => Error::refused(
                     name,
                     format!("is {kind}, not an Espressif image"),
-                    kind.remedy(),
+                    kind.remedy(Purpose::Seal),
                 ),
                 None => Error::refused(
                     name,
@@ -182,7 +186,7 @@ fn read_image(
                 Some(FileKind::Encrypted) => Error::refused(
                     name,
                     format!("is {}", FileKind::Encrypted),
-                    FileKind::Encrypted.remedy(),
+                    FileKind::Encrypted.remedy(Purpose::Seal),
                 ),
                 _ => Error::Image {
                     file: name.to_owned(),

@@ -8,14 +8,18 @@ use std::path::Path;
 
 use airseal_format::keyset::{Followed, Keyset, SignedKeyset, TrustedKeyset};
 use airseal_format::signature::SignatureBlock;
+use airseal_format::{Part, Reason};
 
 use crate::Error;
 use crate::bundle::{BundleFile, read_small};
 use crate::output::{Access, Existing, write_file};
+use crate::recognise::{FileKind, HEAD_LEN, Purpose, recognise};
 
 mod edit;
 
 pub use edit::{KeysetFileInfo, KeysetKeys, NewKeyset, RotateKeyset};
+
+const KEYSET_MAGIC: &[u8] = b"ASK1";
 
 /// Most bytes in a keyset file.
 const MAX_FILE: u64 = 1 << 20;
@@ -43,6 +47,22 @@ impl KeysetFile {
     /// # Errors
     /// Refused with keyset, field and offset.
     pub fn parse(name: &str, bytes: Vec<u8>) -> Result<KeysetFile, Error> {
+        let head = bytes.get(..HEAD_LEN).unwrap_or(&bytes);
+        if !head.starts_with(KEYSET_MAGIC) {
+            let found = recognise(head).filter(|kind| *kind != FileKind::Encrypted);
+            return Err(match found {
+                Some(kind) => Error::refused(
+                    name,
+                    format!("is {kind}, not a keyset file"),
+                    kind.remedy(Purpose::ReadKeyset),
+                ),
+                None => Error::refused(
+                    name,
+                    "is not a keyset file: it does not begin with ASK1",
+                    "name a keyset file, as airseal keyset new writes it",
+                ),
+            });
+        }
         let mut ranges = Vec::new();
         let mut at = 0;
         while at < bytes.len() || ranges.is_empty() {
@@ -77,6 +97,9 @@ impl KeysetFile {
     /// # Errors
     /// Refused if one has no signature yet.
     pub fn signed(&self) -> Result<Vec<SignedKeyset<'_>>, Error> {
+        if let Some(index) = (0..self.ranges.len()).find(|index| self.block(*index).is_none()) {
+            return Err(self.unsigned(index, 0));
+        }
         SignedKeyset::parse_file(&self.bytes)
             .collect::<Result<_, _>>()
             .map_err(|error| Error::Format {
@@ -115,15 +138,19 @@ impl KeysetFile {
     pub fn trust<'a>(&'a self, bundle: Option<&'a BundleFile>) -> Result<TrustedKeyset<'a>, Error> {
         let fail = |name: &str, error| Error::format(name, 0, error);
         let mut trusted: Option<TrustedKeyset<'a>> = None;
-        for next in self.signed()? {
-            trusted = Some(match trusted {
-                None => next
-                    .verify_by_itself()
-                    .map_err(|error| fail(&self.name, error))?,
-                Some(before) => next
-                    .verify_after(&before)
-                    .map_err(|error| fail(&self.name, error))?,
-            });
+        for (index, next) in self.signed()?.into_iter().enumerate() {
+            trusted = Some(
+                match trusted {
+                    None => next.verify_by_itself(),
+                    Some(before) => next.verify_after(&before),
+                }
+                .map_err(|error| match error.reason {
+                    Reason::TooFewSignatures => {
+                        self.unsigned(index, next.signatures.entries().count())
+                    }
+                    _ => fail(&self.name, error),
+                })?,
+            );
         }
         let mut trusted =
             trusted.ok_or_else(|| Error::refused(&*self.name, "holds no keyset", ""))?;
@@ -137,6 +164,26 @@ impl KeysetFile {
             }
         }
         Ok(trusted)
+    }
+
+    /// The keyset at `index` is held back by the signatures it lacks.
+    fn unsigned(&self, index: usize, signatures: usize) -> Error {
+        let keyset = self.keyset(index);
+        let header = keyset.header();
+        let of_whom = if index == 0 {
+            ""
+        } else {
+            "; the roots of the version before must agree as well"
+        };
+        Error::Signatures {
+            file: self.name.clone(),
+            message: format!(
+                "keyset version {} has {signatures} of {} root signatures{of_whom}",
+                header.version, header.k_root
+            ),
+            source: airseal_format::Error::new(Part::Keyset, "count", 0, Reason::TooFewSignatures),
+            remedy: "sign it with `airseal keyset sign`".to_owned(),
+        }
     }
 
     /// Writes the file.

@@ -12,11 +12,11 @@ use airseal_format::recipient::Identity;
 use airseal_format::recipient::group::GroupIdentity;
 use airseal_format::recipient::p256::P256Identity;
 use airseal_format::recipient::x25519::X25519Identity;
-use airseal_format::signature::PublicKey as SigningPublicKey;
+use airseal_format::signature::{PublicKey as SigningPublicKey, SignatureBlock};
 use airseal_format::trust::{TrustAnchors, check_carried_keysets};
 use airseal_format::{
-    ComponentId, ContentSuite, Error as FormatError, Part, Reason, RecipientId, VerifiedManifest,
-    envelope::Envelope,
+    ComponentId, ContentSuite, Error as FormatError, KeyId, Part, Reason, RecipientId,
+    VerifiedManifest, envelope::Envelope,
 };
 use aws_lc_rs::digest::{Context, SHA256};
 
@@ -28,6 +28,7 @@ use crate::keyset::KeysetFile;
 use crate::output::{Access, Existing, OutputFile};
 use crate::parallel::{self, BufferPool};
 use crate::seal::blocks;
+use crate::source::length;
 use crate::source::write_all_at;
 
 /// Bytes of payload per job.
@@ -92,6 +93,7 @@ impl Trust {
             Trust::Keys(keys) => {
                 check_carried_keysets(bundle.keysets().map(Ok)).map_err(fail)?;
                 let anchors = TrustAnchors::new(keys).map_err(fail)?;
+                check_signer(bundle, &signatures, keys)?;
                 anchors
                     .verify_manifest(bundle.manifest(), &signatures)
                     .map_err(fail)
@@ -102,6 +104,30 @@ impl Trust {
                 .map_err(fail),
         }
     }
+}
+
+/// Names who signed when none of `keys` did.
+fn check_signer(
+    bundle: &BundleFile,
+    signatures: &SignatureBlock<'_>,
+    keys: &[SigningPublicKey],
+) -> Result<(), Error> {
+    let signers: Vec<KeyId> = signatures.entries().map(|entry| entry.key_id).collect();
+    if signers.is_empty() || keys.iter().any(|key| signers.contains(&key.key_id())) {
+        return Ok(());
+    }
+    let signers: Vec<String> = signers.iter().map(ToString::to_string).collect();
+    let none = if keys.len() == 1 {
+        "not the key given with --trust"
+    } else {
+        "none of the keys given with --trust"
+    };
+    Err(Error::Signatures {
+        file: bundle.name().to_owned(),
+        message: format!("signed by {}, {none}", signers.join(" and ")),
+        source: FormatError::new(Part::Signatures, "count", 0, Reason::TooFewSignatures),
+        remedy: "give the vendor's public key (airseal key show prints a key's id), or do not use this file".to_owned(),
+    })
 }
 
 /// What `verify` found.
@@ -434,12 +460,12 @@ impl<'b> OpenTree<'b> {
         let fail = |error| Error::format(bundle.name(), bundle.payload().offset, error);
         let tree = PayloadTree::new(manifest, component).map_err(fail)?;
         let geometry = *tree.geometry();
-        let mut top = vec![0; geometry.top_len() as usize];
+        let mut top = vec![0; length(geometry.top_len())];
         bundle.read_payload(geometry.top_off(), &mut top)?;
         let top = tree.verify_top(top).map_err(fail)?;
-        let mut pages = Vec::with_capacity(geometry.pages() as usize);
+        let mut pages = Vec::with_capacity(length(geometry.pages()));
         for number in 0..geometry.pages() {
-            let mut page = vec![0; geometry.page_len(number) as usize];
+            let mut page = vec![0; length(geometry.page_len(number))];
             bundle.read_payload(geometry.page_off(number), &mut page)?;
             pages.push(top.verify_page(number, page).map_err(fail)?);
         }
@@ -469,15 +495,15 @@ impl<'b> OpenTree<'b> {
             |(first, last)| {
                 let start = geometry.byte_offset(first);
                 let len = geometry.byte_offset(last).min(geometry.enc_len()) - start;
-                let mut block = pool.take(len as usize);
+                let mut block = pool.take(length(len));
                 self.bundle
                     .read_payload(geometry.chunk_off(first), &mut block)?;
                 let missing = FormatError::new(Part::Payload, "page", 0, Reason::Missing);
                 let page = self
                     .pages
-                    .get(geometry.page_of(first) as usize)
+                    .get(length(geometry.page_of(first)))
                     .ok_or_else(|| fail(missing))?;
-                for (chunk, bytes) in (first..last).zip(block.chunks_mut(chunk_len as usize)) {
+                for (chunk, bytes) in (first..last).zip(block.chunks_mut(length(chunk_len))) {
                     page.verify_chunk(chunk, bytes)
                         .and_then(&work)
                         .map_err(fail)?;

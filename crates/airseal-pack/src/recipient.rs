@@ -137,6 +137,44 @@ impl Recipient {
     }
 }
 
+/// The devices of a list that carry `tag` (all without a tag) and may receive releases; a warning names each one left out.
+///
+/// # Errors
+/// As [`read_device_list`]; refused if no device is left.
+pub fn devices_to_seal_to(
+    path: &Path,
+    tag: Option<&str>,
+) -> Result<(Vec<DeviceRecord>, Vec<Warning>), Error> {
+    let records = read_device_list(path)?;
+    let total = records.len();
+    let (active, cut_off): (Vec<_>, Vec<_>) = records
+        .into_iter()
+        .filter(|record| tag.is_none_or(|tag| record.tags.iter().any(|t| t == tag)))
+        .partition(DeviceRecord::may_receive);
+    if active.is_empty() {
+        let what = match tag {
+            Some(tag) => {
+                format!("no device with tag {tag} may receive releases, of {total} listed")
+            }
+            None => format!("no device may receive releases, of {total} listed"),
+        };
+        return Err(Error::refused(
+            path.display().to_string(),
+            what,
+            "check the list and the tag",
+        ));
+    }
+    let warnings = cut_off.into_iter().map(|record| {
+        Warning::Note(format!(
+            "{}: {} is {}, left out",
+            path.display(),
+            record.serial,
+            record.state
+        ))
+    });
+    Ok((active, warnings.collect()))
+}
+
 /// Recipients by id: each once, ascending as an envelope pack wants them.
 #[derive(Clone, Default)]
 pub struct Recipients {
@@ -159,39 +197,11 @@ impl Recipients {
     /// # Errors
     /// As [`read_device_list`]; refused if no device is left.
     pub fn add_list(&mut self, path: &Path, tag: Option<&str>) -> Result<Vec<Warning>, Error> {
-        let records = read_device_list(path)?;
-        let total = records.len();
-        let tagged: Vec<DeviceRecord> = records
-            .into_iter()
-            .filter(|record| tag.is_none_or(|tag| record.tags.iter().any(|t| t == tag)))
-            .collect();
-        let (active, cut_off): (Vec<_>, Vec<_>) =
-            tagged.into_iter().partition(DeviceRecord::may_receive);
-        if active.is_empty() {
-            let what = match tag {
-                Some(tag) => format!("no device with tag {tag} among {total}"),
-                None => format!("no device that may receive releases among {total}"),
-            };
-            return Err(Error::refused(
-                path.display().to_string(),
-                what,
-                "check the list and the tag",
-            ));
-        }
-        for record in active {
+        let (records, warnings) = devices_to_seal_to(path, tag)?;
+        for record in records {
             self.add(Recipient::Device(record.unseal));
         }
-        Ok(cut_off
-            .into_iter()
-            .map(|record| {
-                Warning::Note(format!(
-                    "{}: {} is {}, left out",
-                    path.display(),
-                    record.serial,
-                    record.state
-                ))
-            })
-            .collect())
+        Ok(warnings)
     }
 
     /// Takes one away; true if it was there.

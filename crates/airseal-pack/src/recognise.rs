@@ -46,18 +46,55 @@ pub enum FileKind {
     Encrypted,
 }
 
+/// What the command that reads a file is about to do with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Seal it as firmware.
+    Seal,
+    /// Read it as a sealed release.
+    ReadBundle,
+    /// Read it as a keyset file.
+    ReadKeyset,
+    /// Read it as a device list.
+    ReadDeviceList,
+}
+
 impl FileKind {
-    /// What to do with such a file; empty if nothing can be done.
-    pub fn remedy(self) -> &'static str {
-        match self {
-            FileKind::Bundle => "it is sealed already: airseal inspect, verify or open takes it",
-            FileKind::Artifact(_) => "seal takes firmware, not a part of a release",
-            FileKind::EspImage => "airseal seal takes it",
-            FileKind::PartitionTable => "airseal esp partitions takes it, and seal --fits",
-            FileKind::EncryptedImg => {
-                "airseal esp encrypted-img decrypt takes it; seal the image that comes out"
+    /// What to do with such a file when it was given for `purpose`; empty if nothing can be done.
+    pub fn remedy(self, purpose: Purpose) -> &'static str {
+        match (self, purpose) {
+            (FileKind::Bundle, Purpose::Seal) => {
+                "it is sealed already: airseal inspect, verify or open takes it"
             }
-            FileKind::McuBoot => "airseal bridge mcuboot takes it; --chip none seals it as it is",
+            (FileKind::Bundle, _) => "airseal inspect, verify or open takes it",
+            (FileKind::Artifact(KEYSET), Purpose::Seal) => {
+                "name the firmware; a keyset goes to --keyset"
+            }
+            (FileKind::Artifact(KEYSET), _) => {
+                "airseal keyset show takes it; other commands take it as --keyset"
+            }
+            (FileKind::Artifact(_), Purpose::Seal) => {
+                "seal takes firmware, not a part of a release"
+            }
+            (FileKind::Artifact(_), _) => "airseal inspect takes it",
+            (FileKind::EspImage, _) => "airseal seal takes it",
+            (FileKind::PartitionTable, _) => "airseal seal --fits takes it",
+            (FileKind::Pem, _) => "airseal key show takes it",
+            (FileKind::Html, _) => "the download failed: fetch the file again",
+            (_, Purpose::Seal) => self.sealing_remedy(),
+            (_, purpose) => purpose.wanted(),
+        }
+    }
+
+    /// How firmware of another form is sealed.
+    fn sealing_remedy(self) -> &'static str {
+        match self {
+            FileKind::EncryptedImg => {
+                "this version does not open such images: seal the image it was made from"
+            }
+            FileKind::McuBoot => {
+                "this version does not read such images; --chip none seals it as it is, without checks"
+            }
             FileKind::Elf => {
                 "make an image of it first (esptool elf2image, espflash save-image, objcopy -O binary)"
             }
@@ -67,16 +104,30 @@ impl FileKind {
             FileKind::Uf2 => "make a binary of it first",
             FileKind::Gzip => "decompress it first (gunzip)",
             FileKind::Zip => "unpack it first and seal the image inside",
-            FileKind::Html => "the download failed: fetch the file again",
-            FileKind::Pem => "airseal key show takes it",
             FileKind::ErasedFlash => "the firmware is missing: this is what empty flash reads as",
             FileKind::Zeros => "the firmware is missing",
             FileKind::Encrypted => {
-                "seal the image before flash encryption; --raw-flash-key seals a flash-encrypted one, --chip none any bytes"
+                "seal the image as it was before flash encryption; --chip none seals any bytes, without checks"
             }
+            _ => "",
         }
     }
 }
+
+impl Purpose {
+    /// The kind of file that is wanted.
+    fn wanted(self) -> &'static str {
+        match self {
+            Purpose::Seal => "name the firmware",
+            Purpose::ReadBundle => "name a sealed file, as airseal seal writes it",
+            Purpose::ReadKeyset => "name a keyset file, as airseal keyset new writes it",
+            Purpose::ReadDeviceList => "name a device list: JSON lines or CSV",
+        }
+    }
+}
+
+/// The words for a keyset file.
+const KEYSET: &str = "an Airseal keyset";
 
 impl fmt::Display for FileKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -108,7 +159,7 @@ pub fn recognise(head: &[u8]) -> Option<FileKind> {
         (b"ASB1", FileKind::Bundle),
         (b"ASM1", FileKind::Artifact("an Airseal manifest")),
         (b"ASE1", FileKind::Artifact("an Airseal envelope")),
-        (b"ASK1", FileKind::Artifact("an Airseal keyset")),
+        (b"ASK1", FileKind::Artifact(KEYSET)),
         (b"ASO1", FileKind::Artifact("an Airseal offer")),
         (&[0xCF, 0xB6, 0x88, 0x07], FileKind::EncryptedImg),
         (&[0x3D, 0xB8, 0xF3, 0x96], FileKind::McuBoot),
@@ -229,7 +280,16 @@ mod tests {
         ];
         for (head, kind) in cases {
             assert_eq!(recognise(head), Some(*kind));
-            assert!(!kind.remedy().is_empty());
+            for purpose in [
+                Purpose::Seal,
+                Purpose::ReadBundle,
+                Purpose::ReadKeyset,
+                Purpose::ReadDeviceList,
+            ] {
+                let remedy = kind.remedy(purpose);
+                assert!(!remedy.is_empty());
+                assert!(!remedy.contains("airseal esp") && !remedy.contains("airseal bridge"));
+            }
         }
         assert_eq!(recognise(b""), None);
         assert_eq!(recognise(b"hello"), None);

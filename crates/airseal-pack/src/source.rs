@@ -146,3 +146,8 @@ pub(crate) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result
     }
     Ok(())
 }
+
+/// A length in memory; one that no memory could hold becomes the largest, which every read then finds too long.
+pub(crate) fn length(len: impl TryInto<usize>) -> usize {
+    len.try_into().unwrap_or(usize::MAX)
+}

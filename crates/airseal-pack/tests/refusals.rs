@@ -6,7 +6,8 @@ mod common;
 use airseal_format::ContentSuite;
 use airseal_pack::control::Control;
 use airseal_pack::firmware::{ChipChoice, Firmware, FirmwareChecks};
-use airseal_pack::key::{KeyKind, PrivateKey};
+use airseal_pack::key::{KeyKind, PrivateKey, PublicKey};
+use airseal_pack::keyset::{KeysetFile, KeysetKeys, NewKeyset};
 use airseal_pack::open::{open, verify};
 use airseal_pack::output::Existing;
 use airseal_pack::source::Source;
@@ -78,7 +79,9 @@ fn somebody_elses_signature() {
     let bundle = world.bundle(&noise(100), |_| {});
     let stranger = PrivateKey::generate(KeyKind::Signing).unwrap();
     let error = verify(&bundle, &trust(&stranger), &Control::default()).unwrap_err();
-    assert!(error.to_string().contains("fewer signatures"), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("not the key given with --trust"), "{text}");
+    assert!(matches!(error, Error::Signatures { .. }), "{error:?}");
 }
 
 #[test]
@@ -372,4 +375,48 @@ fn a_full_disk_leaves_nothing() {
     );
     let error = outcome.unwrap_err();
     assert_eq!((error.kind(), left), (ErrorKind::Io, 0), "{error}");
+}
+
+#[test]
+fn a_file_of_another_kind_is_no_keyset() {
+    let cases: [(&[u8], &str); 3] = [
+        (b"-----BEGIN PUBLIC KEY-----\n", "is a PEM key"),
+        (b"ASB1\x01\x00\x00\x00", "is a sealed Airseal bundle"),
+        (b"hello", "does not begin with ASK1"),
+    ];
+    for (bytes, expected) in cases {
+        let error = KeysetFile::parse("k", bytes.to_vec()).err().unwrap();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_keyset_without_signatures_or_with_too_few_keys_says_so() {
+    let root = PrivateKey::generate(KeyKind::Signing).unwrap();
+    let Some(PublicKey::Signing(key)) = root.public() else {
+        unreachable!("a signing key");
+    };
+    let create = |threshold| {
+        KeysetFile::create(
+            "k",
+            &NewKeyset {
+                vendor: "v",
+                class: None,
+                keys: KeysetKeys {
+                    roots: &[key],
+                    releases: &[key],
+                    offers: &[],
+                    root_threshold: threshold,
+                    release_threshold: threshold,
+                },
+                max_security_version: 1,
+            },
+        )
+    };
+    let error = create(2).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    assert!(error.to_string().contains("--threshold"), "{error}");
+    let missing = create(1).unwrap().info().missing.unwrap();
+    assert!(missing.contains("has 0 of 1 root signatures"), "{missing}");
+    assert!(missing.contains("airseal keyset sign"), "{missing}");
 }

@@ -146,7 +146,9 @@ impl From<airseal_pack::Error> for Failure {
         };
         let failure = failure.hint(remedy);
         match error {
-            Error::Format { source, .. } => failure.code(source.reason.code()),
+            Error::Format { source, .. } | Error::Signatures { source, .. } => {
+                failure.code(source.reason.code())
+            }
             _ => failure,
         }
     }

@@ -79,6 +79,18 @@ impl KeysetFile {
                 "give names, for example example.com",
             ));
         }
+        check_threshold(
+            "root",
+            "--threshold or --root-threshold",
+            new.keys.root_threshold,
+            new.keys.roots,
+        )?;
+        check_threshold(
+            "release",
+            "--threshold",
+            new.keys.release_threshold,
+            new.keys.releases,
+        )?;
         let vendor = vendor_id(new.vendor);
         let header = Header {
             version: KeysetVersion(1),
@@ -220,7 +232,7 @@ impl KeysetFile {
         }
     }
 
-    fn keyset(&self, index: usize) -> Keyset<'_> {
+    pub(super) fn keyset(&self, index: usize) -> Keyset<'_> {
         let bytes = self
             .ranges
             .get(index)
@@ -229,7 +241,7 @@ impl KeysetFile {
         Keyset::parse(bytes).expect("parsed when the file was read")
     }
 
-    fn block(&self, index: usize) -> Option<SignatureBlock<'_>> {
+    pub(super) fn block(&self, index: usize) -> Option<SignatureBlock<'_>> {
         let (_, start) = self.ranges.get(index)?;
         let end = self
             .ranges
@@ -279,6 +291,28 @@ impl KeysetFile {
         let front = self.bytes.get(..signed_end).unwrap_or_default();
         KeysetFile::parse(self.name(), [front, &block].concat())
     }
+}
+
+/// More signatures than there are keys can never be had.
+fn check_threshold(
+    role: &str,
+    option: &str,
+    threshold: u8,
+    keys: &[SigningPublicKey],
+) -> Result<(), Error> {
+    if usize::from(threshold) <= keys.len() {
+        return Ok(());
+    }
+    Err(Error::usage(
+        format!(
+            "{threshold} {role} keys must agree, and {} given",
+            match keys.len() {
+                1 => "1 is".to_owned(),
+                many => format!("{many} are"),
+            }
+        ),
+        format!("give {threshold} keys with --{role}, or a lower {option}"),
+    ))
 }
 
 fn add(rows: &mut Vec<KeyRow>, keys: &[SigningPublicKey], role: Roles) -> Result<(), Error> {

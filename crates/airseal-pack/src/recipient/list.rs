@@ -9,6 +9,7 @@ use serde::Deserialize;
 use crate::Error;
 use crate::bundle::read_small;
 use crate::key::DevicePublicKey;
+use crate::recognise::{HEAD_LEN, Purpose, recognise};
 
 const SCHEMA: &str = "airseal.device/1";
 /// Longest list that is read, bytes: about two million devices.
@@ -52,6 +53,13 @@ pub fn read_device_list(path: &Path) -> Result<Vec<DeviceRecord>, Error> {
 /// Refused with the number of the line that is wrong.
 pub fn parse_device_list(name: &str, text: &[u8]) -> Result<Vec<DeviceRecord>, Error> {
     let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
+    if let Some(kind) = recognise(text.get(..HEAD_LEN).unwrap_or(text)) {
+        return Err(Error::refused(
+            name,
+            format!("is {kind}, not a device list"),
+            kind.remedy(Purpose::ReadDeviceList),
+        ));
+    }
     let text = std::str::from_utf8(text).map_err(|error| {
         Error::refused(
             name,
@@ -102,7 +110,7 @@ fn parse_jsonl(name: &str, text: &str) -> Result<Vec<DeviceRecord>, Error> {
         let refuse =
             |message: String| Error::refused(format!("{name} line {}", index + 1), message, "");
         let record: JsonRecord =
-            serde_json::from_str(line).map_err(|error| refuse(error.to_string()))?;
+            serde_json::from_str(line).map_err(|error| refuse(json_message(&error)))?;
         if record.schema != SCHEMA {
             return Err(refuse(format!(
                 "schema is {:?}, expected {SCHEMA:?}",
@@ -121,49 +129,70 @@ fn parse_jsonl(name: &str, text: &str) -> Result<Vec<DeviceRecord>, Error> {
     Ok(records)
 }
 
-#[derive(Deserialize)]
-struct CsvRecord {
-    serial: String,
-    unseal: String,
-    #[serde(default)]
-    tags: String,
-    #[serde(default)]
-    state: String,
+/// What is wrong with one line of JSON, without a line number of its own.
+fn json_message(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let what = text.split(" at line ").next().unwrap_or_default();
+    format!("column {}: {what}", error.column())
 }
 
 fn parse_csv(name: &str, text: &str) -> Result<Vec<DeviceRecord>, Error> {
+    let refuse = |line: u64, message: String| {
+        Error::refused(format!("{name} line {line}"), message, CSV_REMEDY)
+    };
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
         .from_reader(text.as_bytes());
+    let header = reader
+        .headers()
+        .map_err(|_| refuse(1, "is no CSV header".to_owned()))?
+        .clone();
+    let column = |wanted: &str| header.iter().position(|column| column == wanted);
+    let needed =
+        |wanted: &str| column(wanted).ok_or_else(|| refuse(1, format!("has no column {wanted}")));
+    let (serial, unseal) = (needed("serial")?, needed("unseal")?);
+    let (tags, state) = (column("tags"), column("state"));
     let mut records = Vec::new();
-    for (index, row) in reader.deserialize().enumerate() {
-        let line = index + 2;
-        let refuse = |message: String| Error::refused(format!("{name} line {line}"), message, "");
-        let row: CsvRecord = row.map_err(|error| {
-            refuse(format!(
-                "{error}; expected columns are serial, unseal, tags, state"
-            ))
+    for row in reader.records() {
+        let row = row.map_err(|error| {
+            let line = error.position().map_or(0, csv::Position::line);
+            refuse(line, csv_message(&error))
         })?;
-        let unseal =
-            parse_key(&row.unseal).map_err(|message| refuse(format!("unseal: {message}")))?;
+        let line = row.position().map_or(0, csv::Position::line);
+        let field = |column: Option<usize>| {
+            column
+                .and_then(|column| row.get(column))
+                .unwrap_or_default()
+        };
         records.push(DeviceRecord {
-            serial: row.serial,
-            unseal,
-            tags: row
-                .tags
+            serial: field(Some(serial)).to_owned(),
+            unseal: parse_key(field(Some(unseal)))
+                .map_err(|message| refuse(line, format!("unseal: {message}")))?,
+            tags: field(tags)
                 .split([' ', ';'])
                 .filter(|tag| !tag.is_empty())
                 .map(str::to_owned)
                 .collect(),
-            state: if row.state.is_empty() {
-                active()
-            } else {
-                row.state
+            state: match field(state) {
+                "" => active(),
+                state => state.to_owned(),
             },
         });
     }
     Ok(records)
 }
+
+fn csv_message(error: &csv::Error) -> String {
+    match error.kind() {
+        csv::ErrorKind::UnequalLengths {
+            expected_len, len, ..
+        } => format!("has {len} fields, the header has {expected_len}"),
+        _ => "can't be read as CSV".to_owned(),
+    }
+}
+
+const CSV_REMEDY: &str =
+    "the first line names the columns: serial, unseal, and optionally tags and state";
 
 fn parse_key(text: &str) -> Result<DevicePublicKey, String> {
     let (algorithm, encoded) = text
@@ -213,6 +242,23 @@ mod tests {
         for text in [jsonl, csv] {
             let list = parse_device_list("l", text.as_bytes()).unwrap();
             assert_eq!(list, std::slice::from_ref(&expected));
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_is_named() {
+        let cases = [
+            ("-----BEGIN PUBLIC KEY-----\nAAAA\n", "is a PEM key"),
+            ("serial,key\nA1,x\n", "line 1: has no column unseal"),
+            (
+                "serial,unseal\nA1,x,y\n",
+                "line 2: has 3 fields, the header has 2",
+            ),
+            ("{\"schema\":1}", "line 1: column "),
+        ];
+        for (text, expected) in cases {
+            let error = parse_device_list("l", text.as_bytes()).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
         }
     }
 

@@ -14,7 +14,7 @@ use crate::Error;
 use crate::control::{Control, Stage};
 use crate::entropy::Entropy;
 use crate::parallel::{self, BufferPool};
-use crate::source::Source;
+use crate::source::{Source, length};
 
 /// Bytes of firmware per job: a multiple of every profile's chunk length.
 const BLOCK: u64 = 256 * 1024;
@@ -42,10 +42,10 @@ pub(super) fn hedged_content_key(
         |start| {
             let len = PIECE.min(source.len() - start);
             let mut hash = Context::new(&SHA256);
-            let mut block = pool.take(BLOCK as usize);
+            let mut block = pool.take(length(BLOCK));
             let mut at = 0;
             while at < len {
-                let step = (len - at).min(BLOCK) as usize;
+                let step = length((len - at).min(BLOCK));
                 let bytes = block.get_mut(..step).unwrap_or_default();
                 source.read_at(start + at, bytes)?;
                 hash.update(bytes);
@@ -84,15 +84,16 @@ pub(super) fn write(
     write: impl Fn(&[u8], u64) -> Result<(), Error> + Sync,
 ) -> Result<SealedPayload, Error> {
     let cipher = BlockCipher::new(suite, keys, geometry.component())?;
-    let chunks_per_block = (BLOCK / u64::from(geometry.profile().chunk_len())) as u32;
+    let chunks_per_block =
+        u32::try_from(BLOCK / u64::from(geometry.profile().chunk_len())).unwrap_or(1);
     let mut image = Context::new(&SHA256);
     image.update(&image_header(
         place,
         geometry.enc_len(),
         &keys.digest_salt(place),
     ));
-    let mut top = Vec::with_capacity(geometry.top_len() as usize);
-    let mut page = Vec::with_capacity(geometry.profile().page_len() as usize);
+    let mut top = Vec::with_capacity(length(geometry.top_len()));
+    let mut page = Vec::with_capacity(length(geometry.profile().page_len()));
     let mut page_number = 0;
     let mut done = 0;
     let pool = BufferPool::default();
@@ -102,20 +103,20 @@ pub(super) fn write(
         |(first, last)| {
             let start = geometry.byte_offset(first);
             let len = geometry.byte_offset(last).min(geometry.enc_len()) - start;
-            let mut plaintext = pool.take(len as usize);
+            let mut plaintext = pool.take(length(len));
             source.read_at(start, &mut plaintext)?;
-            let mut ciphertext = pool.take(len as usize);
+            let mut ciphertext = pool.take(length(len));
             ciphertext.copy_from_slice(&plaintext);
             cipher.encrypt(start, &mut ciphertext);
-            let mut leaves = Vec::with_capacity(32 * (last - first) as usize);
+            let mut leaves = Vec::with_capacity(length(32 * (last - first)));
             for (chunk, bytes) in
-                (first..last).zip(ciphertext.chunks(geometry.profile().chunk_len() as usize))
+                (first..last).zip(ciphertext.chunks(length(geometry.profile().chunk_len())))
             {
                 let mut leaf = Context::new(&SHA256);
                 leaf.update(&leaf_header(
                     geometry.component(),
                     chunk,
-                    bytes.len() as u32,
+                    u32::try_from(bytes.len()).unwrap_or(u32::MAX),
                 ));
                 leaf.update(bytes);
                 leaves.extend_from_slice(leaf.finish().as_ref());
@@ -159,7 +160,7 @@ pub(crate) fn blocks(
     let (chunks, fan_out) = (geometry.chunks(), geometry.profile().fan_out());
     let step = chunks_per_block.min(fan_out).max(1);
     (0..chunks)
-        .step_by(step as usize)
+        .step_by(length(step))
         .map(move |first| (first, first.saturating_add(step).min(chunks)))
 }
 

@@ -4,7 +4,7 @@ use airseal_pack::bundle::BundleFile;
 use airseal_pack::entropy::SystemEntropy;
 use airseal_pack::export::{ExportRecipient, ExportRequest, Exported, export_static};
 use airseal_pack::key::KeyRole;
-use airseal_pack::recipient::read_device_list;
+use airseal_pack::recipient::devices_to_seal_to;
 
 use crate::failure::Failure;
 use crate::keys;
@@ -79,16 +79,9 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 fn recipients(args: &StaticArgs, ui: &Ui) -> Result<Vec<ExportRecipient>, Failure> {
     let mut recipients = Vec::new();
     if let Some(list) = &args.to_list {
-        let records = read_device_list(list)?;
-        let wanted = records
-            .iter()
-            .filter(|record| record.may_receive())
-            .filter(|record| {
-                args.tag
-                    .as_ref()
-                    .is_none_or(|tag| record.tags.contains(tag))
-            });
-        recipients.extend(wanted.map(ExportRecipient::from));
+        let (records, warnings) = devices_to_seal_to(list, args.tag.as_deref())?;
+        warnings.iter().for_each(|warning| ui.warn(warning));
+        recipients.extend(records.iter().map(ExportRecipient::from));
     }
     for path in &args.to {
         let key = keys::read(
