@@ -32,55 +32,66 @@ pub(crate) fn run(workshop: &Workshop, options: &Options) -> Result<bool, Failur
     Ok(true)
 }
 
-/// The text in a terminal's frame. Lines past the frame are cut with an ellipsis.
+/// The chapters in the middle of the story and its last line, in a terminal's frame.
 fn picture(text: &str) -> String {
-    let mut lines: Vec<String> = vec!["$ cargo run --release -- demo".to_owned()];
-    lines.extend(text.lines().map(|line| fitted(line.trim_end())));
+    let mut lines = vec!["$ cargo run --release -- demo".to_owned(), "…".to_owned()];
+    for block in text
+        .split("\n\n")
+        .filter(|block| SHOWN.iter().any(|chapter| block.starts_with(chapter)))
+    {
+        lines.push(String::new());
+        lines.extend(
+            block
+                .lines()
+                .filter(|line| !line.starts_with(DETAIL))
+                .map(fitted),
+        );
+    }
+    lines.extend([
+        String::new(),
+        "…".to_owned(),
+        fitted(text.lines().next_back().unwrap_or_default()),
+    ]);
     let width = MARGIN * 2 + u32::try_from(COLUMNS).unwrap_or(u32::MAX) * CHARACTER_TENTHS / 10;
-    let count = u32::try_from(lines.len()).unwrap_or(u32::MAX);
-    let height = TOP + count * LINE + MARGIN;
+    let height = TOP + u32::try_from(lines.len()).unwrap_or(u32::MAX) * LINE + MARGIN;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" role=\"img\" \
          aria-label=\"Output of airseal demo\">\n\
          <style>text{{font:{FONT}px ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;fill:#d8dee9;white-space:pre}}\
-         .prompt{{fill:#88c0d0;font-weight:bold}}.head{{fill:#ebcb8b;font-weight:bold}}.good{{fill:#a3be8c}}.bad{{fill:#bf616a}}.quiet{{fill:#8f9bb0}}</style>\n\
+         .head{{fill:#ebcb8b;font-weight:bold}}.seen{{fill:#a3be8c}}.quiet{{fill:#8f9bb0}}</style>\n\
          <rect width=\"{width}\" height=\"{height}\" rx=\"8\" fill=\"#1f2430\"/>\n\
          <circle cx=\"20\" cy=\"18\" r=\"5\" fill=\"#bf616a\"/><circle cx=\"38\" cy=\"18\" r=\"5\" fill=\"#ebcb8b\"/>\
          <circle cx=\"56\" cy=\"18\" r=\"5\" fill=\"#a3be8c\"/>\n"
     );
     let mut y = TOP;
-    for (number, line) in lines.iter().enumerate() {
+    for line in &lines {
         y += LINE;
-        if line.is_empty() {
-            continue;
+        if !line.is_empty() {
+            svg.push_str(&format!(
+                "<text x=\"{MARGIN}\" y=\"{y}\"{}</text>\n",
+                coloured(line)
+            ));
         }
-        let class = if number == 0 { "prompt" } else { class(line) };
-        svg.push_str(&format!(
-            "<text x=\"{MARGIN}\" y=\"{y}\" class=\"{class}\">{}</text>\n",
-            escaped(line)
-        ));
     }
     svg.push_str("</svg>\n");
     svg
 }
 
-fn class(line: &str) -> &'static str {
-    let words = line.to_lowercase();
-    let has = |list: &[&str]| list.iter().any(|word| words.contains(word));
-    if has(&["unexpected", "not as expected", "error:"]) {
-        "bad"
-    } else if !line.starts_with(' ') {
-        "head"
-    } else if has(&[
-        "as expected",
-        "confirmed",
-        "installed",
-        "refused",
-        "resumed",
-    ]) {
-        "good"
-    } else {
-        "quiet"
+/// Rest of a text element: a heading, or who did what and, in another colour, what was seen.
+fn coloured(line: &str) -> String {
+    if !line.starts_with(' ') {
+        let class = if line == "…" { "quiet" } else { "head" };
+        return format!(" class=\"{class}\">{}", escaped(line));
+    }
+    match line.split_once(": ") {
+        Some((event, seen)) => {
+            format!(
+                " class=\"quiet\">{}:\u{a0}<tspan class=\"seen\">{}</tspan>",
+                escaped(event),
+                escaped(seen)
+            )
+        }
+        None => format!(">{}", escaped(line)),
     }
 }
 
@@ -93,13 +104,19 @@ fn fitted(line: &str) -> String {
     cut
 }
 
+/// Spaces become non-breaking ones: not every viewer keeps the others.
 fn escaped(line: &str) -> String {
-    line.replace('&', "&amp;")
+    line.replace(' ', "\u{a0}")
+        .replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
 }
 
-const COLUMNS: usize = 118;
+/// Chapters that are shown.
+const SHOWN: [&str; 4] = ["3. ", "4. ", "5. ", "6. "];
+/// How lines that only add a detail begin.
+const DETAIL: &str = "            ";
+const COLUMNS: usize = 96;
 const FONT: u32 = 13;
 /// Advance of a character at that size, in tenths of a pixel.
 const CHARACTER_TENTHS: u32 = 79;
@@ -113,10 +130,14 @@ mod tests {
 
     #[test]
     fn the_picture_is_well_formed_whatever_the_demo_prints() {
-        let svg = picture("1. Seal <1.0.0> & publish\n\n  esp-3  refused: \"downgrade\"\n");
-        assert!(svg.contains("&lt;1.0.0&gt; &amp; publish"));
+        let svg = picture(
+            "1. Keys\n  vendor  x: y\n\n3. Seal <1.0.0> & publish\n  hall  a \"downgrade\": refused\n            a detail\n\nAll 3.\n",
+        );
+        assert!(svg.contains("&lt;1.0.0&gt;\u{a0}&amp;\u{a0}publish"));
+        assert!(svg.contains("<tspan class=\"seen\">refused</tspan>"));
+        assert!(!svg.contains("vendor") && !svg.contains("detail"));
         assert_eq!(svg.matches("<text").count(), svg.matches("</text>").count());
-        assert!(svg.ends_with("</svg>\n"));
+        assert!(svg.ends_with("All\u{a0}3.</text>\n</svg>\n"));
     }
 
     #[test]

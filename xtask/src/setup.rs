@@ -8,6 +8,7 @@ use crate::workshop::{Failure, Workshop, on_path, quietly, read, run, succeeds};
 /// `cargo xtask setup`: all of it at once, ahead of time.
 pub(crate) fn everything(workshop: &Workshop) -> Result<(), Failure> {
     openssl()?;
+    terminal()?;
     let python = python(workshop)?;
     println!("python with `cryptography`: {}", python.display());
     let deny = cargo_deny(workshop)?;
@@ -125,6 +126,17 @@ pub(crate) fn openssl() -> Result<(), Failure> {
     apt(
         &["openssl"],
         "the key tests exchange files with the openssl program",
+    )
+}
+
+/// `script` and `unshare`, with which the command line is run on a terminal and on a full disk.
+pub(crate) fn terminal() -> Result<(), Failure> {
+    if cfg!(not(target_os = "linux")) || (on_path("script") && on_path("unshare")) {
+        return Ok(());
+    }
+    apt(
+        &["bsdutils", "util-linux"],
+        "the command line's tests need a terminal and a disk of their own",
     )
 }
 

@@ -40,6 +40,7 @@ pub(super) fn doc(workshop: &Workshop) -> Result<String, Failure> {
 /// The project's rules have a step of their own, so xtask is left out.
 pub(super) fn test(workshop: &Workshop) -> Result<String, Failure> {
     setup::openssl()?;
+    setup::terminal()?;
     let scope = [
         "--locked",
         "--workspace",
@@ -50,11 +51,13 @@ pub(super) fn test(workshop: &Workshop) -> Result<String, Failure> {
     if on_path("cargo-nextest") {
         run(workshop
             .cargo(["nextest", "run", "--no-tests=pass"])
+            .env("AIRSEAL_TEST_ALL", "1")
             .args(scope))?;
         return Ok("with nextest".to_owned());
     }
     run(workshop
         .cargo(["test", "--lib", "--bins", "--tests", "--examples"])
+        .env("AIRSEAL_TEST_ALL", "1")
         .args(scope))?;
     Ok("with cargo test".to_owned())
 }
