@@ -7,7 +7,9 @@ use airseal_pack::keyset::{KeysetFile, KeysetFileInfo, KeysetKeys, NewKeyset, Ro
 use airseal_pack::output::{Access, Existing, check_target, write_file};
 use airseal_pack::signer::{KeySigner, Signer, open_signer};
 
-use crate::commands::shared::{ForceArgs, read_signature, signers, signing_public_key};
+use crate::commands::shared::{
+    ForceArgs, distinct, read_signature, request_written, signers, signing_public_key,
+};
 use crate::failure::Failure;
 use crate::keys;
 use crate::passphrase::PassphraseArgs;
@@ -182,7 +184,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Command::Rotate(args) => rotate(args, ui),
         Command::Sign(args) => sign(args, ui),
         Command::Show(args) => ui.result(&KeysetFile::read(&args.file)?.info(), text),
-        Command::SignRequest(args) => sign_request(args),
+        Command::SignRequest(args) => sign_request(args, ui),
         Command::Attach(args) => attach(args, ui),
     }
 }
@@ -252,14 +254,20 @@ fn sign(args: &SignArgs, ui: &Ui) -> Result<(), Failure> {
     )
 }
 
-fn sign_request(args: &SignRequestArgs) -> Result<(), Failure> {
+fn sign_request(args: &SignRequestArgs, ui: &Ui) -> Result<(), Failure> {
     let request = KeysetFile::read(&args.file)?.sign_request();
-    Ok(write_file(
+    distinct([&args.file], &args.output)?;
+    write_file(
         &args.output,
         &request,
         args.force.existing(),
         Access::Public,
-    )?)
+    )?;
+    let next = format!(
+        "airseal keyset attach {} SIGNATURE --key PUB",
+        args.file.display()
+    );
+    request_written(&args.output, request.len(), next, ui)
 }
 
 fn attach(args: &AttachArgs, ui: &Ui) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use airseal_pack::bundle::BundleFile;
 use airseal_pack::open::{OpenKey, open};
 use airseal_pack::output::is_stdout;
 
-use crate::commands::shared::{ForceArgs, TrustArgs, bundle_of};
+use crate::commands::shared::{ForceArgs, TrustArgs, bundle_of, distinct};
 use crate::dates;
 use crate::failure::Failure;
 use crate::passphrase::PassphraseArgs;
@@ -57,6 +57,14 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         }
         None => None,
     };
+    distinct(
+        [&path]
+            .into_iter()
+            .chain(&args.trust.trust)
+            .chain(&args.trust.keyset)
+            .chain(&args.key),
+        &args.output,
+    )?;
     let bundle = BundleFile::open(&path)?;
     let component = args.component.map(ComponentId);
     let opened = work::run(ui, |control| {

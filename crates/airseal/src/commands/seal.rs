@@ -8,7 +8,7 @@ use airseal_pack::keyset::KeysetFile;
 use airseal_pack::output::is_stdout;
 use airseal_pack::seal::{SealOutput, SealRequest, Sealed, seal};
 
-use crate::commands::shared::{ForceArgs, RecipientArgs, signers};
+use crate::commands::shared::{ForceArgs, RecipientArgs, distinct, signers};
 use crate::dates;
 use crate::failure::Failure;
 use crate::keys;
@@ -19,7 +19,7 @@ use crate::work;
 /// Encrypt a firmware build for its devices and sign it
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The .seal file holds the signed manifest, one small envelope per recipient, and the encrypted image, the same\nbytes for every device. It can be stored anywhere: whoever has no key learns no firmware and can't change any."
+    after_help = "The .seal file holds the signed manifest, one small envelope per recipient, and the encrypted image, the same bytes for every device. It can be stored anywhere: whoever has no key learns no firmware and can't change any."
 )]
 pub(crate) struct Args {
     /// The firmware image; - is standard input
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     output: PathBuf,
 
     /// Sign with this key: a key file, or command:PROGRAM that gets the bytes on stdin (repeatable)
-    #[arg(long, value_name = "KEY", required_unless_present = "unsigned")]
+    #[arg(long, value_name = "KEY")]
     sign: Vec<String>,
 
     /// Make a draft without a signature, to be signed with sign-request and attach
@@ -50,7 +50,12 @@ pub(crate) struct Args {
     class: String,
 
     /// Number of the release: one rising sequence per class
-    #[arg(long, value_name = "N", help_heading = "What it is")]
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        value_name = "N",
+        help_heading = "What it is"
+    )]
     seq: u64,
 
     /// Version text, at most 31 printable ASCII characters [default: the application descriptor's]
@@ -62,13 +67,19 @@ pub(crate) struct Args {
     hw_rev: Option<(u16, u16)>,
 
     /// Rises when older releases must never run again [default: the application descriptor's, or 0]
-    #[arg(long, value_name = "N", help_heading = "Who may install it")]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        help_heading = "Who may install it"
+    )]
     security_version: Option<u32>,
 
     /// The running release must have at least this security version
     #[arg(
         long,
         value_name = "N",
+        allow_negative_numbers = true,
         default_value_t = 0,
         help_heading = "Who may install it"
     )]
@@ -78,6 +89,7 @@ pub(crate) struct Args {
     #[arg(
         long,
         value_name = "N",
+        allow_negative_numbers = true,
         default_value_t = 0,
         help_heading = "Who may install it"
     )]
@@ -151,6 +163,10 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         )
         .hint("hand the new generation out in the firmware, then seal to it with --to"));
     }
+    check(args)?;
+    if args.expires.is_some_and(|at| at <= dates::now()) {
+        ui.warn("--expires lies in the past: no device that knows the date will take this release");
+    }
     let keyset = args.keyset.as_deref().map(KeysetFile::read).transpose()?;
     let recipients = args.recipients.read(&args.passphrase, ui)?;
     let only = args
@@ -199,6 +215,35 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         return Ok(());
     }
     ui.result(&sealed, |sealed| text(sealed, args))
+}
+
+/// What would make a release that nobody trusts, nobody opens, or that replaces what it is made from.
+fn check(args: &Args) -> Result<(), Failure> {
+    if args.sign.is_empty() && !args.unsigned {
+        return Err(Failure::usage("nobody signs this release").hint(
+            "give --sign KEY, or --unsigned for a draft that is signed with sign-request and attach",
+        ));
+    }
+    let to_nobody = args.recipients.to.is_empty() && args.recipients.to_list.is_none();
+    if to_nobody && args.content_key_out.is_none() && args.suite != Suite::None {
+        return Err(Failure::usage("nobody could ever open this release").hint(
+            "give --to PUB or --to-list FILE, or keep the content key with --content-key-out FILE to add recipients later",
+        ));
+    }
+    let signers = args.sign.iter().map(PathBuf::from).collect::<Vec<_>>();
+    let inputs = || {
+        [&args.firmware]
+            .into_iter()
+            .chain(&signers)
+            .chain(&args.keyset)
+            .chain(&args.recipients.to)
+            .chain(&args.recipients.to_list)
+    };
+    let outputs = [&args.output].into_iter().chain(&args.content_key_out);
+    for output in outputs {
+        distinct(inputs(), output)?;
+    }
+    Ok(())
 }
 
 fn text(sealed: &Sealed, args: &Args) -> String {

@@ -8,10 +8,11 @@ use airseal_format::signature::PublicKey as SigningPublicKey;
 use airseal_pack::key::{KeyRole, NoPassphrase, PublicKey};
 use airseal_pack::keyset::KeysetFile;
 use airseal_pack::open::Trust;
-use airseal_pack::output::Existing;
+use airseal_pack::output::{Existing, is_stdout};
 use airseal_pack::recipient::{Recipient, Recipients};
 use airseal_pack::release::Changed;
 use airseal_pack::signer::{Signer, open_signer};
+use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 use crate::keys;
@@ -181,6 +182,75 @@ pub(crate) fn read_signature(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 const SIGNATURE_MAX: u64 = 4096;
+
+/// A token as it may stand in a header.
+///
+/// # Errors
+/// Usage, naming `source`.
+pub(crate) fn checked_token(source: &str, text: &str) -> Result<Zeroizing<String>, Failure> {
+    let token = text.trim();
+    if token.is_empty()
+        || token.len() > TOKEN_MAX
+        || !token.bytes().all(|byte| byte.is_ascii_graphic())
+    {
+        return Err(
+            Failure::usage(format_args!("{source} holds no token")).hint(format!(
+                "a token is one word of at most {TOKEN_MAX} visible characters, alone in its file"
+            )),
+        );
+    }
+    Ok(Zeroizing::new(token.to_owned()))
+}
+
+const TOKEN_MAX: usize = 64;
+
+/// Says what a request to sign is, and what to do with it.
+///
+/// # Errors
+/// Output closed, or environment.
+pub(crate) fn request_written(
+    output: &Path,
+    bytes: usize,
+    next: String,
+    ui: &Ui,
+) -> Result<(), Failure> {
+    if is_stdout(output) {
+        return Ok(());
+    }
+    let written = serde_json::json!({"request": output, "bytes": bytes, "then": next});
+    ui.result(&written, |_| {
+        format!(
+            "{}\nto sign      {bytes} bytes, as they are\nthen         {next}",
+            output.display()
+        )
+    })
+}
+
+/// Refuses an output that is one of the inputs, which no `--force` makes right.
+///
+/// # Errors
+/// Usage.
+pub(crate) fn distinct<'a>(
+    inputs: impl IntoIterator<Item = &'a PathBuf>,
+    output: &Path,
+) -> Result<(), Failure> {
+    let Ok(target) = output.canonicalize() else {
+        return Ok(());
+    };
+    let same = inputs.into_iter().any(|input| {
+        input
+            .canonicalize()
+            .is_ok_and(|input| input == target && input.is_file())
+    });
+    if same {
+        return Err(Failure::usage(format_args!(
+            "{}: is read by this command and can't be its output",
+            output.display()
+        ))
+        .hint("name another file"));
+    }
+    Ok(())
+}
 
 /// What became of a sealed file, for people.
 pub(crate) fn changed_text(output: &Path, changed: &Changed) -> String {

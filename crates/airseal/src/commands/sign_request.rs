@@ -4,7 +4,7 @@ use airseal_pack::bundle::BundleFile;
 use airseal_pack::output::{Access, write_file};
 use airseal_pack::release::sign_request;
 
-use crate::commands::shared::ForceArgs;
+use crate::commands::shared::{ForceArgs, distinct, request_written};
 use crate::failure::Failure;
 use crate::ui::Ui;
 
@@ -23,12 +23,18 @@ pub(crate) struct Args {
     force: ForceArgs,
 }
 
-pub(super) fn run(args: &Args, _: &Ui) -> Result<(), Failure> {
+pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let request = sign_request(&BundleFile::open(&args.bundle)?);
-    Ok(write_file(
+    distinct([&args.bundle], &args.output)?;
+    write_file(
         &args.output,
         &request,
         args.force.existing(),
         Access::Public,
-    )?)
+    )?;
+    let next = format!(
+        "airseal attach {} SIGNATURE --key PUB",
+        args.bundle.display()
+    );
+    request_written(&args.output, request.len(), next, ui)
 }
