@@ -1,19 +1,21 @@
 //! The administrators' side of a server: one request, one answer, and what went wrong in the server's own words.
 
 use std::fs::{self, File};
+use std::io::Read as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use airseal_server::api::types::ProblemBody;
+use airseal_server::api::types::{ProblemBody, SetTrust, TRUST_LEN_HEADER};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::{Response, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, SendBody};
 use zeroize::Zeroizing;
 
+use crate::commands::shared::checked_token;
 use crate::failure::Failure;
 
 /// Which server, and as whom.
@@ -158,14 +160,7 @@ impl Client {
         path: &str,
         file: &Path,
     ) -> Result<T, Failure> {
-        let failed = |error| Failure::io(format_args!("can't read {}", file.display()), &error);
-        let opened = File::open(file).map_err(failed)?;
-        if opened.metadata().map_err(failed)?.is_dir() {
-            return Err(Failure::refused(format_args!(
-                "{}: is a directory, not a file",
-                file.display()
-            )));
-        }
+        let opened = open_upload(file)?;
         let request = self
             .agent
             .post(self.url(path))
@@ -175,6 +170,27 @@ impl Client {
                 .header("content-type", "application/octet-stream")
                 .send(&opened),
         )
+    }
+
+    /// Publishes a bundle together with the trust to verify it under: both are stored or neither.
+    ///
+    /// # Errors
+    /// Refused by the server, or environment.
+    pub(crate) fn publish_with<T: DeserializeOwned>(
+        &self,
+        trust: &SetTrust,
+        file: &Path,
+    ) -> Result<T, Failure> {
+        let opened = open_upload(file)?;
+        let trust = json(trust)?;
+        let request = self
+            .agent
+            .post(self.url("releases"))
+            .header("authorization", self.bearer().as_str())
+            .header("content-type", "application/octet-stream")
+            .header(TRUST_LEN_HEADER, trust.len().to_string());
+        let mut body = trust.as_bytes().chain(opened);
+        self.answer(request.send(SendBody::from_reader(&mut body)))
     }
 
     fn url(&self, path: &str) -> String {
@@ -214,13 +230,17 @@ impl Client {
             ))
             .hint("check that the address is an Airseal server's administration");
         };
+        let (message, hint) = match problem.remedy {
+            Some(remedy) => (problem.detail.clone(), remedy),
+            None => (problem.title.clone(), problem.detail.clone()),
+        };
         let failure = match status {
             401 | 403 => Failure::refused(&problem.title).hint(if problem.detail.is_empty() {
                 "give the token of this server: AIRSEAL_TOKEN_FILE, or --data on the server's machine".to_owned()
             } else {
                 problem.detail
             }),
-            400..500 => Failure::refused(&problem.title).hint(problem.detail),
+            400..500 => Failure::refused(message).hint(hint),
             _ => Failure::environment(format_args!("the server failed: {}", problem.title)).hint(problem.detail),
         };
         match problem.code {
@@ -230,9 +250,23 @@ impl Client {
     }
 
     fn unreachable(&self, error: &ureq::Error) -> Failure {
-        Failure::environment(format_args!("{}: {error}", self.base))
-            .hint("is the server running (airseal serve), and is this its administration address (--server, AIRSEAL_SERVER)?")
+        Failure::connection(
+            format_args!("{}: {error}", self.base),
+            "is the server running (airseal serve), and is this its administration address (--server, AIRSEAL_SERVER)?",
+        )
     }
+}
+
+fn open_upload(file: &Path) -> Result<File, Failure> {
+    let failed = |error| Failure::io(format_args!("can't read {}", file.display()), &error);
+    let opened = File::open(file).map_err(failed)?;
+    if opened.metadata().map_err(failed)?.is_dir() {
+        return Err(Failure::refused(format_args!(
+            "{}: is a directory, not a file",
+            file.display()
+        )));
+    }
+    Ok(opened)
 }
 
 /// One segment of a path: ids and names hold no reserved characters, or they name nothing.
@@ -279,7 +313,7 @@ fn token(args: &ServerArgs) -> Result<Zeroizing<String>, Failure> {
                 .ok()
                 .filter(|token| !token.is_empty())
             {
-                return Ok(Zeroizing::new(token));
+                return checked_token("AIRSEAL_TOKEN", &token);
             }
             existing(args.data.join(TOKEN_FILE)).ok_or_else(|| {
                 Failure::usage("no administration token").hint(format!(
@@ -297,7 +331,7 @@ fn token(args: &ServerArgs) -> Result<Zeroizing<String>, Failure> {
                 &error,
             )
         })?;
-    Ok(Zeroizing::new(text.trim().to_owned()))
+    checked_token(&file.display().to_string(), &text)
 }
 
 fn certificates(file: &Path) -> Result<Vec<Certificate<'static>>, Failure> {

@@ -93,6 +93,24 @@ impl Failure {
         Failure::environment(format_args!("{action}: {error}"))
     }
 
+    /// A connection that failed: what to do depends on who ended it.
+    pub(crate) fn connection(text: impl fmt::Display, otherwise: &str) -> Failure {
+        let text = text.to_string();
+        let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        let hint = if has(&["UnknownIssuer", "BadSignature", "unknown issuer"]) {
+            "the server's certificate is not from the authority given: name its ca.pem with --ca (`airseal server trust` writes it)"
+        } else if has(&["NotValidForName"]) {
+            "the server's certificate is for other names: start it with `airseal serve --name HOST`, or use a name it has"
+        } else if has(&["CertificateRequired"]) {
+            "this is the port for devices: use the administration address that `airseal serve` prints"
+        } else if has(&["InvalidContentType", "InvalidMessage", "corrupt message"]) {
+            "what answers there speaks no TLS: write the address and port for devices that `airseal serve` prints"
+        } else {
+            otherwise
+        };
+        Failure::environment(&text).hint(hint)
+    }
+
     /// Standard output can't be written.
     pub(crate) fn output(error: &io::Error) -> Failure {
         match error.kind() {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use airseal_esp::Chip;
 use airseal_pack::key::{DevicePublicKey, PublicKey, public_to_pem};
 use airseal_pack::keyset::{KeysetFile, KeysetKeys, NewKeyset};
-use airseal_pack::output::{Access, Existing, write_file};
+use airseal_pack::output::{Access, Existing, check_target, write_file};
 use airseal_pack::seal::{class_id, vendor_id};
 use airseal_protocol::PollResponse;
 use airseal_sim::agent::{Agent, Cuts, Outcome};
@@ -16,8 +16,11 @@ use airseal_sim::random::Noise;
 use airseal_sim::{Model, SimDevice};
 use airseal_update::boot::ResetReason;
 use airseal_update::{Factory, Policy};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use zeroize::Zeroizing;
 
-use crate::commands::shared::signing_public_key;
+use crate::commands::shared::{ForceArgs, checked_token, signing_public_key};
 use crate::dates;
 use crate::failure::Failure;
 use crate::ui::Ui;
@@ -43,7 +46,7 @@ enum Command {
 /// One device: flash, two slots, a boot loader, keys of its own; it lives in a folder
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The first run makes the device and needs --vendor, --class and --trust or --keyset. STATE/device.pub is the key to\\nseal to. Without --server and --from it only boots. Exit code 0: it runs the newest release it can have."
+    after_help = "The first run makes the device and needs --vendor, --class and --trust or --keyset. STATE/device.pub is the key to seal to. Without --server and --from it only boots. Exit code 0: it runs the newest release it can have."
 )]
 struct DeviceArgs {
     /// The folder the device lives in
@@ -62,8 +65,8 @@ struct DeviceArgs {
     #[arg(long, value_name = "FILE")]
     claim_file: Option<PathBuf>,
 
-    /// Take a sealed file without any server; - is standard input
-    #[arg(long, value_name = "FILE", conflicts_with = "server")]
+    /// Take a sealed file without any server (- is standard input), or DIR/CAPABILITY or https://HOST/CAPABILITY/ of `export static`
+    #[arg(long, value_name = "FROM", conflicts_with = "server")]
     from: Option<PathBuf>,
 
     /// Let power fail after every N chunks until the update is done, or at random
@@ -86,6 +89,9 @@ struct DeviceArgs {
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 
+    #[command(flatten)]
+    force: ForceArgs,
+
     /// Vendor of a new device
     #[arg(long, value_name = "NAME", help_heading = "A new device")]
     vendor: Option<String>,
@@ -107,27 +113,22 @@ struct DeviceArgs {
     #[arg(long, value_name = "PUB", help_heading = "A new device")]
     trust: Option<PathBuf>,
 
-    /// Board revision
+    /// Board revision [default: 1]
     #[arg(
         long,
         value_name = "N",
-        default_value_t = 1,
+        allow_negative_numbers = true,
         help_heading = "A new device"
     )]
-    hw_rev: u16,
+    hw_rev: Option<u16>,
 
-    /// Chip
-    #[arg(
-        long,
-        value_name = "CHIP",
-        default_value = "esp32c3",
-        help_heading = "A new device"
-    )]
-    chip: String,
+    /// Chip [default: esp32c3]
+    #[arg(long, value_name = "CHIP", help_heading = "A new device")]
+    chip: Option<String>,
 
-    /// Size of each of its two slots, KiB
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(16..=65536), help_heading = "A new device")]
-    slot_kib: u32,
+    /// Size of each of its two slots, KiB [default: 4096]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(16..=65536), help_heading = "A new device")]
+    slot_kib: Option<u32>,
 
     /// It takes releases that are not encrypted
     #[arg(long, help_heading = "A new device")]
@@ -137,12 +138,15 @@ struct DeviceArgs {
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let Command::Device(args) = &args.command;
     let home = Home::new(&args.state);
+    if let Some(path) = &args.report {
+        check_target(path, args.force.existing())?;
+    }
     let device = open(&home, args, ui)?;
     let before = device.flash().operations();
     let mut report = Report::default();
     let (mut device, result) = match (&args.server, &args.from) {
         (Some(url), _) => online(device, url, &home, args, &mut report, ui)?,
-        (None, from) => alone(device, from.as_deref(), args, &mut report, ui)?,
+        (None, from) => alone(device, from.as_deref(), &home, args, &mut report, ui)?,
     };
     home.save(&device).map_err(|error| {
         Failure::io(format_args!("can't write {}", home.dir().display()), &error)
@@ -153,7 +157,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     }
     if let Some(path) = &args.report {
         let text = serde_json::to_vec(&report).map_err(Failure::environment)?;
-        write_file(path, &text, Existing::Replace, Access::Public)?;
+        write_file(path, &text, args.force.existing(), Access::Public)?;
     }
     ui.result(&report, text)?;
     result
@@ -223,7 +227,9 @@ fn open(home: &Home, args: &DeviceArgs, ui: &Ui) -> Result<SimDevice, Failure> {
     let failed =
         |error: io::Error| Failure::io(format_args!("can't use {}", home.dir().display()), &error);
     let mut device = if home.exists() {
-        home.open().map_err(failed)?
+        let device = home.open().map_err(failed)?;
+        same(device.model(), args, ui)?;
+        device
     } else {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| {
@@ -249,11 +255,34 @@ fn model(args: &DeviceArgs, ui: &Ui) -> Result<Model, Failure> {
     };
     let vendor = args.vendor.as_deref().ok_or_else(missing)?;
     let class = args.class.as_deref().ok_or_else(missing)?;
-    let keyset = match (&args.keyset, &args.trust) {
+    if args.keyset.is_none() && args.trust.is_none() {
+        return Err(missing());
+    }
+    let keyset = keyset(vendor, args, ui)?.ok_or_else(missing)?;
+    let chip = chip(args.chip.as_deref().unwrap_or("esp32c3"))?;
+    let vendor_id = vendor_id(vendor);
+    Ok(Model {
+        vendor_id,
+        class_id: class_id(vendor_id, class),
+        hw_rev: args.hw_rev.unwrap_or(1),
+        chip: chip.id(),
+        keyset,
+        policy: Policy {
+            allow_plain: args.allow_plain,
+            ..Policy::default()
+        },
+        slot_len: args.slot_kib.unwrap_or(4096) * 1024,
+        factory: Some(Factory::default()),
+    })
+}
+
+/// The keyset that is built into the firmware, if one is named.
+fn keyset(vendor: &str, args: &DeviceArgs, ui: &Ui) -> Result<Option<Vec<u8>>, Failure> {
+    match (&args.keyset, &args.trust) {
         (Some(path), _) => {
             let file = KeysetFile::read(path)?;
             file.trust(None)?;
-            file.last()?.keyset.signed_bytes().to_vec()
+            Ok(Some(file.last()?.keyset.signed_bytes().to_vec()))
         }
         (None, Some(path)) => {
             let keys = [signing_public_key(path, ui)?];
@@ -270,27 +299,58 @@ fn model(args: &DeviceArgs, ui: &Ui) -> Result<Model, Failure> {
                 keys,
                 max_security_version: u32::MAX,
             };
-            KeysetFile::create("keyset", &new)?.as_bytes().to_vec()
+            Ok(Some(
+                KeysetFile::create("keyset", &new)?.as_bytes().to_vec(),
+            ))
         }
-        (None, None) => return Err(missing()),
-    };
-    let chip = Chip::from_name(&args.chip).ok_or_else(|| {
-        Failure::usage(format_args!("no chip is called {}", args.chip)).hint("for example esp32c3")
-    })?;
-    let vendor_id = vendor_id(vendor);
-    Ok(Model {
-        vendor_id,
-        class_id: class_id(vendor_id, class),
-        hw_rev: args.hw_rev,
-        chip: chip.id(),
-        keyset,
-        policy: Policy {
-            allow_plain: args.allow_plain,
-            ..Policy::default()
-        },
-        slot_len: args.slot_kib * 1024,
-        factory: Some(Factory::default()),
+        (None, None) => Ok(None),
+    }
+}
+
+fn chip(name: &str) -> Result<Chip, Failure> {
+    Chip::from_name(name).ok_or_else(|| {
+        Failure::usage(format_args!("no chip is called {name}")).hint("for example esp32c3")
     })
+}
+
+/// Refuses options that describe another device than the one that lives in the folder.
+fn same(model: &Model, args: &DeviceArgs, ui: &Ui) -> Result<(), Failure> {
+    let vendor = args.vendor.as_deref().map(vendor_id);
+    let class = args
+        .class
+        .as_deref()
+        .map(|class| class_id(vendor.unwrap_or(model.vendor_id), class));
+    let chip = args.chip.as_deref().map(chip).transpose()?;
+    let keyset = match &args.vendor {
+        Some(vendor) => keyset(vendor, args, ui)?,
+        None => None,
+    };
+    let differs = [
+        ("--vendor", vendor.is_some_and(|id| id != model.vendor_id)),
+        ("--class", class.is_some_and(|id| id != model.class_id)),
+        ("--hw-rev", args.hw_rev.is_some_and(|n| n != model.hw_rev)),
+        ("--chip", chip.is_some_and(|chip| chip.id() != model.chip)),
+        (
+            "--slot-kib",
+            args.slot_kib.is_some_and(|n| n * 1024 != model.slot_len),
+        ),
+        (
+            "--allow-plain",
+            args.allow_plain && !model.policy.allow_plain,
+        ),
+        (
+            "--trust or --keyset",
+            keyset.is_some_and(|bytes| bytes != model.keyset),
+        ),
+    ];
+    match differs.iter().find(|(_, differs)| *differs) {
+        None => Ok(()),
+        Some((option, _)) => Err(Failure::usage(format_args!(
+            "{} holds a device already, and {option} says something else than it was made with",
+            args.state.display()
+        ))
+        .hint("leave the options of a new device out, or name another folder")),
+    }
 }
 
 fn client(url: &str, home: &Home, args: &DeviceArgs) -> Result<HttpsClient, Failure> {
@@ -304,22 +364,29 @@ fn client(url: &str, home: &Home, args: &DeviceArgs) -> Result<HttpsClient, Fail
     let seed = home
         .seed()
         .map_err(|error| Failure::io(format_args!("can't use {}", home.dir().display()), &error))?;
+    CertificateDer::from_pem_slice(&ca).map_err(|_| {
+        Failure::refused(format_args!("{}: holds no certificate", args.ca.display()))
+            .hint("name the ca.pem that `airseal server trust` writes")
+    })?;
     HttpsClient::new(url, &ca, &seed).map_err(Failure::usage)
 }
 
-fn claim(args: &DeviceArgs) -> Result<Option<String>, Failure> {
+fn claim(args: &DeviceArgs) -> Result<Option<Zeroizing<String>>, Failure> {
     match &args.claim_file {
         Some(file) => fs::read_to_string(file)
-            .map(|text| Some(text.trim().to_owned()))
             .map_err(|error| {
                 Failure::io(
                     format_args!("can't read the claim token in {}", file.display()),
                     &error,
                 )
-            }),
-        None => Ok(std::env::var("AIRSEAL_CLAIM")
+            })
+            .and_then(|text| checked_token(&file.display().to_string(), &text))
+            .map(Some),
+        None => std::env::var("AIRSEAL_CLAIM")
             .ok()
-            .filter(|token| !token.is_empty())),
+            .filter(|token| !token.is_empty())
+            .map(|token| checked_token("AIRSEAL_CLAIM", &token))
+            .transpose(),
     }
 }
 

@@ -6,12 +6,15 @@ use airseal_sim::SimDevice;
 use airseal_sim::agent::{Cuts, Event};
 use airseal_sim::fault::{FaultPlan, FaultTransport};
 use airseal_sim::flash::{Cut, PowerCut, Torn};
+use airseal_sim::home::Home;
+use airseal_sim::https::ClientError;
 use airseal_sim::random::Noise;
+use airseal_sim::static_files::{Folder, StaticFiles};
 use airseal_update::Refusal;
 use airseal_update::boot::ResetReason;
 
-use super::DeviceArgs;
-use super::report::{Report, refused};
+use super::report::{Report, client_failure, refused};
+use super::{DeviceArgs, client};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::ui::Ui;
@@ -23,17 +26,18 @@ use crate::ui::Ui;
 pub(super) fn alone(
     mut device: SimDevice,
     from: Option<&Path>,
+    home: &Home,
     args: &DeviceArgs,
     report: &mut Report,
     ui: &Ui,
 ) -> Result<(SimDevice, Result<(), Failure>), Failure> {
-    power_on(&mut device).map_err(|refusal| refused(&refusal))?;
+    power_on(&mut device, report).map_err(|refusal| refused(&refusal))?;
     report.outcome = "booted".to_owned();
     let Some(from) = from else {
         return Ok((device, Ok(())));
     };
     let bar = ui.progress("installing", 1);
-    let mut input = Input::open(from, args)?;
+    let mut input = Input::open(from, home, args)?;
     let taken = take(
         &mut device,
         &mut input,
@@ -41,7 +45,17 @@ pub(super) fn alone(
         &mut bar.setter(),
         report,
     )?;
-    let result = match taken.and_then(|()| try_new_image(&mut device, !args.fail_self_test)) {
+    if matches!(taken, Err(Refusal::AlreadyInstalled)) {
+        report.outcome = if was_confirmed(report) {
+            "updated".to_owned()
+        } else {
+            report.events.push(Event::NothingNewer);
+            "nothing to install".to_owned()
+        };
+        return Ok((device, Ok(())));
+    }
+    let tried = taken.and_then(|()| try_new_image(&mut device, !args.fail_self_test, report));
+    let result = match tried {
         Ok(true) => Ok(()),
         Ok(false) => Err(Failure::refused(
             "the new image failed its self-test; the device went back to the one before",
@@ -54,6 +68,14 @@ pub(super) fn alone(
         "refused".to_owned()
     };
     Ok((device, result))
+}
+
+/// True if a power cut came so late that the new image was started, and stayed, on the way.
+fn was_confirmed(report: &Report) -> bool {
+    report
+        .events
+        .iter()
+        .any(|event| matches!(event, Event::Confirmed { .. }))
 }
 
 /// Feeds the file to the device, again after every power cut and every fault that was asked for.
@@ -76,11 +98,16 @@ fn take(
             how: Cut::Torn(Torn::Words(noise.bits())),
         });
         device.flash_mut().set_cut(cut);
-        let result = device.update_from(&mut input.reader, input.len, progress);
+        let result = input.feed(device, progress);
         interrupt::check()?;
+        let result = match result {
+            Ok(()) => Ok(()),
+            Err(ClientError::Refusal(refusal)) => Err(refusal),
+            Err(error) => return Err(client_failure(error)),
+        };
         if device.flash().is_off() {
             let operation = device.flash().operations();
-            if let Err(refusal) = power_on(device) {
+            if let Err(refusal) = power_on(device, report) {
                 return Ok(Err(refusal));
             }
             let safe = match device.checkpoint() {
@@ -103,24 +130,51 @@ fn take(
     }
 }
 
-fn power_on(device: &mut SimDevice) -> Result<(), Refusal> {
+fn power_on(device: &mut SimDevice, report: &mut Report) -> Result<(), Refusal> {
     device.flash_mut().power_on();
-    let selection = device.boot(ResetReason::Power)?;
-    if selection.on_trial {
+    if boot(device, ResetReason::Power, report)? {
         device.confirm()?;
+        let version = running_version(device)?;
+        report.events.push(Event::Confirmed { version });
     }
     device.heal().map(|_| ())
 }
 
-fn try_new_image(device: &mut SimDevice, passes: bool) -> Result<bool, Refusal> {
-    device.boot(ResetReason::Restart)?;
+fn try_new_image(
+    device: &mut SimDevice,
+    passes: bool,
+    report: &mut Report,
+) -> Result<bool, Refusal> {
+    boot(device, ResetReason::Restart, report)?;
     if passes {
         device.confirm()?;
+        let version = running_version(device)?;
+        report.events.push(Event::Confirmed { version });
     } else {
         device.revert()?;
-        device.boot(ResetReason::Restart)?;
+        boot(device, ResetReason::Restart, report)?;
     }
     Ok(passes)
+}
+
+/// Starts the device; true if the image is on trial.
+fn boot(device: &mut SimDevice, reason: ResetReason, report: &mut Report) -> Result<bool, Refusal> {
+    let on_trial = device.boot(reason)?.on_trial;
+    report.events.push(Event::Booted {
+        slot: device
+            .running()
+            .map_or_else(|| "factory".to_owned(), |slot| format!("{slot:?}")),
+        version: running_version(device)?,
+        on_trial,
+    });
+    Ok(on_trial)
+}
+
+fn running_version(device: &mut SimDevice) -> Result<Option<String>, Refusal> {
+    match device.running() {
+        Some(slot) => device.version_in(slot),
+        None => Ok(None),
+    }
 }
 
 /// A sealed file as a byte stream, with faults in it.
@@ -128,26 +182,49 @@ struct Input {
     reader: Box<dyn Read>,
     len: Option<u64>,
     path: PathBuf,
+    exported: Option<Exported>,
     plan: Option<FaultPlan>,
     is_read: bool,
     is_faulty: bool,
 }
 
 impl Input {
-    fn open(path: &Path, args: &DeviceArgs) -> Result<Input, Failure> {
+    fn open(path: &Path, home: &Home, args: &DeviceArgs) -> Result<Input, Failure> {
         let mut input = Input {
             reader: Box::new(io::empty()),
             len: None,
             path: path.to_owned(),
+            exported: Exported::find(path, home, args)?,
             plan: faults(args)?,
             is_read: false,
             is_faulty: false,
         };
+        if input.exported.is_some() && input.plan.is_some() {
+            return Err(Failure::usage(
+                "--faults is for a sealed file or a server, not for an exported folder",
+            ));
+        }
         input.rewind()?;
         Ok(input)
     }
 
+    fn feed(
+        &mut self,
+        device: &mut SimDevice,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), ClientError> {
+        match &mut self.exported {
+            Some(exported) => {
+                device.update_from_static(exported.files.as_mut(), &exported.capability, progress)
+            }
+            None => Ok(device.update_from(&mut self.reader, self.len, progress)?),
+        }
+    }
+
     fn rewind(&mut self) -> Result<(), Failure> {
+        if self.exported.is_some() {
+            return Ok(());
+        }
         if self.path.as_os_str() == "-" {
             if self.is_read {
                 return Err(Failure::environment(
@@ -165,7 +242,7 @@ impl Input {
         let metadata = file.metadata().map_err(failed)?;
         if metadata.is_dir() {
             return Err(Failure::refused(format_args!(
-                "{}: is a directory, not a sealed file",
+                "{}: is a directory, neither a sealed file nor DIR/CAPABILITY of an exported folder",
                 self.path.display()
             )));
         }
@@ -192,6 +269,52 @@ impl Input {
     }
 }
 
+/// What `airseal export static` writes: a folder here, or on any web server.
+struct Exported {
+    files: Box<dyn StaticFiles>,
+    capability: String,
+}
+
+impl Exported {
+    /// `DIR/CAPABILITY` or `https://HOST/CAPABILITY`, with or without `/index`; none for a sealed file.
+    fn find(from: &Path, home: &Home, args: &DeviceArgs) -> Result<Option<Exported>, Failure> {
+        let text = from.to_string_lossy();
+        if text.starts_with("http://") {
+            return Err(Failure::usage("--from takes https addresses only")
+                .hint("the path is a secret: it must not travel in the clear"));
+        }
+        if let Some(rest) = text.strip_prefix("https://") {
+            let path = rest.trim_end_matches('/');
+            let path = path.strip_suffix("/index").unwrap_or(path);
+            return match path.split_once('/') {
+                Some((host, capability)) if !capability.is_empty() && !capability.contains('/') => {
+                    Ok(Some(Exported {
+                        files: Box::new(client(&format!("https://{host}"), home, args)?),
+                        capability: capability.to_owned(),
+                    }))
+                }
+                _ => Err(Failure::usage("--from: the address names no exported release")
+                    .hint("write https://HOST:PORT/CAPABILITY/, with the folder of `airseal export static` at the server's root")),
+            };
+        }
+        let folder = match from.file_name() {
+            Some(name) if name == "index" => from.parent().unwrap_or(from),
+            _ => from,
+        };
+        let name = folder.file_name().and_then(|name| name.to_str());
+        let (Some(capability), Some(tree)) = (name, folder.parent()) else {
+            return Ok(None);
+        };
+        if !folder.join("index").is_file() {
+            return Ok(None);
+        }
+        Ok(Some(Exported {
+            files: Box::new(Folder(tree.to_owned())),
+            capability: capability.to_owned(),
+        }))
+    }
+}
+
 struct FaultyInput {
     reader: Box<dyn Read>,
     faults: FaultTransport,
@@ -211,7 +334,8 @@ pub(super) fn faults(args: &DeviceArgs) -> Result<Option<FaultPlan>, Failure> {
     let Some(text) = &args.faults else {
         return Ok(None);
     };
-    let plan = if Path::new(text).is_file() {
+    let is_words = text.contains('@') && !Path::new(text).exists();
+    let plan = if !is_words {
         let text = fs::read_to_string(text)
             .map_err(|error| Failure::io(format_args!("can't read {text}"), &error))?;
         FaultPlan::parse(&text)

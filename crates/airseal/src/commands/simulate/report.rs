@@ -106,7 +106,10 @@ pub(super) fn verdict(outcome: Outcome, events: &[Event]) -> Result<(), Failure>
             ))
             .code(*code),
         ),
-        Event::Interrupted { why } => Some(Failure::environment(why)),
+        Event::Interrupted { why } => Some(Failure::connection(
+            why,
+            "run it again: the device goes on where it stopped",
+        )),
         _ => None,
     });
     match (outcome, last) {
@@ -134,7 +137,10 @@ pub(super) fn client_failure(error: ClientError) -> Failure {
             split(format_args!("the server says: {title}")).code(code)
         }
         ClientError::Address(why) => Failure::usage(why),
-        other => Failure::environment(other),
+        other => Failure::connection(
+            other,
+            "is the server running (airseal serve), and is this its address for devices?",
+        ),
     }
 }
 
