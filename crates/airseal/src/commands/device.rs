@@ -1,6 +1,7 @@
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
-use airseal_pack::output::{Access, Existing, check_target, write_file};
+use airseal_pack::output::{Access, Existing, OutputFile};
 use airseal_pack::seal::{class_id, vendor_id};
 use airseal_server::api::types::{
     Claim, CreateDevice, DeviceDetail, DeviceInfo, DeviceList, Revocation, RevokeDevice,
@@ -127,16 +128,18 @@ fn enroll(args: &EnrollArgs, ui: &Ui) -> Result<(), Failure> {
         class_id: class.map(|id| hex::encode(id.0)),
         expires_in_s: Some(args.days * 24 * 60 * 60),
     };
-    if let Some(file) = &args.token_out {
-        check_target(file, Existing::Refuse)?;
-    }
+    // The file comes first: a token that can't be kept is not asked for.
+    let output = match &args.token_out {
+        Some(file) => Some((file, token_file(file)?)),
+        None => None,
+    };
     let claim: Claim = Client::new(&args.server)?.post("devices", &request)?;
     let until = claim
         .device
         .claim_expires_at
         .map(dates::show)
         .unwrap_or_default();
-    let Some(file) = &args.token_out else {
+    let Some((file, mut output)) = output else {
         return ui.result(&claim, |claim| {
             format!(
                 "{}\nclaim token  {}\n             give it to the device; it works once, until {until}",
@@ -145,12 +148,10 @@ fn enroll(args: &EnrollArgs, ui: &Ui) -> Result<(), Failure> {
             )
         });
     };
-    write_file(
-        file,
-        format!("{}\n", claim.claim_token).as_bytes(),
-        Existing::Refuse,
-        Access::Owner,
-    )?;
+    output
+        .write_all(format!("{}\n", claim.claim_token).as_bytes())
+        .map_err(|error| Failure::io(format_args!("can't write {}", file.display()), &error))?;
+    output.commit()?;
     let written = serde_json::json!({"device": claim.device, "claim_token_file": file});
     ui.result(&written, |_| {
         format!(
@@ -158,6 +159,19 @@ fn enroll(args: &EnrollArgs, ui: &Ui) -> Result<(), Failure> {
             named(&claim.device),
             file.display()
         )
+    })
+}
+
+/// A token is never written over: the file must be new.
+fn token_file(file: &Path) -> Result<OutputFile, Failure> {
+    OutputFile::create(file, Existing::Refuse, Access::Owner).map_err(|error| {
+        let exists = file.exists();
+        let failure = Failure::from(error);
+        if exists {
+            failure.hint("name another file; no token was made")
+        } else {
+            failure
+        }
     })
 }
 
@@ -300,7 +314,14 @@ fn reinstate(args: &ReinstateArgs, ui: &Ui) -> Result<(), Failure> {
         &serde_json::json!({}),
     )?;
     ui.result(&device, |device| {
-        format!("{} is {}", named(device), state(device))
+        let mut text = format!("{} is {}", named(device), state(device));
+        if device.state == "claimed" {
+            let name = device.name.as_ref().unwrap_or(&device.id);
+            text.push_str(&format!(
+                "; its token is void: `airseal device enroll {name}` makes a new one"
+            ));
+        }
+        text
     })
 }
 
