@@ -9,7 +9,7 @@ use crate::ui::{Style, Table, Ui};
 /// The whole story on this machine in one go: keys, server, fleet, updates, attacks
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Needs no other service, no root and no network. Exit code 0 only if everything went as expected. With --json every\\nevent is one object with device, event, expected and seen."
+    after_help = "Needs no other service, no root and no network. Exit code 0 only if everything went as expected. With --json every event is one object with device, event, expected and seen."
 )]
 pub(crate) struct Args {
     /// Firmware to use in place of the built-in ESP32-C3 images

@@ -59,8 +59,12 @@ pub(super) fn revocation_and_power_cuts(
         "revoked",
         revocation.device.state,
         format!(
-            "could read {} release(s) before, and still can",
-            revocation.readable_releases.len()
+            "could read {} {} before, and still can",
+            revocation.readable_releases.len(),
+            match revocation.readable_releases.len() {
+                1 => "release",
+                _ => "releases",
+            }
         ),
     );
     let recipients = world.fleet.recipients_without(&["gate"]);

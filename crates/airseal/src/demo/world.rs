@@ -1,11 +1,13 @@
 //! The stage: a folder, the vendor, a server with TLS and a database, and the fleet.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use airseal_pack::firmware::ChipChoice;
+use airseal_pack::firmware::{ChipChoice, Firmware, FirmwareChecks};
 use airseal_pack::keyset::KeysetFile;
 use airseal_pack::recipient::Recipients;
+use airseal_pack::recognise::{FileKind, recognise};
 use airseal_pack::seal::{class_id, vendor_id};
 use airseal_server::api::types::{ProductTrust, Published, ServerInfo, SetTrust};
 use airseal_server::{Config, Ready, RunningBlocking, Server};
@@ -46,6 +48,7 @@ pub(super) enum Build {
 impl World {
     /// Makes keys, starts the server, enrols the fleet.
     pub(super) fn start(firmware: Option<&Path>, story: &mut Story<'_>) -> Result<World, Failure> {
+        check(firmware)?;
         story.chapter("Keys, a server and a fleet")?;
         let folder = tempfile::Builder::new()
             .prefix("airseal-demo-")
@@ -201,6 +204,41 @@ fn set_trust(admin: &Client, keyset: &KeysetFile) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Looks at the user's firmware before anything is made.
+fn check(firmware: Option<&Path>) -> Result<(), Failure> {
+    let Some(path) = firmware else {
+        return Ok(());
+    };
+    let failed = |error| Failure::io(format_args!("can't read {}", path.display()), &error);
+    let file = fs::File::open(path).map_err(failed)?;
+    if file.metadata().map_err(failed)?.is_dir() {
+        return Err(
+            Failure::refused(format_args!("{}: is a directory", path.display()))
+                .hint("name a firmware image"),
+        );
+    }
+    let mut head = Vec::new();
+    file.take(HEAD).read_to_end(&mut head).map_err(failed)?;
+    if head.is_empty() {
+        return Err(
+            Failure::refused(format_args!("{}: is empty", path.display()))
+                .hint("name a firmware image"),
+        );
+    }
+    let is_plain = matches!(recognise(&head), None | Some(FileKind::Encrypted));
+    if head.first() == Some(&airseal_esp::image::IMAGE_MAGIC) || !is_plain {
+        let checks = FirmwareChecks {
+            chip: ChipChoice::Auto,
+            allow_no_descriptor: true,
+            ..FirmwareChecks::default()
+        };
+        Firmware::open(path, &checks)?;
+    }
+    slot_len(&[path.to_owned()]).map(|_| ())
+}
+
+const HEAD: u64 = 4096;
+
 fn images(firmware: Option<&Path>, folder: &Path) -> Result<([PathBuf; 3], ChipChoice), Failure> {
     let folder = folder.join("firmware");
     let failed = |error| Failure::io(format_args!("can't write to {}", folder.display()), &error);
@@ -214,12 +252,6 @@ fn images(firmware: Option<&Path>, folder: &Path) -> Result<([PathBuf; 3], ChipC
     };
     let own = fs::read(firmware)
         .map_err(|error| Failure::io(format_args!("can't read {}", firmware.display()), &error))?;
-    if own.is_empty() {
-        return Err(
-            Failure::refused(format_args!("{}: is empty", firmware.display()))
-                .hint("name a firmware image"),
-        );
-    }
     for path in &paths {
         fs::write(path, &own).map_err(failed)?;
     }
@@ -233,7 +265,6 @@ fn images(firmware: Option<&Path>, folder: &Path) -> Result<([PathBuf; 3], ChipC
 }
 
 fn chip_id(image: &Path, chip: ChipChoice) -> Result<u16, Failure> {
-    use airseal_pack::firmware::{Firmware, FirmwareChecks};
     let checks = FirmwareChecks {
         chip,
         allow_no_descriptor: true,
