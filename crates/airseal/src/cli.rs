@@ -143,6 +143,10 @@ mod tests {
         let mut root = Cli::command().term_width(100);
         root.build();
         walk(&mut root, "airseal", &mut text);
+        assert!(
+            !text.contains("\\n"),
+            "a line break is written as two characters"
+        );
         let file =
             std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots/help.txt");
         if std::env::var_os("AIRSEAL_UPDATE_SNAPSHOTS").is_some() {

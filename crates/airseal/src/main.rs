@@ -3,6 +3,7 @@
 // Parts of what is printed belong to the commands that a build without the server leaves out.
 #![cfg_attr(not(feature = "serve"), allow(dead_code))]
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -26,9 +27,11 @@ mod ui;
 mod work;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let args = arguments();
+    let json = args.iter().any(|argument| argument == "--json");
+    let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
-        Err(error) => return exit(Ui::new(false, false).clap(&error)),
+        Err(error) => return exit(Ui::new(json, false).clap(&error)),
     };
     let ui = Ui::new(cli.json, cli.quiet);
     match interrupt::install().and_then(|()| commands::run(cli.command, &ui)) {
@@ -38,6 +41,16 @@ fn main() -> ExitCode {
             exit(failure.kind)
         }
     }
+}
+
+/// The arguments; `airseal help COMMAND` stands for `airseal COMMAND --help`.
+fn arguments() -> Vec<OsString> {
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    if args.get(1).is_some_and(|first| first == "help") {
+        args.remove(1);
+        args.push("--help".into());
+    }
+    args
 }
 
 fn exit(kind: FailureKind) -> ExitCode {

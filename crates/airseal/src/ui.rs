@@ -140,6 +140,13 @@ impl Ui {
 
     /// A usage error, or help, as clap wrote it.
     pub(crate) fn clap(&self, error: &clap::Error) -> FailureKind {
+        if self.json && error.use_stderr() {
+            let text = error.render().to_string();
+            let (message, hint) = text.split_once("\n\n").unwrap_or((&text, ""));
+            let message = message.strip_prefix("error: ").unwrap_or(message);
+            self.failure(&Failure::usage(message.trim_end()).hint(hint.trim_end()));
+            return FailureKind::Usage;
+        }
         let text = error.render();
         let stream = if error.use_stderr() {
             self.stderr

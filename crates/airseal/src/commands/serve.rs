@@ -11,7 +11,7 @@ use crate::ui::{Style, Ui};
 /// Run the update server; it needs nothing else on this machine
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The first start makes a certificate authority and an administration token in the data directory. Port 0 takes\na free port. The server holds no content key and no signing key."
+    after_help = "The first start makes a certificate authority and an administration token in the data directory. Port 0 takes a free port. The server holds no content key and no signing key."
 )]
 pub(crate) struct Args {
     /// Everything the server keeps: database, payloads, authority, token
