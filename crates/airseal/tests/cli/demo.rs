@@ -70,6 +70,18 @@ fn firmware_of_ones_own_plays_the_same_story() {
     let done = room.run("demo own.bin --json");
     assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
     assert!(room.fails(3, "demo absent.bin").contains("absent.bin"));
+    room.write(
+        "page.bin",
+        b"<!DOCTYPE html><html><body>Sign in</body></html>",
+    );
+    let done = room.run("demo page.bin");
+    assert_eq!(done.code, 1, "{}", done.stderr);
+    assert!(
+        done.stderr.contains("page.bin") && done.stderr.contains("HTML"),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(done.stdout, "", "the story began");
     room.write("empty.bin", b"");
     assert!(room.fails(1, "demo empty.bin").contains("empty"));
 }

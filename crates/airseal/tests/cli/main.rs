@@ -6,6 +6,8 @@ mod demo;
 mod edges;
 mod harness;
 mod keys;
+#[cfg(all(unix, feature = "serve"))]
+mod readme;
 mod releases;
 #[cfg(feature = "serve")]
 mod server;

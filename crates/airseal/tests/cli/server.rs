@@ -7,15 +7,15 @@ use std::time::Duration;
 use crate::harness::{Done, Room, SEAL, done};
 
 /// A running server in a room; killed when the test ends.
-struct Serving {
-    room: Room,
+pub(crate) struct Serving {
+    pub(crate) room: Room,
     child: Child,
-    admin: String,
-    https: String,
+    pub(crate) admin: String,
+    pub(crate) https: String,
 }
 
 impl Serving {
-    fn start(room: Room) -> Serving {
+    pub(crate) fn start(room: Room) -> Serving {
         let mut child = room
             .command(&[
                 "serve",
@@ -353,11 +353,9 @@ fn r30_a_device_takes_a_bundle_from_a_file_and_from_a_slow_pipe() {
     }
     let report = room.json("simulate device --state file --from file.seal");
     assert_eq!(report["version"], "1.2.3");
-    let again = room.fails(1, "simulate device --state file --from file.seal");
-    assert!(
-        again.contains("213") || again.contains("running already"),
-        "{again}"
-    );
+    let again = room.json("simulate device --state file --from file.seal");
+    assert_eq!(again["outcome"], "nothing to install");
+    assert_eq!(again["version"], "1.2.3");
 
     let bundle = room.read("pipe.seal");
     let mut child = room
@@ -456,4 +454,130 @@ fn a_static_export_names_nobody() {
         "export static www --release fw.seal --to dev.pub --paths www/list.csv",
     );
     assert!(error.contains("inside"), "{error}");
+}
+
+#[test]
+fn a_device_installs_from_an_exported_folder() {
+    let room = Room::new().with_release();
+    room.ok("simulate device --state d --vendor example.com --class lamp --trust vendor.pub --slot-kib 64");
+    let args = SEAL.replace("--to dev.pub", "--to d/device.pub");
+    room.ok(&format!("seal fw.bin -o d.seal {args}"));
+    room.ok("export static www --release d.seal --to d/device.pub");
+    let list = std::fs::read_to_string(room.file("www-capabilities.csv")).unwrap();
+    let path = list.lines().nth(1).unwrap().rsplit(',').next().unwrap();
+    let path = path.trim_matches('/').strip_suffix("/index").unwrap();
+    let report = room.json(&format!(
+        "simulate device --state d --from www/{path} --cut-power-at 4"
+    ));
+    assert_eq!(report["version"], "1.2.3");
+    assert_eq!(report["outcome"], "updated");
+    assert!(report["events"].to_string().contains("booted"), "{report}");
+    let again = room.json(&format!(
+        "simulate device --state d --from www/{path}/index"
+    ));
+    assert_eq!(again["outcome"], "nothing to install");
+    assert_eq!(
+        room.json("simulate device --state d --from d.seal")["outcome"],
+        "nothing to install"
+    );
+    let error = room.fails(1, "simulate device --state d --from www");
+    assert!(error.contains("DIR/CAPABILITY"), "{error}");
+    let error = room.fails(2, "simulate device --state d --from http://localhost/x/");
+    assert!(error.contains("https"), "{error}");
+}
+
+#[test]
+fn a_device_is_what_it_was_made_as() {
+    let room = Room::new().with_release();
+    let new = "simulate device --state d --vendor example.com --class lamp --trust vendor.pub --slot-kib 64";
+    room.ok(new);
+    room.ok(new);
+    for (other, option) in [
+        (new.replace("lamp", "door"), "--class"),
+        (new.replace("vendor.pub --", "other.pub --"), "--trust"),
+        (new.replace("64", "128"), "--slot-kib"),
+        (format!("{new} --hw-rev 3"), "--hw-rev"),
+    ] {
+        room.run("key new --kind signing -o other");
+        let error = room.fails(2, &other);
+        assert!(error.contains(option), "{error}");
+    }
+    let error = room.fails(
+        3,
+        "simulate device --state d --from fw.seal --faults absent.txt",
+    );
+    assert!(error.contains("absent.txt"), "{error}");
+    room.write("report.json", b"mine");
+    let error = room.fails(1, "simulate device --state d --report report.json");
+    assert!(
+        error.contains("report.json") && error.contains("--force"),
+        "{error}"
+    );
+    assert_eq!(room.read("report.json"), b"mine");
+    room.ok("simulate device --state d --report report.json --force");
+    assert_ne!(room.read("report.json"), b"mine");
+}
+
+#[test]
+fn a_token_is_not_asked_for_when_it_can_not_be_kept() {
+    let serving = Serving::start(Room::new());
+    serving.room.write("taken", b"mine");
+    let error = serving.fails(1, "device enroll lamp1 --token-out taken");
+    assert!(
+        error.contains("taken") && !error.contains("--force"),
+        "{error}"
+    );
+    serving.fails(3, "device enroll lamp1 --token-out no/folder/token");
+    assert_eq!(serving.json("device list").as_array().unwrap().len(), 0);
+    serving.ok("device enroll lamp1 --token-out token");
+    assert_eq!(serving.room.read("taken"), b"mine");
+    assert!(!serving.room.read("token").is_empty());
+}
+
+#[test]
+fn a_connection_that_fails_says_what_to_do() {
+    let serving = Serving::start(Room::new().with_release());
+    serving.room.ok("simulate device --state d --vendor example.com --class lamp --trust vendor.pub --slot-kib 64");
+    let other = Serving::start(Room::new());
+    let foreign = other.room.file("airseal-data/ca.pem");
+    let foreign = foreign.display();
+    let error = serving.fails(
+        3,
+        &format!(
+            "simulate device --state d --server {} --ca {foreign}",
+            serving.https
+        ),
+    );
+    assert!(error.contains("--ca"), "{error}");
+    let error = serving.fails(
+        3,
+        &format!("device list --server {} --ca {foreign}", serving.https),
+    );
+    assert!(error.contains("--ca"), "{error}");
+    let error = serving.fails(3, &format!("device list --server {}", serving.https));
+    assert!(error.contains("port for devices"), "{error}");
+    let error = serving.fails(
+        1,
+        &format!(
+            "simulate device --state d --server {} --ca fw.bin",
+            serving.https
+        ),
+    );
+    assert!(error.contains("fw.bin"), "{error}");
+    for (name, bytes) in [
+        ("empty", &b"\n"[..]),
+        ("words", b"two words"),
+        ("key", b"\xff\xfe"),
+    ] {
+        serving.room.write(name, bytes);
+        let code = if name == "key" { 3 } else { 2 };
+        let error = serving.fails(code, &format!("device list --token-file {name}"));
+        assert!(error.contains(name), "{error}");
+        let line = format!(
+            "simulate device --state d --server {} --claim-file {name}",
+            serving.https
+        );
+        let error = serving.fails(code, &line);
+        assert!(error.contains(name), "{error}");
+    }
 }
