@@ -32,12 +32,18 @@ impl Server {
     /// # Errors
     /// [`StartError`] with what is in the way and what to do about it.
     pub async fn start(config: Config) -> Result<Running, StartError> {
-        make_private_folder(&config.data)?;
-        let lock = lock(&config.data)?;
-        let now = config.clock.now();
-        let authority = Arc::new(CertificateAuthority::open(&config.data, now)?);
+        let known = config
+            .data
+            .is_dir()
+            .then(|| lock(&config.data))
+            .transpose()?;
+        // Before anything is written, so that a taken address leaves no data directory behind.
         let https = bind(config.https).await?;
         let admin = bind(config.admin).await?;
+        make_private_folder(&config.data)?;
+        let lock = known.map_or_else(|| lock(&config.data), Ok)?;
+        let now = config.clock.now();
+        let authority = Arc::new(CertificateAuthority::open(&config.data, now)?);
         let ready = Ready {
             https: https.local_addr().unwrap_or(config.https),
             admin: admin.local_addr().unwrap_or(config.admin),
@@ -233,6 +239,11 @@ impl Serialize for Ready {
 }
 
 fn make_private_folder(path: &Path) -> Result<(), StartError> {
+    if path.is_file() {
+        let kind = std::io::ErrorKind::NotADirectory;
+        let message = "is a file; --data names a folder";
+        return Err(StartError::io(path, std::io::Error::new(kind, message)));
+    }
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

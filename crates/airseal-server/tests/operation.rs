@@ -60,10 +60,21 @@ fn a_second_server_on_the_same_data_is_refused() {
 fn a_taken_port_is_named() {
     let (one, two) = (tempfile::tempdir(), tempfile::tempdir());
     let bench = Bench::start(one.expect("tempdir").path());
-    let mut config = Config::local(two.expect("tempdir").path());
+    let new = two.expect("tempdir").path().join("data");
+    let mut config = Config::local(&new);
     config.https = bench.https();
     let error = Server::start_blocking(config).expect_err("refused");
     assert!(error.to_string().contains(&bench.https().to_string()));
+    assert!(!new.exists(), "a failed first start leaves nothing");
+}
+
+#[test]
+fn a_file_in_place_of_the_data_folder_is_named() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let file = folder.path().join("data");
+    std::fs::write(&file, b"x").expect("written");
+    let error = Server::start_blocking(Config::local(&file)).expect_err("refused");
+    assert!(error.to_string().contains("a folder"), "{error}");
 }
 
 #[test]
