@@ -227,6 +227,11 @@ fn keysets(kitchen: &mut Kitchen<'_>) -> Vec<Flow> {
     kitchen.boot(ResetReason::Restart);
     let ladder = passing(&[&old, &mended]);
     flows.push(kitchen.flow("rotation after a revert", &ladder, Until::End));
+    // The failed release runs after all, because the confirmed one is lost.
+    kitchen.rot(Slot::A);
+    kitchen.boot(ResetReason::Power);
+    let ladder = passing(&[&failing, &mended]);
+    flows.push(kitchen.flow("rotation beside a lost image", &ladder, Until::End));
     flows
 }
 
