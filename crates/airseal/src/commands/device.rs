@@ -44,7 +44,7 @@ struct EnrollArgs {
     class: Option<String>,
 
     /// Days until the token expires
-    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..=365))]
+    #[arg(long, value_name = "N", default_value_t = 7, allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=365))]
     days: u64,
 
     /// Write the token to this file, readable by you alone, in place of printing it

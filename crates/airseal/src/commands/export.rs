@@ -6,6 +6,7 @@ use airseal_pack::export::{ExportRecipient, ExportRequest, Exported, export_stat
 use airseal_pack::key::KeyRole;
 use airseal_pack::recipient::devices_to_seal_to;
 
+use crate::commands::shared::count;
 use crate::failure::Failure;
 use crate::keys;
 use crate::passphrase::PassphraseArgs;
@@ -114,17 +115,22 @@ fn beside(args: &StaticArgs) -> PathBuf {
 
 fn text(exported: &Exported, args: &StaticArgs) -> String {
     let mut text = format!(
-        "{}: release {} for {} devices or groups\ndigest       {}\npaths        {} (secret: who knows a path can fetch it)",
+        "{}: release {} for {}\ndigest       {}\npaths        {} (secret: who knows a path can fetch it)",
         args.directory.display(),
         exported.version,
-        exported.written.len(),
+        count(
+            exported.written.len(),
+            "device or group",
+            "devices or groups"
+        ),
         exported.manifest_digest,
         exported.capabilities.display(),
     );
     if args.prune {
         text.push_str(&format!(
-            "\nremoved      {} paths, {} payloads",
-            exported.pruned_paths, exported.pruned_payloads
+            "\nremoved      {}, {}",
+            count(exported.pruned_paths, "path", "paths"),
+            count(exported.pruned_payloads, "payload", "payloads")
         ));
     }
     text

@@ -48,11 +48,16 @@ struct NewArgs {
     offer: Vec<String>,
 
     /// How many root keys must agree to a change, and how many release keys to a release
-    #[arg(long, value_name = "K", default_value_t = 1)]
+    #[arg(
+        long,
+        value_name = "K",
+        default_value_t = 1,
+        allow_negative_numbers = true
+    )]
     threshold: u8,
 
     /// How many root keys must agree, 1 to 3 [default: --threshold]
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
     root_threshold: Option<u8>,
 
     /// The vendor's name
@@ -64,7 +69,12 @@ struct NewArgs {
     class: Option<String>,
 
     /// No release above this security version is accepted
-    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1_000_000,
+        allow_negative_numbers = true
+    )]
     max_security_version: u32,
 
     /// Write the keyset file here
@@ -102,15 +112,15 @@ struct RotateArgs {
     sign: Vec<String>,
 
     /// How many root keys and how many release keys must agree [default: as before]
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
     threshold: Option<u8>,
 
     /// How many root keys must agree, 1 to 3 [default: --threshold, or as before]
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
     root_threshold: Option<u8>,
 
     /// No release above this security version is accepted [default: as before]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     max_security_version: Option<u32>,
 
     /// Write the longer keyset file here

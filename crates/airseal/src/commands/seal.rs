@@ -254,6 +254,7 @@ fn text(sealed: &Sealed, args: &Args) -> String {
     };
     let only = match sealed.only.len() {
         0 => String::new(),
+        1 => "\nonly         1 device or group may install it".to_owned(),
         count => format!("\nonly         {count} devices or groups may install it"),
     };
     format!(

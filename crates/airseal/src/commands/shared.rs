@@ -252,6 +252,12 @@ pub(crate) fn distinct<'a>(
     Ok(())
 }
 
+/// A count with its word: `1 path`, `2 paths`.
+pub(crate) fn count(number: usize, one: &str, several: &str) -> String {
+    let word = if number == 1 { one } else { several };
+    format!("{number} {word}")
+}
+
 /// What became of a sealed file, for people.
 pub(crate) fn changed_text(output: &Path, changed: &Changed) -> String {
     format!(

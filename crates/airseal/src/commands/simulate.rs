@@ -70,7 +70,7 @@ struct DeviceArgs {
     from: Option<PathBuf>,
 
     /// Let power fail after every N chunks until the update is done, or at random
-    #[arg(long, value_name = "N|random", value_parser = cuts)]
+    #[arg(long, value_name = "N|random", allow_negative_numbers = true, value_parser = cuts)]
     cut_power_at: Option<Cuts>,
 
     /// Faults of the network or cable: a file with one per line, or cut@63%, stall@1000:5s, short@0, ...

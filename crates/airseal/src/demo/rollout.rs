@@ -13,6 +13,7 @@ use super::event::Story;
 use super::fleet::in_words;
 use super::vendor::{CLASS, Plan};
 use super::world::{Build, World};
+use crate::commands::shared::count;
 use crate::failure::Failure;
 use crate::ui::Ui;
 
@@ -59,12 +60,8 @@ pub(super) fn revocation_and_power_cuts(
         "revoked",
         revocation.device.state,
         format!(
-            "could read {} {} before, and still can",
-            revocation.readable_releases.len(),
-            match revocation.readable_releases.len() {
-                1 => "release",
-                _ => "releases",
-            }
+            "could read {} before, and still can",
+            count(revocation.readable_releases.len(), "release", "releases")
         ),
     );
     let recipients = world.fleet.recipients_without(&["gate"]);

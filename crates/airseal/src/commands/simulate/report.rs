@@ -163,7 +163,12 @@ pub(super) fn text(report: &Report) -> String {
         text.push_str(&format!("enrolled as  {name}\n"));
     }
     if report.power_cuts > 0 {
-        text.push_str(&format!("power failed {} times\n", report.power_cuts));
+        let times = if report.power_cuts == 1 {
+            "time"
+        } else {
+            "times"
+        };
+        text.push_str(&format!("power failed {} {times}\n", report.power_cuts));
     }
     if let (Some(traffic), Some(ratio)) = (&report.traffic, report.bytes_per_byte) {
         text.push_str(&format!(
