@@ -4,8 +4,7 @@ use airseal_format::signature::PublicKey as SigningPublicKey;
 use airseal_pack::bundle::BundleFile;
 use airseal_pack::keyset::KeysetFile;
 use airseal_server::api::types::{
-    ProductTrust, Published, ReleaseDetail, ReleaseInfo, ReleaseList, SetTrust, TrustKey,
-    YankRelease,
+    Published, ReleaseDetail, ReleaseInfo, ReleaseList, SetTrust, TrustKey, YankRelease,
 };
 use base64::Engine as _;
 
@@ -40,11 +39,11 @@ struct PublishArgs {
     #[arg(value_name = "BUNDLE")]
     bundle: PathBuf,
 
-    /// First tell the server to trust releases of this product signed by this key (repeatable)
+    /// With the first release of a product: trust releases of it signed by this key (repeatable)
     #[arg(long, value_name = "PUB", conflicts_with = "keyset")]
     trust: Vec<PathBuf>,
 
-    /// First tell the server to trust releases of this product as this keyset says
+    /// With the first release of a product: trust releases of it as this keyset says
     #[arg(long, value_name = "FILE")]
     keyset: Option<PathBuf>,
 
@@ -95,29 +94,22 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn publish(args: &PublishArgs, ui: &Ui) -> Result<(), Failure> {
-    let bundle = BundleFile::open(&args.bundle)?;
+    BundleFile::open(&args.bundle)?;
     let client = Client::new(&args.server)?;
-    if let Some(trust) = trust(args, ui)? {
-        let manifest = bundle.manifest();
-        let header = manifest.header();
-        let path = format!(
-            "products/{}/{}/trust",
-            hex::encode(header.vendor_id.0),
-            hex::encode(header.class_id.0)
-        );
-        let _: ProductTrust = client.put(&path, &trust)?;
-    }
-    let published: Published = client.upload("releases", &args.bundle)?;
+    let published: Published = match trust(args, ui)? {
+        Some(trust) => client.publish_with(&trust, &args.bundle)?,
+        None => client.upload("releases", &args.bundle)?,
+    };
     published
         .warnings
         .iter()
         .for_each(|warning| ui.warn(warning));
     ui.result(&published, |published| {
         let release = &published.release;
-        let what = if published.is_new {
-            "published"
-        } else {
-            "was published before"
+        let what = match (published.is_new, release.yanked_at) {
+            (true, _) => "published",
+            (false, None) => "was published before",
+            (false, Some(_)) => "was published before and is withdrawn: no device is given it",
         };
         format!(
             "{} (number {}) {what}\ndigest       {}\nenvelopes    {} new",
