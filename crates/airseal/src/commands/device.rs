@@ -318,7 +318,7 @@ fn reinstate(args: &ReinstateArgs, ui: &Ui) -> Result<(), Failure> {
         if device.state == "claimed" {
             let name = device.name.as_ref().unwrap_or(&device.id);
             text.push_str(&format!(
-                "; its token is void: `airseal device enroll {name}` makes a new one"
+                "; if it was revoked its old token is void, and `airseal device enroll {name}` makes a new one"
             ));
         }
         text
