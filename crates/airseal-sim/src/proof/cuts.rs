@@ -8,7 +8,7 @@ use airseal_update::Refusal;
 use airseal_update::boot::ResetReason;
 
 use super::drive::{Entry, Trip, Trouble, Until, drive};
-use super::flows::Flow;
+use super::flows::{Flow, Verdict};
 use super::in_parallel;
 use super::readout::{Readout, releases};
 use super::world::{Bench, World};
@@ -114,6 +114,39 @@ impl<'f> Tape<'f> {
             end,
             floor: start.state.floor.0,
         }
+    }
+
+    /// The end without any cut, but for what a cut may change: `end` as it came out.
+    fn expected(&self, end: &Readout) -> Readout {
+        let flow = self.flow;
+        let mut expected = self.end.clone();
+        expected.confirmed = end.confirmed;
+        // A trial that failed and lost power before it was given up fails again.
+        if let (Some(failure), Some(wanted)) = (end.state.failure, &mut expected.state.failure)
+            && (wanted.count..=wanted.count + 2).contains(&failure.count)
+        {
+            wanted.count = failure.count;
+        }
+        // A failed release that took a lost one's place and started again is forgiven.
+        let may_stay = |digest| {
+            let mut rungs = flow.ladder.iter();
+            rungs.any(|rung| rung.verdict == Verdict::Passes && rung.made.digest == Some(digest))
+        };
+        if end.state.failure.is_none() {
+            let failure = &mut expected.state.failure;
+            *failure = failure.filter(|failure| !may_stay(failure.digest));
+        }
+        let is_complete = end.checkpoint.is_some_and(|checkpoint| {
+            flow.ladder.iter().any(|rung| {
+                rung.made.digest == Some(checkpoint.manifest_digest)
+                    && rung.made.image.len() == checkpoint.position as usize
+            })
+        });
+        // Power lost between staging and the journal's last record.
+        if is_complete {
+            expected.checkpoint = end.checkpoint;
+        }
+        expected
     }
 
     fn empty_report(&self) -> FlowReport {
@@ -372,8 +405,7 @@ impl<'a, 'w> Cutter<'a, 'w> {
         first
     }
 
-    /// The flow's end is the one without any cut: a failure may have been counted again,
-    /// and the journal may still say that the image is complete.
+    /// The flow's end is the one without any cut.
     fn check_end(&mut self) -> Result<(), Trouble> {
         let flow = self.tape.flow;
         let end = Readout::of(&mut self.bench).map_err(|error| Trouble::new(error.to_string()))?;
@@ -385,22 +417,7 @@ impl<'a, 'w> Cutter<'a, 'w> {
         if end.candidate.is_some() || end.confirmed != self.bench.device.running() {
             return Err(Trouble::new(format!("the flow ended unsettled: {end:?}")));
         }
-        let mut expected = self.tape.end.clone();
-        expected.confirmed = end.confirmed;
-        if let (Some(failure), Some(wanted)) = (end.state.failure, &mut expected.state.failure)
-            && (wanted.count..=wanted.count + 2).contains(&failure.count)
-        {
-            wanted.count = failure.count;
-        }
-        let is_complete = end.checkpoint.is_some_and(|checkpoint| {
-            flow.ladder.iter().any(|rung| {
-                rung.made.digest == Some(checkpoint.manifest_digest)
-                    && rung.made.image.len() == checkpoint.position as usize
-            })
-        });
-        if is_complete {
-            expected.checkpoint = end.checkpoint;
-        }
+        let expected = self.tape.expected(&end);
         if end != expected {
             let why = format!("the flow ended with {end:?} instead of {expected:?}");
             return Err(Trouble::new(why));

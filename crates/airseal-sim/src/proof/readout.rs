@@ -1,5 +1,7 @@
 //! What a device reads from its flash.
 
+use std::fmt;
+
 use airseal_format::SecurityVersion;
 use airseal_update::Refusal;
 use airseal_update::blocking::block_on;
@@ -16,8 +18,27 @@ pub(crate) struct Readout {
     pub(crate) candidate: Option<Candidate>,
     pub(crate) state: DeviceState,
     pub(crate) checkpoint: Option<Checkpoint>,
-    pub(crate) in_force: Vec<u8>,
-    pub(crate) boot_keyset: Vec<u8>,
+    pub(crate) in_force: KeysetBytes,
+    pub(crate) boot_keyset: KeysetBytes,
+}
+
+/// The signed bytes of a stored keyset; empty for none.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct KeysetBytes(Vec<u8>);
+
+impl fmt::Debug for KeysetBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(bytes) = self;
+        write!(f, "version {}, {} bytes", self.version(), bytes.len())
+    }
+}
+
+impl KeysetBytes {
+    fn version(&self) -> u32 {
+        let Self(bytes) = self;
+        let bytes = bytes.get(12..).and_then(|bytes| bytes.first_chunk());
+        bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
+    }
 }
 
 impl Readout {
@@ -30,7 +51,7 @@ impl Readout {
             [KeysetUse::InForce, KeysetUse::Boot].map(|which| {
                 let mut bytes = vec![0; 800];
                 let len = block_on(ports.keyset(which, &mut bytes)).map(Option::unwrap_or_default);
-                len.map(|len| bytes[..len].to_vec())
+                len.map(|len| KeysetBytes(bytes[..len].to_vec()))
             })
         });
         Ok(Self {
@@ -45,12 +66,12 @@ impl Readout {
 
     /// Version of the stored keyset in force, 0 for none.
     pub(crate) fn keyset_version(&self) -> u32 {
-        version_of(&self.in_force)
+        self.in_force.version()
     }
 
     /// Version of the stored keyset of the confirmed image, 0 for none.
     pub(crate) fn boot_keyset_version(&self) -> u32 {
-        version_of(&self.boot_keyset)
+        self.boot_keyset.version()
     }
 }
 
@@ -88,9 +109,4 @@ pub(crate) fn running(bench: &mut Bench<'_>) -> Result<Option<Own>, String> {
         return Err(format!("an image below the floor {floor} runs"));
     }
     Ok(Some(own))
-}
-
-fn version_of(keyset: &[u8]) -> u32 {
-    let bytes = keyset.get(12..).and_then(|bytes| bytes.first_chunk());
-    bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
