@@ -39,8 +39,9 @@ pub struct SearchReport {
 #[must_use]
 pub fn search(world: &World, depth: u32, cuts: u64, seed: u64) -> SearchReport {
     let start = start(world);
-    let mut seen = HashSet::from([start.print]);
-    let mut frontier = vec![start];
+    let first = start.found();
+    let mut seen = HashSet::from([first.print]);
+    let mut frontier = vec![first];
     let mut report = SearchReport {
         depth,
         states: 1,
@@ -48,12 +49,13 @@ pub fn search(world: &World, depth: u32, cuts: u64, seed: u64) -> SearchReport {
     };
     for _ in 0..depth {
         let tried = AtomicU64::new(0);
-        let expanded = in_parallel(&frontier, |node| {
+        let expanded = in_parallel(&frontier, |origin| {
             let mut bench = Bench::new(world, Size::Tiny);
+            let node = start.go_to(&mut bench, origin);
             let mut found = Vec::new();
             for event in Event::ALL {
-                let salt = seed ^ node.print ^ found.len() as u64;
-                let mut branches = Branches::new(&mut bench, node, event);
+                let salt = seed ^ origin.print ^ found.len() as u64;
+                let mut branches = Branches::new(&mut bench, &node, event);
                 found.push(branches.follow(None));
                 for cut in branches.some_cuts(cuts, salt) {
                     found.push(branches.follow(Some(cut)));
@@ -68,9 +70,9 @@ pub fn search(world: &World, depth: u32, cuts: u64, seed: u64) -> SearchReport {
             match branch {
                 Branch::Broken(sentence) => report.broken.push(sentence),
                 Branch::Dead => {}
-                Branch::Lives(node) => {
-                    if seen.insert(node.print) {
-                        next.push(node);
+                Branch::Lives(found) => {
+                    if seen.insert(found.print) {
+                        next.push(found);
                     }
                 }
             }
@@ -109,7 +111,7 @@ pub fn replay_cut(world: &World, events: &[(Event, Option<(u64, Cut)>)]) -> Resu
     let mut node = start(world);
     for &(event, cut) in events {
         match Branches::new(&mut bench, &node, event).follow(cut) {
-            Branch::Lives(after) => node = after,
+            Branch::Lives(_) => node = node.after(&mut bench, event, cut),
             Branch::Dead => return Err("nothing boots, and nothing was promised".to_owned()),
             Branch::Broken(sentence) => return Err(sentence),
         }
@@ -117,11 +119,18 @@ pub fn replay_cut(world: &World, events: &[(Event, Option<(u64, Cut)>)]) -> Resu
     Ok(())
 }
 
-/// One state and a shortest way to it.
+/// One state and a way to it.
 struct Node {
     flash: SimFlash,
     running: Option<Slot>,
     ledger: Ledger,
+    path: Option<Arc<Step>>,
+    print: u64,
+}
+
+/// A way to a state. The state itself is too large to be kept by the ten thousands, and
+/// soon reached again.
+struct Found {
     path: Option<Arc<Step>>,
     print: u64,
 }
@@ -134,7 +143,7 @@ struct Step {
 }
 
 enum Branch {
-    Lives(Node),
+    Lives(Found),
     /// No slot boots any more, and none was promised.
     Dead,
     Broken(String),
@@ -165,18 +174,10 @@ impl<'a, 'w> Branches<'a, 'w> {
             bench, node, event, ..
         } = self;
         self.tried += 1;
-        bench.restore(&node.flash, node.running);
-        let own = bench.device.release().ok().flatten();
-        if let Some(made) = own.and_then(|digest| bench.world.find(digest)) {
-            bench.act_as_firmware(&made);
-        }
+        node.put_on(bench);
         let before = bench.device.flash().operations();
         let mut ledger = node.ledger;
-        let path = Some(Arc::new(Step {
-            event: *event,
-            cut,
-            before: node.path.clone(),
-        }));
+        let path = node.path_with(*event, cut);
         let lives = apply(bench, &mut ledger, *event, cut);
         if cut.is_none() {
             self.operations = bench.device.flash().operations() - before;
@@ -186,7 +187,10 @@ impl<'a, 'w> Branches<'a, 'w> {
             Ok(lives)
         });
         match lives {
-            Ok(true) => Branch::Lives(Node::new(bench, ledger, path)),
+            Ok(true) => Branch::Lives(Found {
+                path,
+                print: fingerprint(bench, &ledger),
+            }),
             Ok(false) => Branch::Dead,
             Err(why) => Branch::Broken(format!("{}: {why}", told(path.as_deref()))),
         }
@@ -214,6 +218,58 @@ impl Node {
             ledger,
             path,
         }
+    }
+
+    fn found(&self) -> Found {
+        Found {
+            path: self.path.clone(),
+            print: self.print,
+        }
+    }
+
+    /// Puts this state's flash on the bench, with its firmware.
+    fn put_on(&self, bench: &mut Bench<'_>) {
+        bench.restore(&self.flash, self.running);
+        let own = bench.device.release().ok().flatten();
+        if let Some(made) = own.and_then(|digest| bench.world.find(digest)) {
+            bench.act_as_firmware(&made);
+        }
+    }
+
+    fn path_with(&self, event: Event, cut: Option<(u64, Cut)>) -> Option<Arc<Step>> {
+        Some(Arc::new(Step {
+            event,
+            cut,
+            before: self.path.clone(),
+        }))
+    }
+
+    /// The state after an event that breaks no promise.
+    fn after(&self, bench: &mut Bench<'_>, event: Event, cut: Option<(u64, Cut)>) -> Self {
+        self.put_on(bench);
+        let mut ledger = self.ledger;
+        let applied = apply(bench, &mut ledger, event, cut);
+        applied.expect("the same event broke no promise before");
+        Self::new(bench, ledger, self.path_with(event, cut))
+    }
+
+    /// The state that was found from this one.
+    fn go_to(&self, bench: &mut Bench<'_>, found: &Found) -> Self {
+        let mut steps = Vec::new();
+        let mut step = found.path.as_deref();
+        while let Some(this) = step {
+            steps.push((this.event, this.cut));
+            step = this.before.as_deref();
+        }
+        let mut node = Self {
+            flash: self.flash.clone(),
+            path: None,
+            ..*self
+        };
+        for (event, cut) in steps.into_iter().rev() {
+            node = node.after(bench, event, cut);
+        }
+        node
     }
 }
 
