@@ -1,5 +1,8 @@
 //! Images made by Espressif's tools, read as those tools read them, and damaged ones refused where they are damaged.
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may unwrap, and documents itself by its name"
+)]
 
 use airseal_esp::image::{Descriptor, Image, ImageError, ImageFault, Part};
 use proptest::prelude::*;

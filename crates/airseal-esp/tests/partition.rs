@@ -1,5 +1,8 @@
 //! Tables made by Espressif's tool, read in both forms, and the ones that tool refuses.
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may unwrap, and documents itself by its name"
+)]
 
 use airseal_esp::partition::{DEFAULT_TABLE_OFFSET, PartitionFault, PartitionTable};
 use proptest::prelude::*;

@@ -1,5 +1,9 @@
 //! The order of sections in a bundle, and the fields of an offer.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "a test may unwrap, and documents itself by its name"
+)]
 
 mod common;
 

@@ -1,5 +1,9 @@
 //! Envelopes: our own opening against the general HPKE crate's sealing, and the pack's rules.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "a test may unwrap, and documents itself by its name"
+)]
 
 mod common;
 

@@ -1,5 +1,9 @@
 //! Rotation of trust, and every way to break the chain.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "a test may unwrap, and documents itself by its name"
+)]
 
 mod common;
 

@@ -1,5 +1,10 @@
 //! One test per rule of the manifest: a value changed, the field named.
-#![allow(missing_docs, clippy::unwrap_used, clippy::type_complexity)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::type_complexity,
+    reason = "a test may unwrap, and documents itself by its name"
+)]
 
 mod common;
 

@@ -1,5 +1,9 @@
 //! Whatever the bytes: a parser answers, and what it takes it writes again the same.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "a test may unwrap, and documents itself by its name"
+)]
 
 mod common;
 

@@ -1,5 +1,9 @@
 //! Published test vectors of every primitive that the format stands on.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "a test may unwrap, and documents itself by its name"
+)]
 
 use aes_kw::KwAes256;
 use airseal_format::signature::PublicKey;

@@ -1,5 +1,9 @@
 //! Signatures that other verifiers accept, and this format does not.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "a test may unwrap, and documents itself by its name"
+)]
 
 mod common;
 

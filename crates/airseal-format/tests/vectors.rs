@@ -1,5 +1,9 @@
 //! Every frozen case of `vectors/v1`, made by the independent second implementation.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "a test may unwrap, and documents itself by its name"
+)]
 
 use std::path::{Path, PathBuf};
 

@@ -203,7 +203,10 @@ fn set_mode(_: &mut Builder<'_, '_>, _: Access) {}
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(
+        clippy::unwrap_used,
+        reason = "a test may unwrap, and documents itself by its name"
+    )]
     use super::*;
 
     #[test]

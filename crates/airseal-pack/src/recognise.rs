@@ -245,7 +245,10 @@ fn looks_random(head: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(
+        clippy::unwrap_used,
+        reason = "a test may unwrap, and documents itself by its name"
+    )]
     use super::*;
 
     fn shipped(path: &str) -> Vec<u8> {

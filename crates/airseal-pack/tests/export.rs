@@ -1,5 +1,8 @@
 //! The tree for file servers: what lies in it, what it can be read back as, and what pruning removes.
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may unwrap, and documents itself by its name"
+)]
 
 mod common;
 

@@ -1,5 +1,8 @@
 //! Key files: openssl reads ours, we read openssl's, and what is refused.
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may unwrap, and documents itself by its name"
+)]
 
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,8 @@
 //! Whatever stands in a file, reading it ends in a value or a refusal.
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may unwrap, and documents itself by its name"
+)]
 
 mod common;
 

@@ -1,5 +1,8 @@
 //! What must be refused, each by a test named after it, with a reason that names the place and nothing left behind.
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may unwrap, and documents itself by its name"
+)]
 
 mod common;
 

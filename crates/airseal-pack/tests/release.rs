@@ -1,5 +1,8 @@
 //! Life after sealing: co-signing, air-gapped signing, more recipients, keysets and their rotation, inspection.
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may unwrap, and documents itself by its name"
+)]
 
 mod common;
 

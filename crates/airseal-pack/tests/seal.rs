@@ -1,5 +1,8 @@
 //! Sealing, verifying and opening, over all suites, profiles and kinds of keys.
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may unwrap, and documents itself by its name"
+)]
 
 mod common;
 

@@ -1,5 +1,8 @@
 //! The frozen files of `vectors/v1` that a host meets: bundles and key files, as the host reads them.
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may unwrap, and documents itself by its name"
+)]
 
 use std::path::{Path, PathBuf};
 

@@ -316,7 +316,10 @@ impl<S: Write> Write for Faulty<'_, S> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(
+    clippy::unwrap_used,
+    reason = "a test may unwrap, and documents itself by its name"
+)]
 mod tests {
     use super::*;
 

@@ -462,7 +462,10 @@ fn torn_word(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(
+    clippy::unwrap_used,
+    reason = "a test may unwrap, and documents itself by its name"
+)]
 mod tests {
     use super::*;
 

@@ -1,6 +1,10 @@
 //! The same core under an executor: flash and network that make callers wait, and sessions
 //! that are dropped in the middle of it.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "a test may unwrap, and documents itself by its name"
+)]
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;

@@ -1,6 +1,10 @@
 //! Every power cut of every flow with tiny images, and some pairs of cuts. The whole proof
 //! is `cargo xtask power-cuts`.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "a test may unwrap, and documents itself by its name"
+)]
 
 use airseal_sim::proof::{Pairs, World, prove, short_flows};
 

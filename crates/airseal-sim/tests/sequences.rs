@@ -1,6 +1,10 @@
 //! Sequences of events: a search, and by name the ones that once left a device without a
 //! bootable slot.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "a test may unwrap, and documents itself by its name"
+)]
 
 use airseal_sim::proof::Event::{Confirm, Keyset, Restart, Revert, RotRunning, Update};
 use airseal_sim::proof::Newer::{Compiled, Rotated};

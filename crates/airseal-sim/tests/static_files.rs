@@ -1,5 +1,9 @@
 //! A device without a server of ours: a folder as any file server has it.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "a test may unwrap, and documents itself by its name"
+)]
 
 use std::fs;
 

@@ -1,5 +1,9 @@
 //! One device takes a release, tries it, keeps it, and takes the next.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "a test may unwrap, and documents itself by its name"
+)]
 
 use airseal_sim::fixture::{CLASS, KeysetPlan, ReleasePlan, To, VENDOR};
 use airseal_sim::random::Noise;

@@ -1,5 +1,5 @@
 //! The example of the documentation, which the documentation's test runs, stays short.
-#![allow(missing_docs)]
+#![allow(missing_docs, reason = "a test documents itself by its name")]
 
 const EXAMPLE: &str = include_str!("../examples/byte_stream.rs");
 

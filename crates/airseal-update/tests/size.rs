@@ -2,7 +2,11 @@
 //!
 //! `cargo test -p airseal-update --test size -- --nocapture` prints it. Sizes are those of
 //! this machine; on a 32-bit core every pointer in them is half as long.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "a test may unwrap, and documents itself by its name"
+)]
 
 use std::mem::{size_of, size_of_val};
 

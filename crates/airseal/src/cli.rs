@@ -96,7 +96,10 @@ Exit codes: 0 done, 1 refused, 2 usage, 3 files, network or system.
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(
+        clippy::unwrap_used,
+        reason = "a test may unwrap, and documents itself by its name"
+    )]
     use clap::CommandFactory;
 
     use super::*;

@@ -47,7 +47,10 @@ const EXPECTED: &str = "a date is wanted, such as 2027-01-31 or 2027-01-31T12:00
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(
+        clippy::unwrap_used,
+        reason = "a test may unwrap, and documents itself by its name"
+    )]
     use super::*;
 
     #[test]

@@ -1,5 +1,11 @@
 //! A small signed release, built from the encoders alone.
-#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "a helper shared by test files, each of which uses its part"
+)]
 
 use airseal_format::cipher::{ContentKey, PayloadKeys};
 use airseal_format::component::{Component, Destination, FlashEncryption, Kind};

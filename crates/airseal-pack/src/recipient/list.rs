@@ -219,7 +219,10 @@ fn parse_key(text: &str) -> Result<DevicePublicKey, String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(
+        clippy::unwrap_used,
+        reason = "a test may unwrap, and documents itself by its name"
+    )]
     use super::*;
 
     fn key(fill: u8) -> String {

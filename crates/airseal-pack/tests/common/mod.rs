@@ -1,5 +1,10 @@
 //! A vendor, a device and real firmware, for the tests.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "a helper shared by test files, each of which uses its part"
+)]
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,8 @@
 //! The program as a whole process: fixed input, then standard output, standard error, files and exit status.
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may unwrap, and documents itself by its name"
+)]
 
 #[cfg(feature = "serve")]
 mod demo;
