@@ -133,9 +133,9 @@ impl Image {
             checksum = walk.segment_data(segment, checksum, head)?;
         }
 
-        let padding = 16 - walk.position % 16;
         let mut last = [0; 16];
-        let window = last.get_mut(..padding as usize).unwrap_or_default();
+        let used = usize::try_from(walk.position % 16).unwrap_or_default();
+        let window = last.get_mut(used..).unwrap_or_default();
         walk.fill(window, Part::Checksum)?;
         let stored = window.last().copied().unwrap_or_default();
         if stored != checksum {

@@ -12,7 +12,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::{Response, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Body, SendBody};
+use ureq::typestate::WithBody;
+use ureq::{Agent, Body, RequestBuilder, SendBody};
 use zeroize::Zeroizing;
 
 use crate::commands::shared::checked_token;
@@ -120,15 +121,7 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, Failure> {
-        let request = self
-            .agent
-            .post(self.url(path))
-            .header("authorization", self.bearer().as_str());
-        self.answer(
-            request
-                .header("content-type", "application/json")
-                .send(json(body)?.as_bytes()),
-        )
+        self.send_json(self.agent.post(self.url(path)), body)
     }
 
     /// Replaces something.
@@ -140,12 +133,17 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, Failure> {
-        let request = self
-            .agent
-            .put(self.url(path))
-            .header("authorization", self.bearer().as_str());
+        self.send_json(self.agent.put(self.url(path)), body)
+    }
+
+    fn send_json<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder<WithBody>,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
         self.answer(
             request
+                .header("authorization", self.bearer().as_str())
                 .header("content-type", "application/json")
                 .send(json(body)?.as_bytes()),
         )
