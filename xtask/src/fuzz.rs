@@ -190,6 +190,13 @@ fn plant(workshop: &Workshop, seeds: &Path) -> Result<(), Failure> {
             _ => {}
         }
     }
+    for file in files(&workshop.root.join("crates/airseal-esp/tests/data"))? {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        put(seeds, "esp_files", &name, &fs::read(&file)?)?;
+    }
+    for (target, name, text) in SMALL_SEEDS {
+        put(seeds, target, name, text.as_bytes())?;
+    }
     Ok(())
 }
 
@@ -231,3 +238,27 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     found.sort();
     Ok(found)
 }
+
+/// Seeds of the targets whose input is no file of the vectors.
+const SMALL_SEEDS: [(&str, &str, &str); 4] = [
+    (
+        "http_head",
+        "part",
+        "\u{5}\u{2}\u{3}HTTP/1.1 206 Partial Content\r\nContent-Length: 3\r\nContent-Range: bytes 2-4/9\r\n\r\n",
+    ),
+    (
+        "http_head",
+        "whole",
+        "\u{9}\u{2}\u{3}HTTP/1.1 200 OK\r\nContent-Length: 9\r\nETag: \"a\"\r\n\r\n",
+    ),
+    (
+        "device_list",
+        "csv",
+        "serial,unseal,tags\nA1,x25519:ZW9GOobtClCLWu9uV0J+9x37obEtho/VIyY49RZiSfM=,lab\n",
+    ),
+    (
+        "device_list",
+        "jsonl",
+        "{\"schema\":\"airseal.device/1\",\"serial\":\"A1\",\"keys\":{\"unseal\":\"x25519:ZW9GOobtClCLWu9uV0J+9x37obEtho/VIyY49RZiSfM=\"}}\n",
+    ),
+];
