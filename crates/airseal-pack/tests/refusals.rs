@@ -26,14 +26,7 @@ fn all(world: &World, bytes: &[u8]) -> Result<Vec<u8>, Error> {
     let bundle = read(bytes)?;
     verify(&bundle, &world.trust(), &Control::default())?;
     let out = world.path("opened.bin");
-    open(
-        &bundle,
-        &world.trust(),
-        Some(&world.open_key()),
-        None,
-        (&out, Existing::Replace),
-        &Control::default(),
-    )?;
+    world.open(&bundle, Some(&world.open_key()), (&out, Existing::Replace))?;
     Ok(std::fs::read(out).unwrap())
 }
 
@@ -116,15 +109,9 @@ fn not_among_the_targets() {
     });
     verify(&bundle, &world.trust(), &Control::default()).unwrap();
     let out = world.path("opened.bin");
-    let error = open(
-        &bundle,
-        &world.trust(),
-        Some(&world.open_key()),
-        None,
-        (&out, Existing::Refuse),
-        &Control::default(),
-    )
-    .unwrap_err();
+    let error = world
+        .open(&bundle, Some(&world.open_key()), (&out, Existing::Refuse))
+        .unwrap_err();
     assert!(
         error.to_string().contains("not among its targets"),
         "{error}"
@@ -137,15 +124,9 @@ fn opening_without_a_key_is_a_usage_error() {
     let world = World::new();
     let bundle = world.bundle(&noise(100), |_| {});
     let out = world.path("opened.bin");
-    let error = open(
-        &bundle,
-        &world.trust(),
-        None,
-        None,
-        (&out, Existing::Refuse),
-        &Control::default(),
-    )
-    .unwrap_err();
+    let error = world
+        .open(&bundle, None, (&out, Existing::Refuse))
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
 }
 
@@ -155,15 +136,9 @@ fn existing_output_without_force() {
     let bundle = world.bundle(&noise(100), |_| {});
     let out = world.path("opened.bin");
     std::fs::write(&out, "mine").unwrap();
-    let error = open(
-        &bundle,
-        &world.trust(),
-        Some(&world.open_key()),
-        None,
-        (&out, Existing::Refuse),
-        &Control::default(),
-    )
-    .unwrap_err();
+    let error = world
+        .open(&bundle, Some(&world.open_key()), (&out, Existing::Refuse))
+        .unwrap_err();
     assert!(error.to_string().contains("--force"), "{error}");
     assert_eq!(std::fs::read(&out).unwrap(), b"mine");
 }

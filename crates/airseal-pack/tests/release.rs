@@ -14,7 +14,7 @@ use airseal_pack::firmware::{ChipChoice, Firmware, FirmwareChecks};
 use airseal_pack::inspect::inspect;
 use airseal_pack::key::{KeyKind, PrivateKey, PublicKey};
 use airseal_pack::keyset::{KeysetFile, KeysetKeys, NewKeyset, RotateKeyset};
-use airseal_pack::open::{OpenKey, Trust, open, verify};
+use airseal_pack::open::{OpenKey, Trust, verify};
 use airseal_pack::output::Existing;
 use airseal_pack::release::{add_envelopes, attach, cosign, sign_request};
 use airseal_pack::seal::{SealOutput, seal};
@@ -216,15 +216,9 @@ fn more_recipients_need_no_signature() {
     for key in late.iter().chain([&world.device]) {
         let out = world.path("opened.bin");
         let key = OpenKey::new("key", key).unwrap();
-        open(
-            &bundle,
-            &world.trust(),
-            Some(&key),
-            None,
-            (&out, Existing::Replace),
-            &Control::default(),
-        )
-        .unwrap();
+        world
+            .open(&bundle, Some(&key), (&out, Existing::Replace))
+            .unwrap();
         assert!(std::fs::read(&out).unwrap() == bytes);
     }
 

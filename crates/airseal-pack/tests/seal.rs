@@ -52,15 +52,9 @@ fn what_is_sealed_verifies_and_opens_to_the_same_bytes() {
             assert_eq!(verified.chunks, (len as u64).div_ceil(4096));
             assert_eq!(verified.manifest_digest, sealed.manifest_digest);
             let out = world.path("opened.bin");
-            let opened = open(
-                &bundle,
-                &world.trust(),
-                Some(&world.open_key()),
-                None,
-                (&out, Existing::Replace),
-                &Control::default(),
-            )
-            .unwrap();
+            let opened = world
+                .open(&bundle, Some(&world.open_key()), (&out, Existing::Replace))
+                .unwrap();
             assert_eq!(opened.image_len, len as u64);
             assert!(std::fs::read(&out).unwrap() == bytes, "{suite:?} {len}");
         }
@@ -85,15 +79,9 @@ fn profiles_follow_the_size_and_the_request() {
         let bundle = BundleFile::open(&path).unwrap();
         verify(&bundle, &world.trust(), &Control::default()).unwrap();
         let out = world.path("opened.bin");
-        open(
-            &bundle,
-            &world.trust(),
-            Some(&world.open_key()),
-            None,
-            (&out, Existing::Replace),
-            &Control::default(),
-        )
-        .unwrap();
+        world
+            .open(&bundle, Some(&world.open_key()), (&out, Existing::Replace))
+            .unwrap();
         assert!(std::fs::read(&out).unwrap() == bytes);
     }
     let error = world

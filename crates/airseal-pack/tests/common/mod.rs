@@ -13,7 +13,7 @@ use airseal_pack::control::Control;
 use airseal_pack::entropy::SystemEntropy;
 use airseal_pack::firmware::{ChipChoice, Firmware, FirmwareChecks};
 use airseal_pack::key::{KeyFile, KeyKind, PrivateKey, PublicKey};
-use airseal_pack::open::{OpenKey, Trust};
+use airseal_pack::open::{OpenKey, Opened, Trust, open};
 use airseal_pack::output::Existing;
 use airseal_pack::recipient::{Recipient, Recipients};
 use airseal_pack::seal::{SealOutput, SealRequest, Sealed, seal};
@@ -45,6 +45,23 @@ impl World {
 
     pub fn open_key(&self) -> OpenKey {
         OpenKey::new("device.key", &self.device).unwrap()
+    }
+
+    /// Opens the only component into a file.
+    pub fn open(
+        &self,
+        bundle: &BundleFile,
+        key: Option<&OpenKey>,
+        output: (&Path, Existing),
+    ) -> Result<Opened, Error> {
+        open(
+            bundle,
+            &self.trust(),
+            key,
+            None,
+            output,
+            &Control::default(),
+        )
     }
 
     /// Seals bytes as they are.

@@ -17,8 +17,8 @@ use airseal_pack::release::add_envelopes;
 
 use super::event::Story;
 use super::forge::Forgery;
-use super::vendor::{CLASS, Plan};
-use super::world::{Build, World};
+use super::vendor::Plan;
+use super::world::World;
 use crate::failure::Failure;
 
 /// The release the attacker meddles with before it is published.
@@ -33,9 +33,7 @@ pub(super) fn with_everything_but_a_signing_key(
 ) -> Result<(), Failure> {
     story.chapter("An attacker holds the server, the content key and one device's keys")?;
     let recipients = world.fleet.recipients_without(&["gate"]);
-    let next = world
-        .vendor
-        .seal(NEXT, &plan(world, NEXT, 3, &recipients))?;
+    let next = world.vendor.seal(NEXT, &world.plan(NEXT, 3, &recipients))?;
     changed_bytes(world, &read(&next)?, story)?;
     old_and_renamed(world, story)?;
     for_somebody_else(world, story)?;
@@ -137,7 +135,7 @@ fn for_somebody_else(world: &mut World, story: &mut Story<'_>) -> Result<(), Fai
     let recipients = world.fleet.recipients_without(&["gate"]);
     let other_class = Plan {
         class: OTHER_CLASS,
-        ..plan(world, "5.0.0", 50, &recipients)
+        ..world.plan("5.0.0", 50, &recipients)
     };
     let other_class = world.vendor.seal("other-class", &other_class)?;
     let cellar = world.member("cellar")?;
@@ -146,7 +144,7 @@ fn for_somebody_else(world: &mut World, story: &mut Story<'_>) -> Result<(), Fai
     cellar_alone.add(cellar.recipient());
     let test_build = Plan {
         only: &only,
-        ..plan(world, "1.0.2-test", 60, &cellar_alone)
+        ..world.plan("1.0.2-test", 60, &cellar_alone)
     };
     let test_build = world.vendor.seal("test-build", &test_build)?;
     // The content key lets the attacker address the test build to the hall; installing it is another matter.
@@ -196,7 +194,7 @@ fn signed_by_the_attacker(
     let resigned = Plan {
         signed_by: "attacker",
         keyset: None,
-        ..plan(world, "6.6.6", 66, recipients)
+        ..world.plan("6.6.6", 66, recipients)
     };
     let resigned = world.vendor.seal("re-signed", &resigned)?;
     // A keyset of the attacker's own, made out as the successor of the vendor's.
@@ -214,7 +212,7 @@ fn signed_by_the_attacker(
     let usurped = Plan {
         signed_by: "attacker",
         keyset: Some(&forged_keyset),
-        ..plan(world, "6.6.7", 67, recipients)
+        ..world.plan("6.6.7", 67, recipients)
     };
     let usurped = world.vendor.seal("usurped", &usurped)?;
     for (what, file) in [
@@ -242,24 +240,6 @@ fn signed_by_the_attacker(
         seen,
     );
     Ok(())
-}
-
-fn plan<'a>(
-    world: &'a World,
-    version: &'a str,
-    sequence: u64,
-    recipients: &'a Recipients,
-) -> Plan<'a> {
-    Plan {
-        version,
-        sequence,
-        image: world.image(Build::Third),
-        recipients,
-        only: &[],
-        class: CLASS,
-        signed_by: world.vendor.release_key,
-        keyset: Some(&world.vendor.keyset),
-    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {

@@ -11,7 +11,7 @@ use airseal_sim::agent::Cuts;
 
 use super::event::Story;
 use super::fleet::in_words;
-use super::vendor::{CLASS, Plan};
+use super::vendor::Plan;
 use super::world::{Build, World};
 use crate::commands::shared::count;
 use crate::failure::Failure;
@@ -25,9 +25,13 @@ pub(super) fn first_release(
 ) -> Result<(), Failure> {
     story.chapter("1.0.0 for everybody")?;
     let recipients = world.fleet.recipients_without(&[]);
-    let bundle = world
-        .vendor
-        .seal("1.0.0", &plan(world, "1.0.0", 1, Build::First, &recipients))?;
+    let bundle = world.vendor.seal(
+        "1.0.0",
+        &Plan {
+            image: world.image(Build::First),
+            ..world.plan("1.0.0", 1, &recipients)
+        },
+    )?;
     world.publish_and_tell(&bundle, "1.0.0", &recipients, story)?;
     for name in world.fleet.names_without(&[]) {
         let round = world.member(&name)?.round(ui)?;
@@ -67,7 +71,10 @@ pub(super) fn revocation_and_power_cuts(
     let recipients = world.fleet.recipients_without(&["gate"]);
     let bundle = world.vendor.seal(
         "1.0.1",
-        &plan(world, "1.0.1", 2, Build::Second, &recipients),
+        &Plan {
+            image: world.image(Build::Second),
+            ..world.plan("1.0.1", 2, &recipients)
+        },
     )?;
     let digest = world.publish_and_tell(&bundle, "1.0.1", &recipients, story)?;
     revoked(world, &bundle, &digest, ui, story)?;
@@ -189,25 +196,6 @@ fn power_cuts(world: &mut World, ui: &Ui, story: &mut Story<'_>) -> Result<(), F
         story.event("attic", "how often power failed", "more than once", verdict);
     }
     Ok(())
-}
-
-fn plan<'a>(
-    world: &'a World,
-    version: &'a str,
-    sequence: u64,
-    build: Build,
-    recipients: &'a airseal_pack::recipient::Recipients,
-) -> Plan<'a> {
-    Plan {
-        version,
-        sequence,
-        image: world.image(build),
-        recipients,
-        only: &[],
-        class: CLASS,
-        signed_by: world.vendor.release_key,
-        keyset: Some(&world.vendor.keyset),
-    }
 }
 
 /// Flash operations between two power cuts: a 4 KiB chunk is erased, written and entered in the journal.

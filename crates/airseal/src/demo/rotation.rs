@@ -1,11 +1,10 @@
 //! The signing keys change, and the fleet follows without a recall.
 
 use airseal_pack::keyset::KeysetFile;
-use airseal_pack::recipient::Recipients;
 
 use super::event::Story;
-use super::vendor::{CLASS, Plan};
-use super::world::{Build, World};
+use super::vendor::Plan;
+use super::world::World;
 use crate::failure::Failure;
 use crate::ui::Ui;
 
@@ -33,7 +32,7 @@ pub(super) fn new_keys(world: &mut World, ui: &Ui, story: &mut Story<'_>) -> Res
     let recipients = world.fleet.recipients_without(&["gate"]);
     let bundle = world
         .vendor
-        .seal("1.1.0", &plan(world, "1.1.0", 4, &recipients))?;
+        .seal("1.1.0", &world.plan("1.1.0", 4, &recipients))?;
     world.publish_and_tell(&bundle, "1.1.0", &recipients, story)?;
     for name in world.fleet.names_without(&["gate"]) {
         let member = world.member(&name)?;
@@ -54,7 +53,7 @@ pub(super) fn new_keys(world: &mut World, ui: &Ui, story: &mut Story<'_>) -> Res
     let stolen = Plan {
         signed_by: old_key,
         keyset: Some(&old_keyset),
-        ..plan(world, "1.2.0", 9, &recipients)
+        ..world.plan("1.2.0", 9, &recipients)
     };
     let stolen = world.vendor.seal("signed-by-the-old-key", &stolen)?;
     let bytes =
@@ -68,22 +67,4 @@ pub(super) fn new_keys(world: &mut World, ui: &Ui, story: &mut Story<'_>) -> Res
         operations,
     );
     Ok(())
-}
-
-fn plan<'a>(
-    world: &'a World,
-    version: &'a str,
-    sequence: u64,
-    recipients: &'a Recipients,
-) -> Plan<'a> {
-    Plan {
-        version,
-        sequence,
-        image: world.image(Build::Third),
-        recipients,
-        only: &[],
-        class: CLASS,
-        signed_by: world.vendor.release_key,
-        keyset: Some(&world.vendor.keyset),
-    }
 }

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use super::event::Story;
 use super::fleet::{Fleet, Member};
-use super::vendor::{CLASS, VENDOR, Vendor};
+use super::vendor::{CLASS, Plan, VENDOR, Vendor};
 use crate::client::{Client, ServerArgs};
 use crate::failure::Failure;
 
@@ -110,6 +110,25 @@ impl World {
     /// Where the server is.
     pub(super) fn ready(&self) -> &Ready {
         self.server.ready()
+    }
+
+    /// A release of the newest build for the fleet, under the keyset in force.
+    pub(super) fn plan<'a>(
+        &'a self,
+        version: &'a str,
+        sequence: u64,
+        recipients: &'a Recipients,
+    ) -> Plan<'a> {
+        Plan {
+            version,
+            sequence,
+            image: self.image(Build::Third),
+            recipients,
+            only: &[],
+            class: CLASS,
+            signed_by: self.vendor.release_key,
+            keyset: Some(&self.vendor.keyset),
+        }
     }
 
     /// A build of the firmware.
