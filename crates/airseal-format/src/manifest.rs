@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::component::Component;
 use crate::payload::Profile;
+use crate::recipient::carried::{self, CarriedGroup};
 use crate::wire::{Reader, Writer, padding};
 use crate::{
     ClassId, ContentSuite, Digest, Error, HardwareRevision, KeysetVersion, Part, Reason,
@@ -113,6 +114,15 @@ impl<'a> UnverifiedManifest<'a> {
             .find(|extension| extension.number == EXTENSION_TARGETS)?
             .value;
         Some(value.as_chunks::<16>().0.iter().copied().map(RecipientId))
+    }
+
+    /// The group keys it carries for holders of the generation before, ascending by that.
+    pub fn carried_groups(&self) -> impl Iterator<Item = CarriedGroup> + use<'a> {
+        self.extensions()
+            .filter_map(Result::ok)
+            .filter(|extension| extension.number == EXTENSION_CARRIED_GROUPS)
+            .flat_map(|extension| extension.value.as_chunks().0)
+            .map(CarriedGroup::parse)
     }
 
     /// Every extension in order, including private ones.
@@ -423,6 +433,8 @@ pub struct Extension<'a> {
 pub const EXTENSION_CRITICAL: u16 = 0x8000;
 /// The list of recipients a release is restricted to.
 pub const EXTENSION_TARGETS: u16 = 0x8001;
+/// New generations of group keys, each wrapped under the one before. Not critical.
+pub const EXTENSION_CARRIED_GROUPS: u16 = 0x0004;
 /// Reserved: a release that needs another place at a given sequence.
 pub const EXTENSION_REQUIRES: u16 = 0x8002;
 
@@ -468,8 +480,10 @@ impl<'a> Extensions<'a> {
         let len = usize::from(r.u16("extension_len")?);
         let value_at = r.offset();
         let value = r.take(len, "extension_value")?;
-        if number == EXTENSION_TARGETS {
-            check_targets(value, value_at)?;
+        match number {
+            EXTENSION_TARGETS => check_targets(value, value_at)?,
+            EXTENSION_CARRIED_GROUPS => carried::check(value, value_at)?,
+            _ => {}
         }
         r.zeros(padding(len), "extension_padding")?;
         Ok(Extension { number, value })

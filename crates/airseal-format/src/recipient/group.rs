@@ -9,7 +9,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use super::{Identity, check_addressee, group_recipient_id, unwrap_failed};
 use crate::cipher::ContentKey;
 use crate::envelope::{Envelope, HEADER_LEN, Header};
-use crate::{Digest, Error, RecipientId, WrapSuite};
+use crate::{Digest, Error, RecipientId, UnverifiedManifest, WrapSuite};
 
 /// A symmetric key that a group of devices shares, in one of its generations.
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -27,6 +27,11 @@ impl GroupIdentity {
     /// The generation, which is part of the recipient id.
     pub fn generation(&self) -> u32 {
         self.generation
+    }
+
+    /// The key, to wrap its successor under it or to wrap it under its predecessor.
+    pub(super) fn expose(&self) -> &[u8; 32] {
+        &self.key
     }
 
     /// Wraps a content key for the group: a whole envelope of 96 bytes.
@@ -66,5 +71,14 @@ impl Identity for GroupIdentity {
             .unwrap_key(envelope.wrapped(), key.as_mut())
             .map_err(|_| unwrap_failed())?;
         Ok(ContentKey::new(*key))
+    }
+
+    fn successor(&self, manifest: &UnverifiedManifest<'_>) -> Option<GroupIdentity> {
+        let own = self.recipient_id();
+        let carried = manifest
+            .carried_groups()
+            .find(|carried| carried.old == own)?;
+        let header = manifest.header();
+        carried.unwrap(self, header.vendor_id, header.class_id)
     }
 }

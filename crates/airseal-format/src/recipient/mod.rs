@@ -5,10 +5,13 @@ use sha2::{Digest as _, Sha256};
 
 use crate::cipher::ContentKey;
 use crate::envelope::Envelope;
-use crate::{Error, Part, Reason, RecipientId, WrapSuite};
+use crate::{Error, Part, Reason, RecipientId, UnverifiedManifest, WrapSuite};
+
+use self::group::GroupIdentity;
 
 mod hpke;
 
+pub mod carried;
 pub mod group;
 #[cfg(feature = "p256")]
 pub mod p256;
@@ -29,6 +32,13 @@ pub trait Identity {
     /// # Errors
     /// `NotARecipient` for another id or suite, `UnwrapFailed` for anything that does not open.
     fn unwrap(&self, envelope: &Envelope<'_>) -> Result<ContentKey, Error>;
+
+    /// The next generation of this key that `manifest` carries; `None` where it carries none,
+    /// and for every key that is not a group's.
+    fn successor(&self, manifest: &UnverifiedManifest<'_>) -> Option<GroupIdentity> {
+        let _ = manifest;
+        None
+    }
 }
 
 /// What every HPKE wrap of ours binds as `info`, in two parts.
@@ -53,6 +63,13 @@ pub fn group_recipient_id(key: &[u8; 32], generation: u32) -> RecipientId {
         .expect("12 bytes fit HKDF-SHA256");
     id[12..].copy_from_slice(&generation.to_le_bytes());
     RecipientId(id)
+}
+
+/// The generation in the recipient id of a group key.
+pub fn group_generation(id: RecipientId) -> u32 {
+    let mut generation = [0; 4];
+    generation.copy_from_slice(&id.0[12..]);
+    u32::from_le_bytes(generation)
 }
 
 fn check_addressee(identity: &impl Identity, envelope: &Envelope<'_>) -> Result<(), Error> {
