@@ -1,5 +1,5 @@
 use airseal_format::RecipientId;
-use sqlx::SqliteConnection;
+use sqlx::{Row, SqliteConnection};
 
 use super::{TxError, exists, note_in_audit, rows};
 use crate::store::{
@@ -103,7 +103,7 @@ pub(super) async fn enrol(
     }
     sqlx::query(
         "UPDATE device SET state = ?, vendor_id = ?, class_id = ?, key_hash = ?, recipient_id = ?, wrap_suite = ?,
-         recipient_key = ?, groups = ?, hw_rev = ?, enrolled_at = ? WHERE id = ?",
+         recipient_key = ?, hw_rev = ?, enrolled_at = ? WHERE id = ?",
     )
     .bind(EnrolmentState::Active.name())
     .bind(&enrolment.product.vendor_id.0[..])
@@ -112,7 +112,6 @@ pub(super) async fn enrol(
     .bind(&enrolment.recipient_id.0[..])
     .bind(enrolment.wrap_suite)
     .bind(&enrolment.recipient_key)
-    .bind(rows::group_column(&enrolment.groups))
     .bind(enrolment.hw_rev.0)
     .bind(enrolment.now.cast_signed())
     .bind(&device.id)
@@ -123,6 +122,7 @@ pub(super) async fn enrol(
         .bind(&enrolment.recipient_id.0[..])
         .execute(&mut *c)
         .await?;
+    end_claims_on(c, &enrolment.recipient_id).await?;
     replace_groups(c, &device.id, &enrolment.groups).await?;
     let note = Note {
         actor: format!("device:{}", device.id),
@@ -138,7 +138,8 @@ pub(super) async fn enrol(
     Ok(EnrolOutcome::Active(Box::new(device)))
 }
 
-/// A device's own recipient id belongs to it alone; a group's id is nobody's own.
+/// A device's own recipient id belongs to it alone; a group's id is nobody's own. Groups are only what a device says:
+/// the word of one that is not served keeps nobody out.
 async fn is_recipient_in_use(
     c: &mut SqliteConnection,
     enrolment: &Enrolment,
@@ -146,9 +147,17 @@ async fn is_recipient_in_use(
     if enrolment.groups.contains(&enrolment.recipient_id) {
         return Ok(true);
     }
-    let own = sqlx::query("SELECT 1 FROM device_recipient WHERE recipient_id = ?")
-        .bind(&enrolment.recipient_id.0[..]);
-    if exists(c, own).await? {
+    let holder = sqlx::query(
+        "SELECT d.id FROM device_recipient r JOIN device d ON d.id = r.device_id
+         WHERE r.recipient_id = ? AND (r.is_own = 1 OR d.state = ?)",
+    )
+    .bind(&enrolment.recipient_id.0[..])
+    .bind(EnrolmentState::Active.name())
+    .fetch_optional(&mut *c)
+    .await?;
+    if let Some(holder) = holder {
+        let holder: String = holder.try_get(0)?;
+        tracing::warn!(recipient = %enrolment.recipient_id, %holder, "enrolment refused: this device names the recipient");
         return Ok(true);
     }
     for group in &enrolment.groups {
@@ -251,7 +260,7 @@ pub(super) async fn note_poll(
 ) -> Result<(), TxError> {
     sqlx::query(
         "UPDATE device SET last_seen_at = ?, installed = ?, release_order = ?, security_version = ?,
-         keyset_version = ?, hw_rev = ?, held = ?, groups = ? WHERE id = ?",
+         keyset_version = ?, hw_rev = ?, held = ? WHERE id = ?",
     )
     .bind(poll.seen_at.cast_signed())
     .bind(poll.installed.map(|digest| digest.0.to_vec()))
@@ -260,7 +269,6 @@ pub(super) async fn note_poll(
     .bind(poll.keyset_version.0)
     .bind(poll.hw_rev.0)
     .bind(poll.held.map(|digest| digest.0.to_vec()))
-    .bind(rows::group_column(&poll.groups))
     .bind(&device.id)
     .execute(&mut *c)
     .await?;
@@ -280,8 +288,9 @@ async fn replace_groups(
         .bind(device_id)
         .execute(&mut *c)
         .await?;
+    let mut kept = Vec::new();
     for id in groups {
-        sqlx::query(
+        let inserted = sqlx::query(
             "INSERT INTO device_recipient (device_id, recipient_id, is_own) SELECT ?1, ?2, 0
              WHERE NOT EXISTS (SELECT 1 FROM device_recipient WHERE recipient_id = ?2 AND is_own = 1)",
         )
@@ -289,6 +298,47 @@ async fn replace_groups(
         .bind(&id.0[..])
         .execute(&mut *c)
         .await?;
+        if inserted.rows_affected() == 1 {
+            kept.push(*id);
+        }
     }
+    write_groups(c, device_id, &kept).await
+}
+
+/// Takes a recipient id that has become a device's own out of the groups of all others.
+async fn end_claims_on(c: &mut SqliteConnection, id: &RecipientId) -> Result<(), TxError> {
+    let claimed = sqlx::query(
+        "SELECT d.* FROM device_recipient r JOIN device d ON d.id = r.device_id
+         WHERE r.recipient_id = ? AND r.is_own = 0",
+    )
+    .bind(&id.0[..])
+    .fetch_all(&mut *c)
+    .await?;
+    for row in &claimed {
+        let device = rows::device(row)?;
+        let kept: Vec<_> = device
+            .groups
+            .into_iter()
+            .filter(|group| group != id)
+            .collect();
+        write_groups(c, &device.id, &kept).await?;
+    }
+    sqlx::query("DELETE FROM device_recipient WHERE recipient_id = ? AND is_own = 0")
+        .bind(&id.0[..])
+        .execute(c)
+        .await?;
+    Ok(())
+}
+
+async fn write_groups(
+    c: &mut SqliteConnection,
+    device_id: &str,
+    groups: &[RecipientId],
+) -> Result<(), TxError> {
+    sqlx::query("UPDATE device SET groups = ? WHERE id = ?")
+        .bind(rows::group_column(groups))
+        .bind(device_id)
+        .execute(c)
+        .await?;
     Ok(())
 }
