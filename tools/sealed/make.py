@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from cryptography.hazmat.primitives.asymmetric import ec, x25519
 
-from . import bundle, envelope, keyset, manifest, offer, payload
+from . import bundle, carried, envelope, keyset, manifest, offer, payload
 from .manifest import Component, Manifest
 from .signatures import Block, Entry
 
@@ -132,6 +132,13 @@ def sign_offer(settings, signer):
 
 def targets(keys):
     return manifest.TARGETS, b"".join(sorted(k.recipient_id() for k in keys))
+
+
+def carry_groups(pairs, settings):
+    """The extension that carries each new group key to the holders of the old one; `pairs` are (old, new) keys."""
+    ids = settings.vendor_id, settings.class_id
+    entries = [carried.carry(old.private, old.generation, new.private, new.generation, *ids) for old, new in pairs]
+    return manifest.CARRIED_GROUPS, b"".join(e.encode() for e in sorted(entries, key=lambda e: e.old_recipient_id))
 
 
 __all__ = ["Component", "Manifest", "Sealed", "seal", "sign", "sign_release", "add_recipients", "make_keyset", "sign_offer"]

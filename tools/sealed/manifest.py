@@ -3,7 +3,7 @@
 import struct
 from dataclasses import dataclass, field, replace
 
-from . import crypto
+from . import carried, crypto
 from .base import Reader, padding, u16
 from .payload import occupied, page_count
 
@@ -13,6 +13,7 @@ ANY_SLOT, ANY_CHIP = 2**64 - 1, 0xFFFF
 MESSAGE = b"airseal1 manifest\0"
 KINDS = {1: "app", 2: "bootloader", 3: "partition table", 4: "data"}
 TARGETS, REQUIRES, CRITICAL, PRIVATE = 0x8001, 0x8002, 0x8000, range(0x7000, 0x8000)
+CARRIED_GROUPS = 0x0004
 
 HEADER = struct.Struct("<4sBBHIIBBBBB3s16s16sHHIQIIQQQQ32s32s32s48s")
 COMPONENT = struct.Struct("<HBBHBBQQQQB7s16s32s32s32s")
@@ -99,6 +100,13 @@ class Manifest:
             if kind == TARGETS:
                 return [value[i : i + 16] for i in range(0, len(value), 16)]
         return None
+
+    def carried_groups(self):
+        """The next generations of group keys that travel inside."""
+        for kind, value in self.extensions:
+            if kind == CARRIED_GROUPS:
+                return [carried.decode(value[i : i + carried.LEN]) for i in range(0, len(value), carried.LEN)]
+        return []
 
     def version_text(self):
         return self.version.rstrip(b"\0").decode("ascii")
@@ -207,7 +215,16 @@ def _read_extension(r, earlier):
     size = r.u16("extension_len")
     if kind == TARGETS:
         r.require(size and size % 16 == 0, "targets", "out-of-range", "one id or more, 16 bytes each")
+    if kind == CARRIED_GROUPS:
+        r.require(size and size % carried.LEN == 0, "carried_groups", "out-of-range", "one entry or more, 60 bytes each")
     value = r.take(size, "extension_value")
+    if kind == CARRIED_GROUPS:
+        entries = [carried.decode(value[i : i + carried.LEN]) for i in range(0, size, carried.LEN)]
+        for before, entry in zip(entries, entries[1:], strict=False):
+            r.require(before.old_recipient_id < entry.old_recipient_id, "carried_groups", "not-ascending", "old ids ascend")
+        for entry in entries:
+            old = carried.generation_of(entry.old_recipient_id)
+            r.require(entry.generation > old, "carried_groups", "out-of-range", f"generation {entry.generation} after {old}")
     if kind == TARGETS:
         ids = [value[i : i + 16] for i in range(0, size, 16)]
         r.require(len(set(ids)) == len(ids), "targets", "not-ascending")

@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from . import bundle, crypto, envelope, keyfile, keyset, offer
+from . import bundle, carried, crypto, envelope, keyfile, keyset, offer
 from .base import Refused
 
 
@@ -55,6 +55,9 @@ def _bundle(root, index, case, data):
     if case["operation"] == "open":
         identity = _key(root, index, case["key"], "private").identity() if case.get("key") else None
         opened = bundle.open_all(one, ciphertexts, identity)
+        if identity and one.manifest.carried_groups():
+            found = carried.successor(one.manifest, identity)
+            seen["next_group"] = envelope.group_id(*found).hex() if found else None
         seen["components"] = [
             {"id": c.component_id, "place": c.place, "kind": c.kind, "len": len(opened[c.component_id]),
              "sha256": crypto.sha256(opened[c.component_id]).hex()}

@@ -9,7 +9,7 @@ from sealed.make import Component
 from sealed.offer import INSTALL, NOTHING_NEWER, Offer
 
 from .frame import (
-    K1, K2, K3, KEYS, ROWS_1, ROWS_2, Stream, add_entry, lms_entry, lms_row, make_keyset, refill, release, text,
+    K1, K2, K3, KEYS, ROWS_1, ROWS_2, Stream, add_entry, lms_entry, lms_row, make_keyset, refill, release, settings, text,
 )  # fmt: skip
 
 SUITES = {0: "plain", 1: "aes", 2: "chacha"}
@@ -126,8 +126,26 @@ def extensions(out):
     opened(out, "extension-private", release("private", edit=private), "vendor-private extensions, empty and padded")
     ascending = release("skipped", edit=with_extensions((0, b"zero"), ours, (3, b"x"), (0x1234, b"later")))
     opened(out, "extension-unknown-not-critical", ascending, "unknown types without the critical bit are skipped, 0 included")
+    carries(out, with_extensions, ours)
     full = with_extensions((0x7001, bytes(2048 - 256 - 160 - 4)))
     opened(out, "manifest-2048-bytes", release("full", edit=full), "the longest manifest")
+
+
+def carries(out, with_extensions, ours):
+    old, new = KEYS["group-0"], KEYS["group-7"]
+    stray = replace(new, private=Stream("a third group").take(32), generation=0)
+    renewed = make.carry_groups([(old, new)], settings())
+    both = make.carry_groups([(old, new), (stray, new)], settings())
+
+    def opened_by(name, about, to, *pairs, **fields):
+        opened(out, f"carried-group-{name}", release(f"carried {name}", to=(to,), edit=with_extensions(*pairs)), about, key=to, **fields)
+
+    opened_by("renewed", "a new generation for the group that opens it", "group-0", renewed)
+    opened_by("two-entries", "two old keys, ascending", "group-0", both)
+    opened_by("for-others", "a device whose key has no successor inside", "device-1", renewed)
+    opened_by("before-targets", "0x0004 after 0x8001", "group-7", ours, renewed)
+    damaged = renewed[0], renewed[1][:-1] + bytes([renewed[1][-1] ^ 1])
+    opened_by("that-does-not-open", "an entry that does not open yields no key and is no fault", "group-0", damaged)
 
 
 def signers(out):

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from sealed import manifest
+from sealed import make, manifest
 from sealed.make import Component
 
-from .frame import KEYS, Stream, make_keyset, refill, release, text
+from .frame import KEYS, Stream, make_keyset, refill, release, settings, text
 from .sins_bundle import OPEN, VERIFY
 
 
@@ -133,6 +133,22 @@ def extensions(out):
     sin(out, "targets-15-bytes", "not a multiple of 16", "out-of-range", "targets", with_extensions((0x8001, ids[0][:15])))
     sin(out, "targets-descending", "ids out of order", "not-ascending", "targets", with_extensions((0x8001, ids[1] + ids[0])))
     sin(out, "targets-same-twice", "one id twice", "not-ascending", "targets", with_extensions((0x8001, ids[0] * 2)))
+
+    old, new, carried = KEYS["group-0"], KEYS["group-7"], "carried_groups"
+    stray = replace(new, private=Stream("a third group").take(32), generation=0)
+    _, pair = make.carry_groups([(old, new), (stray, new)], settings())
+    one, two = pair[:60], pair[60:]
+    for name, value, about, reason in (
+        ("empty", b"", "no entry", "out-of-range"), ("59-bytes", one[:59], "not a multiple of 60", "out-of-range"),
+        ("61-bytes", one + b"\0", "not a multiple of 60", "out-of-range"), ("descending", two + one, "old ids out of order", "not-ascending"),
+        ("same-twice", one + one, "one old key twice", "not-ascending"),
+    ):  # fmt: skip
+        sin(out, f"carried-groups-{name}", about, reason, carried, with_extensions((manifest.CARRIED_GROUPS, value)))
+    for name, pairs in (("same-generation", (new, replace(new))), ("lower-generation", (new, old))):
+        sin(out, f"carried-groups-{name}", "a generation only rises", "out-of-range", carried, with_extensions(make.carry_groups([pairs], settings())))
+    twice = with_extensions((4, one), (4, two))
+    sin(out, "carried-groups-extension-twice", "type 0x0004 twice", "not-ascending", ext, twice)
+    sin(out, "carried-groups-critical", "type 0x0004 has no critical bit", "unknown-critical", ext, with_extensions((0x8004, one)))
 
     def raw(tail):
         return lambda signed: signed[:8] + (len(signed) + len(tail)).to_bytes(4, "little") + signed[12:] + tail

@@ -161,6 +161,11 @@ impl Context<'_> {
             assert_eq!(expected["id"], component.id.0);
             assert_eq!(expected["sha256"], hex::encode(sha2::Sha256::digest(image)));
         }
+        if let Some(expected) = case.get("next_group") {
+            let found = self.identity(&case["key"]).successor(manifest);
+            let found = found.map(|next| next.recipient_id().to_string());
+            assert_eq!(expected.as_str(), found.as_deref());
+        }
     }
 
     fn keys(
