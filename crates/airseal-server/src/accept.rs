@@ -1,5 +1,6 @@
 //! The accept loop: sockets in, requests with the proved client key out.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -9,6 +10,8 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use axum::Router;
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -22,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use crate::config::Limits;
+use crate::door::{Door, Newcomer};
 use crate::live::{Connection, Live};
 use crate::tls::{self, KeyHash};
 
@@ -39,6 +43,7 @@ impl Listener {
     /// Serves until `stop` becomes true, then lets open requests end for as long as the limits say.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
         let room = Arc::new(Semaphore::new(self.limits.connections));
+        let door = Door::new(self.limits.newcomers);
         let mut connections = JoinSet::new();
         let shared = Arc::new(Shared {
             tls: self.tls,
@@ -55,10 +60,14 @@ impl Listener {
             tokio::select! {
                 () = stopping(&mut stop) => break,
                 (permit, accepted) = next => match accepted {
-                    Ok((tcp, _)) => {
+                    Ok((tcp, from)) => {
+                        let Some(newcomer) = door.knock(from.ip()) else {
+                            tracing::debug!(address = %from.ip(), "too many newcomers");
+                            continue;
+                        };
                         let (shared, stop) = (Arc::clone(&shared), stopped.clone());
                         connections.spawn(async move {
-                            shared.connection(tcp, stop).await;
+                            shared.connection(tcp, newcomer, stop).await;
                             drop(permit);
                         });
                     }
@@ -92,10 +101,10 @@ struct Shared {
 }
 
 impl Shared {
-    async fn connection(&self, tcp: TcpStream, stop: watch::Receiver<bool>) {
+    async fn connection(&self, tcp: TcpStream, newcomer: Newcomer, stop: watch::Receiver<bool>) {
         let _ = tcp.set_nodelay(true);
         let Some(acceptor) = &self.tls else {
-            return self.serve(tcp, None, stop).await;
+            return self.serve(tcp, None, newcomer, stop).await;
         };
         let stream = match timeout(self.limits.handshake, acceptor.accept(tcp)).await {
             Ok(Ok(stream)) => stream,
@@ -104,11 +113,16 @@ impl Shared {
         };
         let certificates = stream.get_ref().1.peer_certificates();
         let key = certificates.and_then(<[_]>::first).and_then(tls::peer_key);
-        self.serve(stream, key, stop).await;
+        self.serve(stream, key, newcomer, stop).await;
     }
 
-    async fn serve<S>(&self, stream: S, key: Option<KeyHash>, mut stop: watch::Receiver<bool>)
-    where
+    async fn serve<S>(
+        &self,
+        stream: S,
+        key: Option<KeyHash>,
+        newcomer: Newcomer,
+        mut stop: watch::Receiver<bool>,
+    ) where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let activity = Arc::new(Activity::new());
@@ -117,11 +131,12 @@ impl Shared {
             activity: Arc::clone(&activity),
         };
         let router = self.router.clone();
+        let newcomer = Arc::new(newcomer);
         let service = tower::service_fn(move |mut request: Request<Incoming>| {
             if let Some(key) = key {
                 request.extensions_mut().insert(key);
             }
-            router.clone().oneshot(request)
+            answer(router.clone(), request, Arc::clone(&newcomer))
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -130,7 +145,7 @@ impl Shared {
             .max_headers(HEADERS_MAX)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
         let mut connection = std::pin::pin!(connection);
-        let entered = key.map(|key| self.live.enter(key));
+        let entered = key.map(|key| self.live.enter(key, self.limits.per_key));
         let mut is_stopping = false;
         loop {
             tokio::select! {
@@ -150,6 +165,24 @@ impl Shared {
             }
         }
     }
+}
+
+/// Only who is served gets an answer that is no refusal, and is let in by it; a newcomer's connection ends with its
+/// first refusal.
+async fn answer(
+    router: Router,
+    request: Request<Incoming>,
+    newcomer: Arc<Newcomer>,
+) -> Result<Response, Infallible> {
+    let mut response = router.oneshot(request).await?;
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        newcomer.let_in();
+    } else if newcomer.is_waiting() {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    Ok(response)
 }
 
 async fn cut(connection: Option<&Connection>) {

@@ -58,6 +58,11 @@ impl Config {
 pub struct Limits {
     /// Connections of one listener at a time; more wait in the system's queue.
     pub connections: usize,
+    /// Connections of one address (IPv6: one /64) at a time that have not yet shown that they are served; more are
+    /// closed.
+    pub newcomers: usize,
+    /// Connections of one device key at a time; another one ends the oldest.
+    pub per_key: usize,
     /// Time for a TLS handshake.
     pub handshake: Duration,
     /// Time for the head of a request, counted from the answer before, and for a device's message body.
@@ -76,6 +81,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 4096,
+            newcomers: 512,
+            per_key: 8,
             handshake: Duration::from_secs(10),
             request: Duration::from_secs(15),
             idle: Duration::from_secs(90),

@@ -25,6 +25,7 @@ pub mod tls;
 mod accept;
 mod auth;
 mod config;
+mod door;
 mod error;
 mod files;
 mod live;

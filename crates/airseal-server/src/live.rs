@@ -22,10 +22,18 @@ impl Live {
         })
     }
 
-    /// Notes an open connection; it is forgotten when the guard is dropped.
-    pub(crate) fn enter(self: &Arc<Self>, key: KeyHash) -> Connection {
+    /// Notes an open connection, and cuts the oldest of its key when there are more than `most`; a device that lost
+    /// its connections without a word still gets in. It is forgotten when the guard is dropped.
+    pub(crate) fn enter(self: &Arc<Self>, key: KeyHash, most: usize) -> Connection {
         let cut = Arc::new(Notify::new());
-        self.lock().entry(key).or_default().push(Arc::clone(&cut));
+        let mut connections = self.lock();
+        let same_key = connections.entry(key).or_default();
+        let too_many = same_key.len().saturating_add(1).saturating_sub(most);
+        for oldest in same_key.drain(..too_many.min(same_key.len())) {
+            oldest.notify_one();
+        }
+        same_key.push(Arc::clone(&cut));
+        drop(connections);
         Connection {
             live: Arc::clone(self),
             key,
@@ -97,8 +105,11 @@ mod tests {
     #[tokio::test]
     async fn a_cut_reaches_every_connection_of_the_key_and_no_other() {
         let live = Live::new();
-        let (one, two) = (live.enter(KeyHash([1; 32])), live.enter(KeyHash([1; 32])));
-        let other = live.enter(KeyHash([2; 32]));
+        let (one, two) = (
+            live.enter(KeyHash([1; 32]), 8),
+            live.enter(KeyHash([1; 32]), 8),
+        );
+        let other = live.enter(KeyHash([2; 32]), 8);
         live.cut(&KeyHash([1; 32]));
         one.cut().await;
         two.cut().await;
@@ -109,7 +120,7 @@ mod tests {
     #[test]
     fn a_closed_connection_is_forgotten() {
         let live = Live::new();
-        drop(live.enter(KeyHash([1; 32])));
+        drop(live.enter(KeyHash([1; 32]), 8));
         assert!(live.lock().is_empty());
     }
 }

@@ -151,3 +151,84 @@ fn a_server_stops_although_a_client_holds_on() {
     bench.server.stop();
     assert!(start.elapsed() < Duration::from_secs(5));
 }
+
+#[test]
+fn a_stranger_is_told_once_and_then_the_connection_is_closed() {
+    let (_data, bench) = bench(|config| {
+        config.limits.request = Duration::from_secs(60);
+        config.limits.idle = Duration::from_secs(60);
+    });
+    let stranger = bench.stranger("stranger");
+    let mut stream = stranger.connect();
+    let answer = post(&mut stream, path::POLL, &stranger.poll_request()).expect("answer");
+    assert_eq!(answer.status, 401);
+    assert!(closed_after(&mut stream) < Duration::from_secs(3));
+    let mut stream = TcpStream::connect(bench.admin().address).expect("connects");
+    let answer = common::http::exchange(&mut stream, "GET", "/api/v1/server", &[], b"");
+    assert_eq!(answer.expect("answer").status, 401);
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .expect("timeout");
+    assert!(closed_after(&mut stream) < Duration::from_secs(3));
+}
+
+#[test]
+fn one_address_can_not_fill_the_room_with_connections_that_say_nothing() {
+    let (_data, bench) = bench(|config| {
+        config.limits.handshake = Duration::from_secs(60);
+        config.limits.request = Duration::from_secs(60);
+        config.limits.idle = Duration::from_secs(60);
+        config.limits.newcomers = 6;
+    });
+    let device = bench.device("lamp");
+    let mut served = device.connect();
+    let request = device.poll_request();
+    post(&mut served, path::POLL, &request).expect("answer");
+    let mut silent: Vec<_> = (0..20)
+        .map(|_| TcpStream::connect(bench.https()).expect("connects"))
+        .collect();
+    let closed = silent
+        .iter_mut()
+        .map(|stream| {
+            stream
+                .set_read_timeout(Some(Duration::from_millis(200)))
+                .expect("timeout");
+            matches!(stream.read(&mut [0]), Ok(0))
+        })
+        .filter(|is_closed| *is_closed)
+        .count();
+    assert_eq!(closed, 14);
+    let answer = post(&mut served, path::POLL, &request).expect("a device inside is not disturbed");
+    assert_eq!(answer.status, 200);
+    drop(silent);
+    std::thread::sleep(Duration::from_millis(200));
+    let mut late = device.connect();
+    let answer = post(&mut late, path::POLL, &request).expect("let in again");
+    assert_eq!(answer.status, 200);
+}
+
+#[test]
+fn a_device_with_many_connections_loses_its_oldest() {
+    let (_data, bench) = bench(|config| {
+        config.limits.request = Duration::from_secs(60);
+        config.limits.idle = Duration::from_secs(60);
+        config.limits.per_key = 3;
+    });
+    let device = bench.device("greedy");
+    let request = device.poll_request();
+    let mut open: Vec<_> = (0..5)
+        .map(|_| {
+            let mut stream = device.connect();
+            let answer = post(&mut stream, path::POLL, &request).expect("answer");
+            assert_eq!(answer.status, 200);
+            stream
+        })
+        .collect();
+    for stream in &mut open[..2] {
+        assert!(closed_after(stream) < Duration::from_secs(3));
+    }
+    for stream in &mut open[2..] {
+        let answer = post(stream, path::POLL, &request).expect("still open");
+        assert_eq!(answer.status, 200);
+    }
+}

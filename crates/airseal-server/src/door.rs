@@ -1,0 +1,133 @@
+//! Who stands at the door: connections that have not yet shown that they are served, counted by where they come from.
+//!
+//! Anybody can open a connection and say nothing, or show a key that no device has. Such connections get little time
+//! and one answer, and one network gets only so many of them, so that they can't take the room of all devices.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// The newcomers of one listener.
+#[derive(Debug)]
+pub(crate) struct Door {
+    most: usize,
+    waiting: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Door {
+    /// A door with room for `most` newcomers of one network.
+    pub(crate) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self {
+            most,
+            waiting: Mutex::default(),
+        })
+    }
+
+    /// Counts a newcomer; `None` when its network has too many.
+    pub(crate) fn knock(self: &Arc<Self>, address: IpAddr) -> Option<Newcomer> {
+        let network = network(address);
+        let mut waiting = self.lock();
+        let count = waiting.entry(network).or_default();
+        if *count >= self.most {
+            return None;
+        }
+        *count += 1;
+        Some(Newcomer {
+            door: Arc::clone(self),
+            network,
+            is_waiting: AtomicBool::new(true),
+        })
+    }
+
+    fn leave(&self, network: IpAddr) {
+        let mut waiting = self.lock();
+        if let Some(count) = waiting.get_mut(&network) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                waiting.remove(&network);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        match self.waiting.lock() {
+            Ok(guard) => guard,
+            Err(poisoned) => poisoned.into_inner(),
+        }
+    }
+}
+
+/// A connection that counts as a newcomer until it is let in or dropped.
+#[derive(Debug)]
+pub(crate) struct Newcomer {
+    door: Arc<Door>,
+    network: IpAddr,
+    is_waiting: AtomicBool,
+}
+
+impl Newcomer {
+    /// It has shown that it is served.
+    pub(crate) fn let_in(&self) {
+        if self.is_waiting.swap(false, Ordering::Relaxed) {
+            self.door.leave(self.network);
+        }
+    }
+
+    /// Whether it has not been let in yet.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.is_waiting.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Newcomer {
+    fn drop(&mut self) {
+        self.let_in();
+    }
+}
+
+/// The address of an IPv4 host; of an IPv6 host the first 64 bits, all of which one subscriber has.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let subscriber = address.to_bits() & !u128::from(u64::MAX);
+            IpAddr::V6(Ipv6Addr::from_bits(subscriber))
+        }
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn newcomers_count_until_they_are_let_in_or_gone() {
+        let door = Door::new(2);
+        let home = address("192.0.2.1");
+        let (one, two) = (door.knock(home), door.knock(home));
+        assert!(door.knock(home).is_none());
+        assert!(door.knock(address("192.0.2.2")).is_some());
+        let one = one.expect("counted");
+        one.let_in();
+        let three = door.knock(home).expect("the first is inside");
+        assert!(door.knock(home).is_none());
+        drop((one, two));
+        assert!(door.knock(home).is_some());
+        drop(three);
+        assert!(door.lock().is_empty());
+    }
+
+    #[test]
+    fn a_subscriber_does_not_multiply_by_its_addresses() {
+        let same = ["2001:db8:1:2::1", "2001:db8:1:2:ffff::9"].map(|text| network(address(text)));
+        assert_eq!(same[0], same[1]);
+        assert_ne!(same[0], network(address("2001:db8:1:3::1")));
+        let mapped = network(address("::ffff:192.0.2.1"));
+        assert_eq!(mapped, address("192.0.2.1"));
+    }
+}
