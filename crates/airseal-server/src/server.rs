@@ -1,4 +1,4 @@
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use crate::auth;
 use crate::blob::BlobFolder;
 use crate::config::{Clock, Config};
 use crate::error::StartError;
+use crate::files;
 use crate::live::Live;
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
@@ -40,7 +41,7 @@ impl Server {
         // Before anything is written, so that a taken address leaves no data directory behind.
         let https = bind(config.https).await?;
         let admin = bind(config.admin).await?;
-        make_private_folder(&config.data)?;
+        make_data_folder(&config.data)?;
         let lock = known.map_or_else(|| lock(&config.data), Ok)?;
         let now = config.clock.now();
         let authority = Arc::new(CertificateAuthority::open(&config.data, now)?);
@@ -55,7 +56,10 @@ impl Server {
             names(&config, &ready),
             now,
         )?);
-        let store = SqliteStore::open(&config.data.join(DATABASE_FILE)).await?;
+        let database = config.data.join(DATABASE_FILE);
+        // SQLite gives the files beside it the same mode.
+        files::open_private(&database)?;
+        let store = SqliteStore::open(&database).await?;
         let (tokens, token_file) =
             auth::open_admin_token(&store, &config.data, config.renew_admin_token, now).await?;
         let ready = Ready {
@@ -238,30 +242,19 @@ impl Serialize for Ready {
     }
 }
 
-fn make_private_folder(path: &Path) -> Result<(), StartError> {
+fn make_data_folder(path: &Path) -> Result<(), StartError> {
     if path.is_file() {
         let kind = std::io::ErrorKind::NotADirectory;
         let message = "is a file; --data names a folder";
         return Err(StartError::io(path, std::io::Error::new(kind, message)));
     }
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder
-        .create(path)
-        .map_err(|error| StartError::io(path, error))
+    files::make_private_folder(path)
 }
 
 /// One server per data directory; the lock ends with the process, however it ends.
 fn lock(data: &Path) -> Result<File, StartError> {
     let path = data.join(LOCK_FILE);
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(|error| StartError::io(&path, error))?;
+    let file = files::open_private(&path)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StartError::InUse {

@@ -231,3 +231,30 @@ fn an_acknowledged_write_survives_kill_9() {
         known.push(device);
     }
 }
+
+#[test]
+fn a_folder_with_other_things_in_it_keeps_them() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let file = folder.path().join("tmp/thesis/chapter");
+    std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+    std::fs::write(&file, b"years of work").expect("written");
+    Bench::start(folder.path()).server.stop();
+    assert_eq!(std::fs::read(&file).expect("still there"), b"years of work");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_all_can_enter_shows_no_file_of_the_server() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("tempdir");
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), open).expect("opened");
+    let bench = Bench::start(folder.path());
+    bench.device("lamp");
+    for entry in std::fs::read_dir(folder.path()).expect("listed") {
+        let entry = entry.expect("entry");
+        let mode = entry.metadata().expect("metadata").permissions().mode() & 0o077;
+        let name = entry.file_name();
+        assert!(mode == 0 || name == "ca.pem", "{} {mode:o}", name.display());
+    }
+}

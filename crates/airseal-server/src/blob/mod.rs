@@ -8,10 +8,10 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
+use tempfile::{Builder, NamedTempFile};
 
 use crate::error::StartError;
-use crate::files::sync_folder;
+use crate::files::{make_private_folder, sync_folder};
 
 /// SHA-256 of a blob's content, and its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct BlobFolder {
 }
 
 impl BlobFolder {
-    /// Opens `DATA/blobs`, making it when missing, and clears what unfinished uploads left in `DATA/tmp`.
+    /// Opens `DATA/blobs`, making it when missing, and removes what unfinished uploads left in `DATA/tmp`.
     ///
     /// # Errors
     /// [`StartError::Io`] when a folder can't be made or cleared.
@@ -40,13 +40,10 @@ impl BlobFolder {
             root: data.join("blobs"),
             temporary: data.join("tmp"),
         };
-        if folder.temporary.exists() {
-            fs::remove_dir_all(&folder.temporary)
-                .map_err(|error| StartError::io(&folder.temporary, error))?;
-        }
         for path in [&folder.root, &folder.temporary] {
-            fs::create_dir_all(path).map_err(|error| StartError::io(path, error))?;
+            make_private_folder(path)?;
         }
+        clear(&folder.temporary).map_err(|error| StartError::io(&folder.temporary, error))?;
         sync_folder(data).map_err(|error| StartError::io(data, error))?;
         Ok(folder)
     }
@@ -56,7 +53,9 @@ impl BlobFolder {
     /// # Errors
     /// What the system says.
     pub fn temporary(&self) -> io::Result<NamedTempFile> {
-        NamedTempFile::new_in(&self.temporary)
+        Builder::new()
+            .prefix(TEMPORARY)
+            .tempfile_in(&self.temporary)
     }
 
     /// Stores `len` bytes of `source` from `offset` on. Durable on return; storing the same content again is free.
@@ -110,6 +109,24 @@ impl BlobFolder {
         self.root.join(shelf).join(name)
     }
 }
+
+/// Removes what unfinished uploads left, and nothing else: the folder may have been somebody's before.
+fn clear(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let is_upload = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.starts_with(TEMPORARY));
+        if is_upload && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// How the names of unfinished uploads begin.
+const TEMPORARY: &str = ".airseal-upload-";
 
 const COPY_BUFFER: usize = 256 * 1024;
 
