@@ -32,31 +32,23 @@ fn new() -> GroupIdentity {
 
 #[test]
 fn the_holder_of_the_old_key_finds_the_next_generation() {
-    let entry = CarriedGroup::wrap(&old(), &new(), VENDOR, CLASS).encode();
-    let signed = manifest_with(VENDOR, CLASS, &entry).unwrap();
-    let manifest = UnverifiedManifest::parse(&signed).unwrap();
-    let found = old().successor(&manifest).unwrap();
+    let carried = carried_by(&CarriedGroup::wrap(&old(), &new(), VENDOR, CLASS));
+    let found = old().successor(&carried, VENDOR, CLASS).unwrap();
     assert_eq!(found.recipient_id(), new().recipient_id());
     assert_eq!(found.generation(), 2);
 }
 
 #[test]
 fn nobody_else_finds_it() {
-    let entry = CarriedGroup::wrap(&old(), &new(), VENDOR, CLASS).encode();
-    let signed = manifest_with(VENDOR, CLASS, &entry).unwrap();
-    let manifest = UnverifiedManifest::parse(&signed).unwrap();
-    let same_key_of_another_generation = GroupIdentity::new([0x11; 32], 0);
-    assert!(
-        same_key_of_another_generation
-            .successor(&manifest)
-            .is_none()
-    );
-    assert!(new().successor(&manifest).is_none());
-    assert!(
-        X25519Identity::new([0x11; 32])
-            .successor(&manifest)
-            .is_none()
-    );
+    let carried = carried_by(&CarriedGroup::wrap(&old(), &new(), VENDOR, CLASS));
+    let others: [&dyn Identity; 3] = [
+        &GroupIdentity::new([0x11; 32], 0),
+        &new(),
+        &X25519Identity::new([0x11; 32]),
+    ];
+    for other in others {
+        assert!(other.successor(&carried, VENDOR, CLASS).is_none());
+    }
 }
 
 /// The id of the entry names the old key; what is wrapped opens only with it.
@@ -65,9 +57,7 @@ fn a_relabelled_entry_does_not_open() {
     let other = GroupIdentity::new([0x33; 32], 1);
     let mut carried = CarriedGroup::wrap(&other, &new(), VENDOR, CLASS);
     carried.old = old().recipient_id();
-    let signed = manifest_with(VENDOR, CLASS, &carried.encode()).unwrap();
-    let manifest = UnverifiedManifest::parse(&signed).unwrap();
-    assert!(old().successor(&manifest).is_none());
+    assert!(old().successor(&carried, VENDOR, CLASS).is_none());
 }
 
 #[test]
@@ -97,10 +87,7 @@ fn a_changed_bit_of_the_wrapped_key_does_not_open() {
 fn entries_are_whole_and_there_is_one() {
     let entry = CarriedGroup::wrap(&old(), &new(), VENDOR, CLASS).encode();
     for bad in [&[][..], &entry[..59], &[&entry[..], &[0]].concat()] {
-        assert_eq!(
-            manifest_with(VENDOR, CLASS, bad),
-            refused(Reason::OutOfRange)
-        );
+        assert_eq!(manifest_with(bad), refused(Reason::OutOfRange));
     }
 }
 
@@ -109,13 +96,10 @@ fn entries_ascend_by_old_key() {
     let mut olds = [old(), GroupIdentity::new([0x44; 32], 1)];
     olds.sort_by_key(Identity::recipient_id);
     let [low, high] = olds.map(|old| CarriedGroup::wrap(&old, &new(), VENDOR, CLASS).encode());
-    assert!(manifest_with(VENDOR, CLASS, &[low, high].concat()).is_ok());
+    assert!(manifest_with(&[low, high].concat()).is_ok());
     for bad in [[high, low], [low, low]] {
         let value = bad.concat();
-        assert_eq!(
-            manifest_with(VENDOR, CLASS, &value),
-            refused(Reason::NotAscending)
-        );
+        assert_eq!(manifest_with(&value), refused(Reason::NotAscending));
     }
 }
 
@@ -124,11 +108,18 @@ fn a_generation_only_rises() {
     for generation in [0, 1] {
         let lower = GroupIdentity::new([0x22; 32], generation);
         let entry = CarriedGroup::wrap(&old(), &lower, VENDOR, CLASS).encode();
-        assert_eq!(
-            manifest_with(VENDOR, CLASS, &entry),
-            refused(Reason::OutOfRange)
-        );
+        assert_eq!(manifest_with(&entry), refused(Reason::OutOfRange));
     }
+}
+
+/// The entry as a manifest that carries it says it.
+fn carried_by(carried: &CarriedGroup) -> CarriedGroup {
+    let signed = manifest_with(&carried.encode()).unwrap();
+    let manifest = UnverifiedManifest::parse(&signed).unwrap();
+    let mut entries = manifest.carried_groups();
+    let found = entries.next().unwrap();
+    assert!(entries.next().is_none());
+    found
 }
 
 fn refused(reason: Reason) -> Result<Vec<u8>, Error> {
@@ -140,13 +131,13 @@ fn refused(reason: Reason) -> Result<Vec<u8>, Error> {
     })
 }
 
-fn manifest_with(vendor_id: VendorId, class_id: ClassId, value: &[u8]) -> Result<Vec<u8>, Error> {
+fn manifest_with(value: &[u8]) -> Result<Vec<u8>, Error> {
     let geometry = Geometry::new(Profile::P1, ComponentId(1), 0, 100).unwrap();
     let header = Header {
         content_suite: ContentSuite::Aes256Ctr,
         profile: Profile::P1,
-        vendor_id,
-        class_id,
+        vendor_id: VENDOR,
+        class_id: CLASS,
         hw_rev_min: HardwareRevision(0),
         hw_rev_max: HardwareRevision(9),
         keyset_version: KeysetVersion(1),

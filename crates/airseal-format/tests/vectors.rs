@@ -162,8 +162,11 @@ impl Context<'_> {
             assert_eq!(expected["sha256"], hex::encode(sha2::Sha256::digest(image)));
         }
         if let Some(expected) = case.get("next_group") {
-            let found = self.identity(&case["key"]).successor(manifest);
-            let found = found.map(|next| next.recipient_id().to_string());
+            let (own, header) = (self.identity(&case["key"]), manifest.header());
+            let found = manifest
+                .carried_groups()
+                .find_map(|carried| own.successor(&carried, header.vendor_id, header.class_id))
+                .map(|next| next.recipient_id().to_string());
             assert_eq!(expected.as_str(), found.as_deref());
         }
     }

@@ -14,6 +14,7 @@ use airseal_format::{
 };
 use airseal_update::blocking::{Blocking, block_on};
 use airseal_update::boot::{self, ResetReason, Selection};
+use airseal_update::carried::carried_groups;
 use airseal_update::flash::{FlashDevice, Layout, Region};
 use airseal_update::install_record::{MAX_SECTION_LEN, read_section};
 use airseal_update::lifecycle::{self, Own};
@@ -125,19 +126,24 @@ impl SimDevice {
         *self.x25519.public()
     }
 
-    /// Ids of every key it holds, ascending.
-    #[must_use]
-    pub fn recipient_ids(&self) -> Vec<RecipientId> {
-        let mut ids: Vec<_> = self
-            .identities()
-            .iter()
-            .map(|own| own.recipient_id())
-            .collect();
-        ids.sort();
-        ids
+    /// Ids of every key it holds, ascending; among them the group key that the running
+    /// release carries.
+    ///
+    /// # Errors
+    /// A fault of the flash.
+    pub fn recipient_ids(&mut self) -> Result<Vec<RecipientId>, Refusal> {
+        self.with(|mut device, config, mut buffers| {
+            let given = config.identities.iter();
+            let mut ids: Vec<_> = given.map(|own| own.recipient_id()).collect();
+            let found = |own: GroupIdentity| ids.push(own.recipient_id());
+            block_on(carried_groups(&mut device, config, &mut buffers, found))?;
+            ids.sort();
+            ids.dedup();
+            Ok(ids)
+        })
     }
 
-    /// Ids of the group keys it holds, ascending.
+    /// Ids of the group keys it was given, ascending.
     #[must_use]
     pub fn group_ids(&self) -> Vec<RecipientId> {
         let mut ids: Vec<_> = self.groups.iter().map(Identity::recipient_id).collect();
@@ -386,12 +392,5 @@ impl SimDevice {
     pub fn slots(&self) -> std::ops::Range<usize> {
         let [a, b] = self.model.layout().slots;
         a.offset as usize..(b.offset + b.len) as usize
-    }
-
-    fn identities(&self) -> Vec<&dyn Identity> {
-        let mut identities: Vec<&dyn Identity> = vec![&self.x25519];
-        identities.extend(self.p256.as_ref().map(|own| own as &dyn Identity));
-        identities.extend(self.groups.iter().map(|own| own as &dyn Identity));
-        identities
     }
 }

@@ -217,7 +217,7 @@ impl HttpsClient {
         let boot = device.boot_state()?;
         let own = device.own()?;
         let state = device.device_state(&boot)?;
-        let ids: Vec<u8> = device.recipient_ids().iter().flat_map(|id| id.0).collect();
+        let ids: Vec<u8> = device.recipient_ids()?.iter().flat_map(|id| id.0).collect();
         let request = PollRequest {
             recipients: RecipientIds::new(&ids)?,
             installed: own.digest.map(|digest| digest.0),

@@ -12,6 +12,7 @@ use airseal_format::{
 };
 
 use crate::Refusal;
+use crate::carried::Keys;
 use crate::config::Config;
 use crate::lifecycle::Own;
 use crate::port::{DeviceState, Order, Slot};
@@ -19,6 +20,8 @@ use crate::port::{DeviceState, Order, Slot};
 /// What the device brings to the decision.
 pub(crate) struct Circumstances<'a> {
     pub(crate) config: &'a Config<'a>,
+    /// Every key that opens envelopes.
+    pub(crate) keys: Keys<'a>,
     pub(crate) own: &'a Own,
     pub(crate) state: &'a DeviceState,
     /// The slot that would be written.
@@ -148,11 +151,10 @@ fn check_device(manifest: &VerifiedManifest<'_>, at: &Circumstances<'_>) -> Resu
     if header.class_id != config.class_id {
         return Err(Refusal::WrongClass);
     }
-    if let Some(mut targets) = manifest.targets() {
-        let is_ours = |id| config.identities.iter().any(|own| own.recipient_id() == id);
-        if !targets.any(is_ours) {
-            return Err(Refusal::NotTargeted);
-        }
+    if let Some(mut targets) = manifest.targets()
+        && !targets.any(|id| at.keys.have(id))
+    {
+        return Err(Refusal::NotTargeted);
     }
     if !(header.hw_rev_min..=header.hw_rev_max).contains(&config.hw_rev) {
         return Err(Refusal::WrongHardwareRevision);

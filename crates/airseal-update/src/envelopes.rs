@@ -5,8 +5,9 @@ use airseal_format::cipher::PayloadKeys;
 use airseal_format::envelope::{Envelope, HEADER_LEN, Header, MAX_LEN, PackOrder};
 
 use crate::Refusal;
+use crate::carried::Keys;
 use crate::check::Checked;
-use crate::config::{Buffer, Config};
+use crate::config::Buffer;
 use crate::session::missing_envelope;
 
 /// Reads a pack of any length in the space of one envelope.
@@ -57,14 +58,15 @@ impl PackReader {
         &mut self,
         bytes: &[u8],
         checked: &Checked<'_>,
-        config: &Config<'_>,
+        keys: Keys<'_>,
+        limit: u16,
         buffer: &mut Buffer<'_>,
     ) -> Result<usize, Refusal> {
         let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let usable = usize::try_from(len.min(self.left)).unwrap_or(bytes.len());
         let mut rest = bytes.get(..usable).unwrap_or_default();
         while !rest.is_empty() {
-            let taken = self.step(rest, checked, config, buffer)?;
+            let taken = self.step(rest, checked, keys, limit, buffer)?;
             rest = rest.get(taken..).unwrap_or_default();
             self.left -= u64::try_from(taken).unwrap_or(0);
         }
@@ -78,7 +80,8 @@ impl PackReader {
         &mut self,
         bytes: &[u8],
         checked: &Checked<'_>,
-        config: &Config<'_>,
+        keys: Keys<'_>,
+        limit: u16,
         buffer: &mut Buffer<'_>,
     ) -> Result<usize, Refusal> {
         let taken = match self.at {
@@ -86,7 +89,7 @@ impl PackReader {
                 let taken = buffer.fill_to(HEADER_LEN, bytes);
                 if let Some(header) = buffer.as_ref().first_chunk::<HEADER_LEN>() {
                     let header = Header::parse(header)?;
-                    self.enter(&header, config)?;
+                    self.enter(&header, keys, limit)?;
                 }
                 taken
             }
@@ -99,7 +102,7 @@ impl PackReader {
         };
         match self.at {
             At::Ours(len) if buffer.len() == usize::from(len) => {
-                self.open(checked, config, buffer.as_ref())?;
+                self.open(checked, keys, buffer.as_ref())?;
                 self.leave(buffer);
             }
             At::Skipping(0) => self.leave(buffer),
@@ -108,15 +111,13 @@ impl PackReader {
         Ok(taken)
     }
 
-    fn enter(&mut self, header: &Header, config: &Config<'_>) -> Result<(), Refusal> {
+    fn enter(&mut self, header: &Header, keys: Keys<'_>, limit: u16) -> Result<(), Refusal> {
         self.count = self.count.saturating_add(1);
-        if self.count > config.policy.max_envelopes {
+        if self.count > limit {
             return Err(Refusal::TooManyEnvelopes);
         }
         self.order.check(header)?;
-        let is_ours = config.identities.iter().any(|own| {
-            header.suite == Some(own.suite()) && header.recipient_id == own.recipient_id()
-        });
+        let is_ours = header.suite.is_some() && header.suite == keys.suite(header.recipient_id);
         let len = usize::from(header.len);
         let body = header
             .len
@@ -136,26 +137,15 @@ impl PackReader {
 
     /// Opens one of ours. A key that does not open or is not the release's is remembered
     /// as the refusal, unless another key of this device has a good envelope.
-    fn open(
-        &mut self,
-        checked: &Checked<'_>,
-        config: &Config<'_>,
-        bytes: &[u8],
-    ) -> Result<(), Refusal> {
+    fn open(&mut self, checked: &Checked<'_>, keys: Keys<'_>, bytes: &[u8]) -> Result<(), Refusal> {
         let envelope = Envelope::parse(bytes)?;
-        let id = envelope.header().recipient_id;
-        let own = config
-            .identities
-            .iter()
-            .find(|own| own.recipient_id() == id);
-        let Some(own) = own else { return Ok(()) };
         if matches!(self.found, Some(Ok(_))) {
             return Ok(());
         }
-        let keys = own
-            .unwrap(&envelope)
-            .and_then(|key| PayloadKeys::open(checked.manifest(), &key));
-        self.found = Some(keys.map_err(Refusal::from));
+        if let Some(key) = keys.unwrap(&envelope) {
+            let keys = key.and_then(|key| PayloadKeys::open(checked.manifest(), &key));
+            self.found = Some(keys.map_err(Refusal::from));
+        }
         Ok(())
     }
 }

@@ -28,7 +28,8 @@
 //!   [`port`] of it: two slots, boot record, journal, keysets. A board with a boot loader of
 //!   its own implements [`port::BootControl`] instead.
 //! - **keys**: one [`airseal_format::recipient::Identity`] per key that opens envelopes, and
-//!   the signed bytes of the first keyset, compiled in ([`Config`]).
+//!   the signed bytes of the first keyset, compiled in ([`Config`]). A group key's next
+//!   generation may come inside a release ([`carried`]).
 //! - **a transport**: bytes from anywhere. [`transport::stream`] takes a whole bundle from a
 //!   serial line, a file or a socket; [`transport::http`] frames requests to a server.
 //! - **memory**: [`Memory`] or [`SmallMemory`], one static, lent to a session.
@@ -94,6 +95,7 @@ mod session;
 
 pub mod blocking;
 pub mod boot;
+pub mod carried;
 pub mod flash;
 pub mod install_record;
 pub mod journal;

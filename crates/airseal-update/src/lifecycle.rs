@@ -5,7 +5,7 @@ use airseal_format::{Digest, KeysetVersion, SecurityVersion, UnverifiedManifest}
 
 use crate::check::order_of;
 use crate::config::{Buffers, Config};
-use crate::install_record::{read_completion, read_section};
+use crate::install_record::{Completion, read_completion, read_section};
 use crate::port::{Device, DeviceState, Failure, Order, Slot, StateStore};
 use crate::{Refusal, keysets};
 
@@ -67,22 +67,31 @@ pub async fn release_in(
     slot: Slot,
     buffers: &mut Buffers<'_>,
 ) -> Result<Option<Own>, Refusal> {
+    let recorded = recorded_in(device, slot, buffers.head.scratch()).await?;
+    Ok(recorded.map(|(manifest, completion)| Own {
+        order: order_of(&manifest),
+        security_version: manifest.header().security_version,
+        digest: Some(completion.manifest_digest),
+        accepted_under: completion.keyset_version,
+    }))
+}
+
+/// The manifest of `slot` and what completes its record, where both are whole.
+pub(crate) async fn recorded_in<'b>(
+    device: &mut impl Device,
+    slot: Slot,
+    scratch: &'b mut [u8],
+) -> Result<Option<(UnverifiedManifest<'b>, Completion)>, Refusal> {
     let Some(completion) = read_completion(device, slot).await? else {
         return Ok(None);
     };
-    let Some(section) = read_section(device, slot, buffers.head.scratch()).await? else {
+    let Some(section) = read_section(device, slot, scratch).await? else {
         return Ok(None);
     };
-    let Ok((manifest, _)) = UnverifiedManifest::parse_prefix(section) else {
-        return Ok(None);
-    };
-    let digest = manifest.digest();
-    Ok((digest == completion.manifest_digest).then_some(Own {
-        order: order_of(&manifest),
-        security_version: manifest.header().security_version,
-        digest: Some(digest),
-        accepted_under: completion.keyset_version,
-    }))
+    let manifest = UnverifiedManifest::parse_prefix(section).ok();
+    Ok(manifest
+        .map(|(manifest, _)| (manifest, completion))
+        .filter(|(manifest, completion)| manifest.digest() == completion.manifest_digest))
 }
 
 /// The first step after every boot, before any network: brings order, floor and boot

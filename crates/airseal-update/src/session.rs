@@ -8,6 +8,7 @@ use airseal_format::offer::{Offer, Purpose};
 use airseal_format::signature::SignatureBlock;
 use airseal_format::{Digest, Error, KeysetVersion, Part, Reason, UnverifiedManifest};
 
+use crate::carried::Keys;
 use crate::check::{Checked, Circumstances, check};
 use crate::config::{Buffer, Buffers, Config};
 use crate::envelopes::PackReader;
@@ -15,7 +16,7 @@ use crate::install::Install;
 use crate::install_record::image_room;
 use crate::lifecycle::{Own, heal, release_in};
 use crate::port::{BootState, Device};
-use crate::{Refusal, keysets};
+use crate::{Refusal, carried, keysets};
 
 /// A part of the payload that is needed next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +71,7 @@ enum Phase<'a> {
     Envelope {
         checked: Checked<'a>,
         pack: Option<PackReader>,
+        /// Top, page and chunk; until the payload begins, page holds what [`carried::keep`] left.
         rest: [Buffer<'a>; 3],
     },
     /// The payload.
@@ -106,6 +108,7 @@ impl<'a, D: Device> UpdateSession<'a, D> {
             Some(candidate) => release_in(&mut device, candidate.slot, &mut buffers).await?,
             None => None,
         };
+        carried::keep(&mut device, config, &mut buffers.head, &mut buffers.page).await?;
         buffers.head.clear();
         Ok(Self {
             device,
@@ -372,12 +375,14 @@ impl<'a, D: Device> UpdateSession<'a, D> {
             Phase::Envelope {
                 checked,
                 pack,
-                rest: [_, _, chunk],
+                rest: [_, page, chunk],
             } => {
                 let Some(pack) = pack else {
                     return Err(Refusal::WrongCall);
                 };
-                let taken = pack.push(bytes, checked, self.config, chunk)?;
+                let keys = Keys::new(self.config, page);
+                let limit = self.config.policy.max_envelopes;
+                let taken = pack.push(bytes, checked, keys, limit, chunk)?;
                 if pack.is_complete() {
                     let keys = pack.take_keys()?;
                     self.unlock(&keys).await?;
@@ -431,6 +436,7 @@ impl<'a, D: Device> UpdateSession<'a, D> {
             let state = self.device.device_state().await?;
             let circumstances = Circumstances {
                 config: self.config,
+                keys: Keys::new(self.config, &page),
                 own: &self.own,
                 state: &state,
                 target,

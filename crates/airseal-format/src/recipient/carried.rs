@@ -70,7 +70,9 @@ impl CarriedGroup {
         out
     }
 
-    pub(crate) fn parse(entry: &[u8; ENTRY_LEN]) -> Self {
+    /// Reads an entry. Its rules are those of the whole extension, which a manifest's reader
+    /// checked.
+    pub fn parse(entry: &[u8; ENTRY_LEN]) -> Self {
         let mut carried = Self {
             old: RecipientId([0; 16]),
             generation: 0,

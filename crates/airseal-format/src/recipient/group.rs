@@ -6,10 +6,11 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use super::carried::CarriedGroup;
 use super::{Identity, check_addressee, group_recipient_id, unwrap_failed};
 use crate::cipher::ContentKey;
 use crate::envelope::{Envelope, HEADER_LEN, Header};
-use crate::{Digest, Error, RecipientId, UnverifiedManifest, WrapSuite};
+use crate::{ClassId, Digest, Error, RecipientId, VendorId, WrapSuite};
 
 /// A symmetric key that a group of devices shares, in one of its generations.
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -73,12 +74,12 @@ impl Identity for GroupIdentity {
         Ok(ContentKey::new(*key))
     }
 
-    fn successor(&self, manifest: &UnverifiedManifest<'_>) -> Option<GroupIdentity> {
-        let own = self.recipient_id();
-        let carried = manifest
-            .carried_groups()
-            .find(|carried| carried.old == own)?;
-        let header = manifest.header();
-        carried.unwrap(self, header.vendor_id, header.class_id)
+    fn successor(
+        &self,
+        carried: &CarriedGroup,
+        vendor_id: VendorId,
+        class_id: ClassId,
+    ) -> Option<GroupIdentity> {
+        carried.unwrap(self, vendor_id, class_id)
     }
 }

@@ -5,8 +5,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::cipher::ContentKey;
 use crate::envelope::Envelope;
-use crate::{Error, Part, Reason, RecipientId, UnverifiedManifest, WrapSuite};
+use crate::{ClassId, Error, Part, Reason, RecipientId, VendorId, WrapSuite};
 
+use self::carried::CarriedGroup;
 use self::group::GroupIdentity;
 
 mod hpke;
@@ -33,10 +34,15 @@ pub trait Identity {
     /// `NotARecipient` for another id or suite, `UnwrapFailed` for anything that does not open.
     fn unwrap(&self, envelope: &Envelope<'_>) -> Result<ContentKey, Error>;
 
-    /// The next generation of this key that `manifest` carries; `None` where it carries none,
-    /// and for every key that is not a group's.
-    fn successor(&self, manifest: &UnverifiedManifest<'_>) -> Option<GroupIdentity> {
-        let _ = manifest;
+    /// The next generation of this key, where `carried` is wrapped under it in a release of
+    /// this vendor and class; `None` for every key that is not a group's.
+    fn successor(
+        &self,
+        carried: &CarriedGroup,
+        vendor_id: VendorId,
+        class_id: ClassId,
+    ) -> Option<GroupIdentity> {
+        let _ = (carried, vendor_id, class_id);
         None
     }
 }

@@ -9,6 +9,7 @@
 mod bench;
 
 mod aftermath;
+mod carried_groups;
 mod chunks;
 mod crafted;
 mod endurance;
