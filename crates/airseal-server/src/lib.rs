@@ -29,6 +29,7 @@ mod door;
 mod error;
 mod files;
 mod live;
+mod open_files;
 mod publish;
 mod rollout;
 mod server;

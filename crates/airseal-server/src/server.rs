@@ -18,6 +18,7 @@ use crate::config::{Clock, Config};
 use crate::error::StartError;
 use crate::files;
 use crate::live::Live;
+use crate::open_files;
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
 use crate::tls::ca::{CertificateAuthority, fingerprint};
@@ -83,24 +84,31 @@ impl Server {
             },
         });
         let (stop, stopped) = watch::channel(false);
-        let listener = |tcp, tls, router| Listener {
+        let (device_limits, admin_limits) = open_files::share(&config.limits);
+        let listener = |tcp, tls, router, limits| Listener {
             tcp,
             tls,
             router,
-            limits: config.limits.clone(),
+            limits,
             live: Arc::clone(&app.live),
         };
         let devices = listener(
             https,
             Some(TlsAcceptor::from(Arc::new(tls::for_devices(&leaf)?))),
             api::device_router(Arc::clone(&app)),
+            device_limits,
         );
         let admin_tls = if ready.admin.ip().is_loopback() {
             None
         } else {
             Some(TlsAcceptor::from(Arc::new(tls::for_administrators(&leaf)?)))
         };
-        let admins = listener(admin, admin_tls, api::admin_router(Arc::clone(&app)));
+        let admins = listener(
+            admin,
+            admin_tls,
+            api::admin_router(Arc::clone(&app)),
+            admin_limits,
+        );
         let tasks = vec![
             tokio::spawn(devices.run(stopped.clone())),
             tokio::spawn(admins.run(stopped.clone())),

@@ -192,15 +192,22 @@ fn child_server() {
     std::thread::park();
 }
 
-#[test]
-fn an_acknowledged_write_survives_kill_9() {
-    let folder = tempfile::tempdir().expect("tempdir");
-    let data = folder.path();
-    let mut known: Vec<Device> = Vec::new();
-    for round in 0..4 {
+/// A server in a process of its own, started by a shell that says `before` first.
+struct Child {
+    process: std::process::Child,
+    https: std::net::SocketAddr,
+    admin: Admin,
+}
+
+impl Child {
+    fn start(data: &Path, before: &str) -> Self {
         let _ = std::fs::remove_file(data.join("ready"));
-        let mut child = Command::new(std::env::current_exe().expect("this test"))
-            .args(["--ignored", "--exact", "child_server"])
+        let process = Command::new("sh")
+            .arg("-c")
+            .arg(format!(
+                "{before} exec \"$0\" --ignored --exact child_server"
+            ))
+            .arg(std::env::current_exe().expect("this test"))
             .env("AIRSEAL_TEST_DATA", data)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -214,20 +221,71 @@ fn an_acknowledged_write_survives_kill_9() {
         };
         let (https, address) = ready.split_once(' ').expect("two addresses");
         let token = std::fs::read_to_string(data.join("admin-token")).expect("token");
-        let admin = Admin {
-            address: address.parse().expect("address"),
-            token: token.trim().to_owned(),
-        };
+        Self {
+            process,
+            https: https.parse().expect("address"),
+            admin: Admin {
+                address: address.parse().expect("address"),
+                token: token.trim().to_owned(),
+            },
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn connections_without_a_word_do_not_take_the_last_open_file() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let child = Child::start(folder.path(), "ulimit -n 160;");
+    let ca = std::fs::read_to_string(folder.path().join("ca.pem")).expect("ca");
+    let device = Device::new(child.https, &ca, "lamp");
+    let claim = child.admin.claim("lamp");
+    assert_eq!(device.enroll(&claim.claim_token).status, 200);
+    let mut served = device.connect();
+    let request = device.poll_request();
+    common::post(&mut served, path::POLL, &request).expect("answer");
+    let silent: Vec<_> = (0..400)
+        .filter_map(|_| std::net::TcpStream::connect(child.https).ok())
+        .collect();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let start = std::time::Instant::now();
+    let answer = common::post(&mut served, path::POLL, &request).expect("answer");
+    assert_eq!(answer.status, 200);
+    let vendor = Vendor::new();
+    let (bundle, _) = vendor.seal(&Wish::default(), &[&device.recipient]);
+    let answer = child.admin.publish_with(&vendor.trust(), &bundle);
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let payload = path::Path::payload(&device.offered_on(&mut served));
+    let payload = common::http::exchange(&mut served, "GET", payload.as_str(), &[], b"");
+    assert!(bundle.ends_with(&payload.expect("answer").body));
+    let waited = start.elapsed();
+    assert!(waited < std::time::Duration::from_secs(5), "{waited:?}");
+    drop(silent);
+}
+
+#[test]
+fn an_acknowledged_write_survives_kill_9() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let data = folder.path();
+    let mut known: Vec<Device> = Vec::new();
+    for round in 0..4 {
+        let child = Child::start(data, "");
         for device in &mut known {
-            device.address = https.parse().expect("address");
+            device.address = child.https;
             assert!(matches!(device.poll(), PollResponse::Nothing { .. }));
         }
         let ca = std::fs::read_to_string(data.join("ca.pem")).expect("ca");
-        let device = Device::new(https.parse().expect("address"), &ca, "x");
-        let claim = admin.claim(&format!("device-{round}"));
+        let device = Device::new(child.https, &ca, "x");
+        let claim = child.admin.claim(&format!("device-{round}"));
         assert_eq!(device.enroll(&claim.claim_token).status, 200);
-        child.kill().expect("killed");
-        child.wait().expect("gone");
+        drop(child);
         known.push(device);
     }
 }

@@ -271,7 +271,15 @@ impl Device {
 
     /// The offered release, which must be one.
     pub fn offered(&self) -> [u8; 32] {
-        match self.poll() {
+        self.offered_on(&mut self.connect())
+    }
+
+    /// The release offered on a connection that is open already, which must be one.
+    pub fn offered_on(&self, stream: &mut Tls) -> [u8; 32] {
+        let request = self.poll_request();
+        let answer = post(stream, airseal_protocol::path::POLL, &request).expect("an answer");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        match PollResponse::parse(&answer.body).expect("a poll response") {
             PollResponse::Install {
                 manifest_digest, ..
             } => manifest_digest,
