@@ -3,6 +3,9 @@
 use airseal_esp::Chip;
 use airseal_format::component::{Component, Destination, FlashEncryption};
 use airseal_format::keyset::{Roles, SignedKeyset};
+use airseal_format::manifest::{EXTENSION_CARRIED_GROUPS, EXTENSION_TARGETS};
+use airseal_format::recipient::carried::CarriedGroup;
+use airseal_format::recipient::group_generation;
 use airseal_format::{RecipientId, UnverifiedManifest};
 use serde::Serialize;
 use uuid::Uuid;
@@ -49,6 +52,8 @@ pub struct Inspection {
     pub components: Vec<ComponentInfo>,
     /// Ids of those who may install it, hexadecimal; `null` for all of the class.
     pub only: Option<Vec<String>>,
+    /// The group keys it carries for those who hold the generation before.
+    pub carried_groups: Vec<CarriedGroupInfo>,
     /// Vendor-private extensions.
     pub extensions: Vec<ExtensionInfo>,
     /// Who signed; empty for a draft.
@@ -88,6 +93,27 @@ pub struct ComponentInfo {
     pub image_digest: String,
     /// Root of its hash tree, hexadecimal.
     pub tree_root: String,
+}
+
+/// A new generation of a group key that travels inside.
+#[derive(Clone, Debug, Serialize)]
+pub struct CarriedGroupInfo {
+    /// Id of the group key that opens it, hexadecimal.
+    pub old: String,
+    /// Generation of that key.
+    pub old_generation: u32,
+    /// Generation of the key inside.
+    pub generation: u32,
+}
+
+impl CarriedGroupInfo {
+    pub(crate) fn new(carried: &CarriedGroup) -> CarriedGroupInfo {
+        CarriedGroupInfo {
+            old: carried.old.to_string(),
+            old_generation: group_generation(carried.old),
+            generation: carried.generation,
+        }
+    }
 }
 
 /// One extension.
@@ -172,10 +198,7 @@ pub fn inspect(bundle: &BundleFile) -> Result<Inspection, Error> {
         let (kind, generation) = match header.suite_number {
             1 => ("device", None),
             2 => ("device-p256", None),
-            3 => (
-                "group",
-                id.0.last_chunk().map(|bytes| u32::from_le_bytes(*bytes)),
-            ),
+            3 => ("group", Some(group_generation(id))),
             _ => ("unknown", None),
         };
         recipients.push(RecipientInfo {
@@ -209,10 +232,16 @@ pub fn inspect(bundle: &BundleFile) -> Result<Inspection, Error> {
         only: manifest
             .targets()
             .map(|ids| ids.map(|id: RecipientId| id.to_string()).collect()),
+        carried_groups: manifest
+            .carried_groups()
+            .map(|carried| CarriedGroupInfo::new(&carried))
+            .collect(),
         extensions: manifest
             .extensions()
             .filter_map(Result::ok)
-            .filter(|extension| extension.number != airseal_format::manifest::EXTENSION_TARGETS)
+            .filter(|extension| {
+                ![EXTENSION_TARGETS, EXTENSION_CARRIED_GROUPS].contains(&extension.number)
+            })
             .map(|extension| ExtensionInfo {
                 number: extension.number,
                 len: extension.value.len(),

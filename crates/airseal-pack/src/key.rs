@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::Path;
 
+use airseal_format::recipient::group::GroupIdentity;
 use airseal_format::recipient::{group_recipient_id, recipient_id};
 use airseal_format::signature::PublicKey as SigningPublicKey;
 use airseal_format::{RecipientId, WrapSuite};
@@ -125,6 +126,11 @@ impl GroupKey {
             key: *random_32()?,
             generation,
         })
+    }
+
+    /// What opens envelopes with it.
+    pub fn identity(&self) -> GroupIdentity {
+        GroupIdentity::new(self.key, self.generation)
     }
 
     /// Which renewal this is, from 1.

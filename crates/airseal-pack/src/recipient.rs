@@ -5,7 +5,6 @@ use std::path::Path;
 
 use airseal_format::cipher::ContentKey;
 use airseal_format::envelope::Header;
-use airseal_format::recipient::group::GroupIdentity;
 use airseal_format::recipient::{HPKE_INFO, group_recipient_id};
 use airseal_format::{Digest, RecipientId, WrapSuite};
 use hpke::aead::{AeadTag, ChaCha20Poly1305};
@@ -100,9 +99,7 @@ impl Recipient {
             Recipient::Device(DevicePublicKey::P256(key)) => {
                 self.hpke::<DhP256HkdfSha256>(key, &header, content_key, entropy)
             }
-            Recipient::Group(group) => Ok(GroupIdentity::new(group.key, group.generation)
-                .seal(manifest, content_key)
-                .to_vec()),
+            Recipient::Group(group) => Ok(group.identity().seal(manifest, content_key).to_vec()),
         }
     }
 

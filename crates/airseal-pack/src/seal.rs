@@ -19,7 +19,8 @@ use crate::content_key::content_key_pem;
 use crate::control::{Control, Stage};
 use crate::entropy::Entropy;
 use crate::firmware::Firmware;
-use crate::key::Warning;
+use crate::inspect::CarriedGroupInfo;
+use crate::key::{GroupKey, Warning};
 use crate::keyset::KeysetFile;
 use crate::output::{Access, Existing, OutputFile, check_target, write_file};
 use crate::parallel;
@@ -27,6 +28,7 @@ use crate::recipient::Recipients;
 use crate::signer::{OwnedEntry, Signer, encode_block};
 use crate::source::write_all_at;
 
+mod carried;
 mod detached;
 mod payload;
 mod plan;
@@ -63,6 +65,8 @@ pub struct SealRequest<'a> {
     pub keyset: Option<&'a KeysetFile>,
     /// Only these devices and groups may install it; empty means all of the class.
     pub only: &'a [RecipientId],
+    /// A new generation of the older group key among the recipients; its holders find it inside.
+    pub carry_group: Option<&'a GroupKey>,
     /// Who gets the content key.
     pub recipients: &'a Recipients,
     /// Who signs.
@@ -122,6 +126,8 @@ pub struct Sealed {
     pub recipients: Vec<String>,
     /// Ids of those who may install it, hexadecimal; empty means all of the class.
     pub only: Vec<String>,
+    /// The group keys it carries for those who hold the generation before.
+    pub carried_groups: Vec<CarriedGroupInfo>,
     /// Ids of the keys that signed, hexadecimal.
     pub signers: Vec<String>,
     /// Things to warn about.

@@ -5,9 +5,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use airseal_format::component::{Component, Destination, FlashEncryption, Kind};
 use airseal_format::keyset::{Roles, SignedKeyset};
 use airseal_format::manifest::{
-    self, EXTENSION_TARGETS, Extension, Header, MAX_SIGNED_LEN, VersionText,
+    self, EXTENSION_CARRIED_GROUPS, EXTENSION_TARGETS, Extension, Header, MAX_SIGNED_LEN,
+    VersionText,
 };
 use airseal_format::payload::{Geometry, Profile};
+use airseal_format::recipient::carried::CarriedGroup;
 use airseal_format::signature::PublicKey as SigningPublicKey;
 use airseal_format::{
     ClassId, ComponentId, ContentSuite, Digest, HardwareRevision, KeysetVersion, RecipientId,
@@ -15,11 +17,13 @@ use airseal_format::{
 };
 use uuid::Uuid;
 
+use super::carried::carried_group;
 use super::{SealRequest, Sealed, class_id, vendor_id};
 use crate::Error;
 use crate::bundle::frame;
 use crate::entropy::Entropy;
 use crate::firmware::Firmware;
+use crate::inspect::CarriedGroupInfo;
 use crate::key::Warning;
 use crate::keyset::KeysetFile;
 
@@ -30,6 +34,7 @@ pub(super) struct Plan<'a> {
     pub(super) component: Component,
     pub(super) geometry: Geometry,
     targets: Vec<u8>,
+    carried: Option<CarriedGroup>,
     chip: Option<&'static str>,
     warnings: Vec<Warning>,
 }
@@ -69,6 +74,7 @@ impl<'a> Plan<'a> {
             )?,
             None => KeysetVersion(1),
         };
+        let carried = carried_group(request, vendor_id, class_id, &mut warnings)?;
         let profile = choose_profile(firmware, request.small_ram)?;
         let id = ComponentId(1);
         let geometry = Geometry::new(profile, id, 0, firmware.len()).ok_or_else(|| {
@@ -123,23 +129,26 @@ impl<'a> Plan<'a> {
             },
             geometry,
             targets: targets(request.only),
+            carried,
             chip: firmware.chip().map(|chip| chip.name()),
             warnings,
         })
     }
 
     pub(super) fn encode(&self) -> Result<Vec<u8>, Error> {
-        let extension = [Extension {
-            number: EXTENSION_TARGETS,
-            value: &self.targets,
-        }];
-        let extensions = if self.targets.is_empty() {
-            &[]
-        } else {
-            &extension[..]
-        };
+        let carried = self.carried.map(|carried| carried.encode());
+        let carried = carried.as_ref().map_or(&[][..], |entry| entry);
+        let extensions = [
+            (EXTENSION_TARGETS, &self.targets[..]),
+            (EXTENSION_CARRIED_GROUPS, carried),
+        ];
+        let extensions: Vec<_> = extensions
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(number, value)| Extension { number, value })
+            .collect();
         let mut signed = vec![0; MAX_SIGNED_LEN];
-        let len = manifest::encode(&self.header, &[self.component], extensions, &mut signed)
+        let len = manifest::encode(&self.header, &[self.component], &extensions, &mut signed)
             .map_err(|error| Error::format("manifest", 0, error))?;
         signed.truncate(len);
         Ok(signed)
@@ -202,6 +211,7 @@ impl<'a> Plan<'a> {
                 .iter()
                 .map(|id| RecipientId(*id).to_string())
                 .collect(),
+            carried_groups: self.carried.iter().map(CarriedGroupInfo::new).collect(),
             signers: self
                 .request
                 .signers

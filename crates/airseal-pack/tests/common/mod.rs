@@ -127,6 +127,7 @@ pub fn request<'a>(recipients: &'a Recipients, signers: &'a [Box<dyn Signer>]) -
         small_ram: false,
         keyset: None,
         only: &[],
+        carry_group: None,
         recipients,
         signers,
         allow_unsigned: false,

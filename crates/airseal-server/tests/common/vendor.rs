@@ -124,6 +124,7 @@ impl Vendor {
             small_ram: false,
             keyset: wish.keyset,
             only: wish.only,
+            carry_group: None,
             recipients: &recipients,
             signers: &signers,
             allow_unsigned: false,

@@ -71,6 +71,15 @@ fn text(found: &Inspection) -> String {
         None => line("for", "every device of the class".to_owned()),
         Some(only) => only.iter().for_each(|id| line("only for", id.clone())),
     }
+    for group in &found.carried_groups {
+        line(
+            "carries",
+            format!(
+                "group key generation {}, for holders of {} (generation {})",
+                group.generation, group.old, group.old_generation
+            ),
+        );
+    }
     for signature in &found.signatures {
         line(
             "signature",

@@ -8,7 +8,7 @@ use airseal_pack::keyset::KeysetFile;
 use airseal_pack::output::is_stdout;
 use airseal_pack::seal::{SealOutput, SealRequest, Sealed, seal};
 
-use crate::commands::shared::{ForceArgs, RecipientArgs, distinct, signers};
+use crate::commands::shared::{ForceArgs, RecipientArgs, distinct, group_key, signers};
 use crate::dates;
 use crate::failure::Failure;
 use crate::keys;
@@ -107,8 +107,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", help_heading = "Keys inside")]
     keyset: Option<PathBuf>,
 
-    /// Carry a new generation of a group key inside (refused: format 1.0 has no place for it)
-    #[arg(long, value_name = "NEW.key", hide = true)]
+    /// Carry this new generation of a group key inside, for those who hold the one before, which is among --to
+    #[arg(long, value_name = "NEW.key", help_heading = "Keys inside")]
     carry_group: Option<PathBuf>,
 
     /// Keep the content key in this file, to add recipients later
@@ -157,12 +157,6 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.passphrase.check()?;
-    if args.carry_group.is_some() {
-        return Err(Failure::usage(
-            "--carry-group needs an extension that format 1.0 does not have yet",
-        )
-        .hint("hand the new generation out in the firmware, then seal to it with --to"));
-    }
     check(args)?;
     if args.expires.is_some_and(|at| at <= dates::now()) {
         ui.warn("--expires lies in the past: no device that knows the date will take this release");
@@ -174,6 +168,11 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         .iter()
         .map(|text| recipient_id(text, &args.passphrase, ui))
         .collect::<Result<Vec<_>, _>>()?;
+    let carry_group = args
+        .carry_group
+        .as_deref()
+        .map(|path| group_key(path, &args.passphrase, ui))
+        .transpose()?;
     let signers = signers(&args.sign, &args.passphrase, ui)?;
     let checks = FirmwareChecks {
         chip: ChipChoice::parse(&args.chip)?,
@@ -197,6 +196,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         small_ram: args.small_ram,
         keyset: keyset.as_ref(),
         only: &only,
+        carry_group: carry_group.as_ref(),
         recipients: &recipients,
         signers: &signers,
         allow_unsigned: args.unsigned,
@@ -238,6 +238,7 @@ fn check(args: &Args) -> Result<(), Failure> {
             .chain(&args.keyset)
             .chain(&args.recipients.to)
             .chain(&args.recipients.to_list)
+            .chain(&args.carry_group)
     };
     let outputs = [&args.output].into_iter().chain(&args.content_key_out);
     for output in outputs {
@@ -257,8 +258,18 @@ fn text(sealed: &Sealed, args: &Args) -> String {
         1 => "\nonly         1 device or group may install it".to_owned(),
         count => format!("\nonly         {count} devices or groups may install it"),
     };
+    let carried = sealed
+        .carried_groups
+        .iter()
+        .map(|group| {
+            format!(
+                "\ncarries      group key generation {}, for holders of generation {}",
+                group.generation, group.old_generation
+            )
+        })
+        .collect::<String>();
     format!(
-        "{}\nrelease      {} {} {} (number {})\ndigest       {}\nsize         {} bytes, the image has {}\nsigned by    {}\nsealed to    {}{}",
+        "{}\nrelease      {} {} {} (number {})\ndigest       {}\nsize         {} bytes, the image has {}\nsigned by    {}\nsealed to    {}{}{}",
         args.output.display(),
         sealed.vendor,
         sealed.class,
@@ -274,6 +285,7 @@ fn text(sealed: &Sealed, args: &Args) -> String {
         },
         recipients,
         only,
+        carried,
     )
 }
 

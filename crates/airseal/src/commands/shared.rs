@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use airseal_format::signature::PublicKey as SigningPublicKey;
-use airseal_pack::key::{KeyRole, NoPassphrase, PublicKey};
+use airseal_pack::key::{GroupKey, KeyFile, KeyRole, NoPassphrase, PrivateKey, PublicKey};
 use airseal_pack::keyset::KeysetFile;
 use airseal_pack::open::Trust;
 use airseal_pack::output::{Existing, is_stdout};
@@ -153,6 +153,26 @@ pub(crate) fn signing_public_key(path: &Path, ui: &Ui) -> Result<SigningPublicKe
             path.display(),
             key.kind()
         ))),
+    }
+}
+
+/// Reads a group key.
+///
+/// # Errors
+/// Refused or environment.
+pub(crate) fn group_key(
+    path: &Path,
+    passphrase: &PassphraseArgs,
+    ui: &Ui,
+) -> Result<GroupKey, Failure> {
+    match keys::read(path, Some(KeyRole::Recipient), passphrase, ui)? {
+        KeyFile::Private(PrivateKey::Group(group)) => Ok(group),
+        key => Err(Failure::refused(format_args!(
+            "{}: a key of kind {} is no group key",
+            path.display(),
+            key.kind()
+        ))
+        .hint("make one with `airseal key new --kind group`, and its next generation with `airseal key rotate`")),
     }
 }
 

@@ -20,9 +20,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use zeroize::Zeroizing;
 
-use crate::commands::shared::{ForceArgs, checked_token, signing_public_key};
+use crate::commands::shared::{ForceArgs, checked_token, group_key, signing_public_key};
 use crate::dates;
 use crate::failure::Failure;
+use crate::passphrase::PassphraseArgs;
 use crate::ui::Ui;
 
 mod alone;
@@ -80,6 +81,10 @@ struct DeviceArgs {
     /// The new image fails its self-test
     #[arg(long)]
     fail_self_test: bool,
+
+    /// The device holds this group key too, in this run (repeatable)
+    #[arg(long, value_name = "FILE")]
+    group_key: Vec<PathBuf>,
 
     /// The device's clock, to test the expiry date of releases [default: dates do not matter]
     #[arg(long, value_name = "TIME", value_parser = dates::parse)]
@@ -245,6 +250,10 @@ fn open(home: &Home, args: &DeviceArgs, ui: &Ui) -> Result<SimDevice, Failure> {
         Access::Public,
     )?;
     device.model_mut().policy.now = args.clock;
+    for path in &args.group_key {
+        let key = group_key(path, &PassphraseArgs::default(), ui)?;
+        device.add_group(key.identity());
+    }
     Ok(device)
 }
 

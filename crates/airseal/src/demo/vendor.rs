@@ -163,6 +163,7 @@ impl Vendor {
             small_ram: false,
             keyset: keyset.as_ref(),
             only: plan.only,
+            carry_group: None,
             recipients: plan.recipients,
             signers: &signers,
             allow_unsigned: false,

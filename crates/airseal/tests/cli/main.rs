@@ -7,6 +7,8 @@
 #[cfg(feature = "serve")]
 mod demo;
 mod edges;
+#[cfg(feature = "serve")]
+mod groups;
 mod harness;
 mod keys;
 #[cfg(all(unix, feature = "serve"))]
