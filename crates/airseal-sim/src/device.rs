@@ -242,6 +242,7 @@ impl SimDevice {
     /// `NothingBootable`, or a fault of the flash.
     pub fn boot(&mut self, reset: ResetReason) -> Result<Selection, Refusal> {
         self.running = None;
+        *self.memory = DeviceMemory::new();
         let selection = self.with(|mut device, config, mut buffers| {
             block_on(boot::select(&mut device, config, reset, &mut buffers))
         })?;

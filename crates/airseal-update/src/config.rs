@@ -71,7 +71,9 @@ impl Default for Policy {
     }
 }
 
-/// The buffers of a session, usually one `static`.
+/// The buffers of a session, usually one `static`. They count the envelopes that did not
+/// open: after 64 in a row every session is refused one until the device restarts. So keep
+/// them from one session to the next.
 ///
 /// | constant | holds | default |
 /// |---|---|---|
@@ -89,6 +91,8 @@ pub struct Memory<
     top: [u8; TOP],
     page: [u8; PAGE],
     chunk: [u8; CHUNK],
+    /// Envelopes in a row that did not open since the device started.
+    failed_unwraps: u8,
 }
 
 /// Buffers for 1 KiB chunks and images up to 2 MiB: less than 6 KiB with the session's own
@@ -126,6 +130,7 @@ impl<const HEAD: usize, const TOP: usize, const PAGE: usize, const CHUNK: usize>
             top: [0; TOP],
             page: [0; PAGE],
             chunk: [0; CHUNK],
+            failed_unwraps: 0,
         }
     }
 
@@ -136,6 +141,7 @@ impl<const HEAD: usize, const TOP: usize, const PAGE: usize, const CHUNK: usize>
             top: Buffer::new(&mut self.top),
             page: Buffer::new(&mut self.page),
             chunk: Buffer::new(&mut self.chunk),
+            failed_unwraps: &mut self.failed_unwraps,
         }
     }
 }
@@ -154,6 +160,7 @@ pub struct Buffers<'a> {
     pub(crate) top: Buffer<'a>,
     pub(crate) page: Buffer<'a>,
     pub(crate) chunk: Buffer<'a>,
+    pub(crate) failed_unwraps: &'a mut u8,
 }
 
 /// A borrowed buffer and how much of it is filled.

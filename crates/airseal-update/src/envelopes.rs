@@ -13,13 +13,21 @@ use crate::session::missing_envelope;
 /// Reads a pack of any length in the space of one envelope.
 pub(crate) struct PackReader {
     order: PackOrder,
-    /// Bytes of the pack that did not arrive yet.
-    left: u64,
     /// Envelopes seen.
     count: u16,
     /// What is done with the envelope at hand.
     at: At,
     found: Option<Result<PayloadKeys, Refusal>>,
+}
+
+/// What a session brings to a pack.
+pub(crate) struct Opener<'a> {
+    pub(crate) checked: &'a Checked<'a>,
+    pub(crate) keys: Keys<'a>,
+    /// Most envelopes of a pack.
+    pub(crate) limit: u16,
+    /// Envelopes in a row that did not open.
+    pub(crate) failed_unwraps: &'a mut u8,
 }
 
 #[derive(Clone, Copy)]
@@ -35,7 +43,6 @@ impl PackReader {
     pub(crate) fn new(manifest_digest: Digest, len: u64) -> Result<Self, Refusal> {
         Ok(Self {
             order: PackOrder::new(manifest_digest, len)?,
-            left: len,
             count: 0,
             at: At::Header,
             found: None,
@@ -43,45 +50,48 @@ impl PackReader {
     }
 
     pub(crate) fn is_complete(&self) -> bool {
-        self.left == 0
+        matches!(self.at, At::Header) && self.order.remaining() == 0
     }
 
     /// The keys, once the pack is complete.
     pub(crate) fn take_keys(&mut self) -> Result<PayloadKeys, Refusal> {
-        if !matches!(self.at, At::Header) {
-            return Err(Refusal::Ended);
-        }
         self.found.take().unwrap_or_else(|| Err(missing_envelope()))
     }
 
     pub(crate) fn push(
         &mut self,
         bytes: &[u8],
-        checked: &Checked<'_>,
-        keys: Keys<'_>,
-        limit: u16,
+        opener: &mut Opener<'_>,
         buffer: &mut Buffer<'_>,
     ) -> Result<usize, Refusal> {
         let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        let usable = usize::try_from(len.min(self.left)).unwrap_or(bytes.len());
+        let usable = usize::try_from(len.min(self.left(buffer))).unwrap_or(bytes.len());
         let mut rest = bytes.get(..usable).unwrap_or_default();
         while !rest.is_empty() {
-            let taken = self.step(rest, checked, keys, limit, buffer)?;
+            let taken = self.step(rest, opener, buffer)?;
             rest = rest.get(taken..).unwrap_or_default();
-            self.left -= u64::try_from(taken).unwrap_or(0);
         }
-        if self.left == 0 && !(matches!(self.at, At::Header) && buffer.len() == 0) {
+        if self.left(buffer) == 0 && !self.is_complete() {
             return Err(truncated());
         }
         Ok(usable)
     }
 
+    /// Bytes of the pack that did not arrive yet.
+    fn left(&self, buffer: &Buffer<'_>) -> u64 {
+        let begun = match self.at {
+            At::Header => 0,
+            At::Ours(len) => len,
+            At::Skipping(left) => return self.order.remaining() + u64::from(left),
+        };
+        let buffered = u64::try_from(buffer.len()).unwrap_or(0);
+        (self.order.remaining() + u64::from(begun)).saturating_sub(buffered)
+    }
+
     fn step(
         &mut self,
         bytes: &[u8],
-        checked: &Checked<'_>,
-        keys: Keys<'_>,
-        limit: u16,
+        opener: &mut Opener<'_>,
         buffer: &mut Buffer<'_>,
     ) -> Result<usize, Refusal> {
         let taken = match self.at {
@@ -89,7 +99,7 @@ impl PackReader {
                 let taken = buffer.fill_to(HEADER_LEN, bytes);
                 if let Some(header) = buffer.as_ref().first_chunk::<HEADER_LEN>() {
                     let header = Header::parse(header)?;
-                    self.enter(&header, keys, limit)?;
+                    self.enter(&header, opener)?;
                 }
                 taken
             }
@@ -102,7 +112,7 @@ impl PackReader {
         };
         match self.at {
             At::Ours(len) if buffer.len() == usize::from(len) => {
-                self.open(checked, keys, buffer.as_ref())?;
+                self.open(opener, buffer.as_ref())?;
                 self.leave(buffer);
             }
             At::Skipping(0) => self.leave(buffer),
@@ -111,13 +121,14 @@ impl PackReader {
         Ok(taken)
     }
 
-    fn enter(&mut self, header: &Header, keys: Keys<'_>, limit: u16) -> Result<(), Refusal> {
+    fn enter(&mut self, header: &Header, opener: &Opener<'_>) -> Result<(), Refusal> {
         self.count = self.count.saturating_add(1);
-        if self.count > limit {
+        if self.count > opener.limit {
             return Err(Refusal::TooManyEnvelopes);
         }
         self.order.check(header)?;
-        let is_ours = header.suite.is_some() && header.suite == keys.suite(header.recipient_id);
+        let is_ours =
+            header.suite.is_some() && header.suite == opener.keys.suite(header.recipient_id);
         let len = usize::from(header.len);
         let body = header
             .len
@@ -137,13 +148,20 @@ impl PackReader {
 
     /// Opens one of ours. A key that does not open or is not the release's is remembered
     /// as the refusal, unless another key of this device has a good envelope.
-    fn open(&mut self, checked: &Checked<'_>, keys: Keys<'_>, bytes: &[u8]) -> Result<(), Refusal> {
+    fn open(&mut self, opener: &mut Opener<'_>, bytes: &[u8]) -> Result<(), Refusal> {
         let envelope = Envelope::parse(bytes)?;
         if matches!(self.found, Some(Ok(_))) {
             return Ok(());
         }
-        if let Some(key) = keys.unwrap(&envelope) {
-            let keys = key.and_then(|key| PayloadKeys::open(checked.manifest(), &key));
+        if *opener.failed_unwraps >= MOST_FAILED_UNWRAPS {
+            return Err(Refusal::TooManyFailedUnwraps);
+        }
+        if let Some(key) = opener.keys.unwrap(&envelope) {
+            let keys = key.and_then(|key| PayloadKeys::open(opener.checked.manifest(), &key));
+            *opener.failed_unwraps = match keys {
+                Ok(_) => 0,
+                Err(_) => *opener.failed_unwraps + 1,
+            };
             self.found = Some(keys.map_err(Refusal::from));
         }
         Ok(())
@@ -154,3 +172,6 @@ fn truncated() -> Refusal {
     use airseal_format::{Error, Part, Reason};
     Error::new(Part::Envelope, "len", 6, Reason::Truncated).into()
 }
+
+/// So many tries an attacker has to watch or time one of the device's keys, between two starts.
+const MOST_FAILED_UNWRAPS: u8 = 64;

@@ -11,7 +11,7 @@ use airseal_format::{Digest, Error, KeysetVersion, Part, Reason, UnverifiedManif
 use crate::carried::Keys;
 use crate::check::{Checked, Circumstances, check};
 use crate::config::{Buffer, Buffers, Config};
-use crate::envelopes::PackReader;
+use crate::envelopes::{Opener, PackReader};
 use crate::install::Install;
 use crate::install_record::image_room;
 use crate::lifecycle::{Own, heal, release_in};
@@ -73,6 +73,7 @@ enum Phase<'a> {
         pack: Option<PackReader>,
         /// Top, page and chunk; until the payload begins, page holds what [`carried::keep`] left.
         rest: [Buffer<'a>; 3],
+        failed_unwraps: &'a mut u8,
     },
     /// The payload.
     Payload(Install<'a>),
@@ -321,6 +322,7 @@ impl<'a, D: Device> UpdateSession<'a, D> {
                     checked,
                     pack,
                     rest: [_, _, chunk],
+                    ..
                 },
                 SectionKind::EnvelopePack,
             ) => {
@@ -376,13 +378,18 @@ impl<'a, D: Device> UpdateSession<'a, D> {
                 checked,
                 pack,
                 rest: [_, page, chunk],
+                failed_unwraps,
             } => {
                 let Some(pack) = pack else {
                     return Err(Refusal::WrongCall);
                 };
-                let keys = Keys::new(self.config, page);
-                let limit = self.config.policy.max_envelopes;
-                let taken = pack.push(bytes, checked, keys, limit, chunk)?;
+                let mut opener = Opener {
+                    checked,
+                    keys: Keys::new(self.config, page),
+                    limit: self.config.policy.max_envelopes,
+                    failed_unwraps,
+                };
+                let taken = pack.push(bytes, &mut opener, chunk)?;
                 if pack.is_complete() {
                     let keys = pack.take_keys()?;
                     self.unlock(&keys).await?;
@@ -423,6 +430,7 @@ impl<'a, D: Device> UpdateSession<'a, D> {
             top,
             page,
             mut chunk,
+            failed_unwraps,
         } = buffers;
         let section = head.freeze();
         let target = self.boot.target();
@@ -453,6 +461,7 @@ impl<'a, D: Device> UpdateSession<'a, D> {
             checked,
             pack: None,
             rest: [top, page, chunk],
+            failed_unwraps,
         };
         if is_plain {
             self.unlock(&PayloadKeys::plain()).await?;

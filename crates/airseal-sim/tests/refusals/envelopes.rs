@@ -4,7 +4,7 @@ use airseal_format::cipher::ContentKey;
 use airseal_format::recipient::group::GroupIdentity;
 use airseal_format::{Digest, Part, Reason};
 use airseal_sim::SimDevice;
-use airseal_sim::fixture::To;
+use airseal_sim::fixture::{Sealed, To};
 use airseal_update::Refusal;
 
 use crate::bench::{Bench, model, not_a_recipient, unwrap_failed, wrong};
@@ -127,6 +127,38 @@ fn more_envelopes_than_the_limit() {
     assert_eq!(bench.refuses(&plan.seal()), Refusal::TooManyEnvelopes);
     plan.to.pop();
     bench.accepts(&plan.seal());
+}
+
+#[test]
+fn too_many_failed_unwraps() {
+    let mut bench = Bench::new();
+    let good = bench.next().seal();
+    let mut forged = good.clone();
+    let own = To::X25519(bench.device.public());
+    forged.envelopes = vec![own.seal(good.digest, &ContentKey::new([0x66; 32]))];
+    let mut damaged = good.clone();
+    damaged.envelopes[0][100] ^= 1;
+    let mismatch = wrong(Part::Envelope, "cek_commit", 56, Reason::CommitmentMismatch);
+    let mut handed =
+        |sealed: &Sealed| bench.untouched(|device| device.update_from_bytes(&sealed.bundle()));
+    for _ in 0..31 {
+        assert_eq!(handed(&forged), mismatch);
+        assert_eq!(handed(&damaged), unwrap_failed());
+    }
+    assert_eq!(handed(&damaged), unwrap_failed());
+    // The 64th opens, so counting begins again.
+    let mut spoilt = good.clone();
+    spoilt.payload[0] ^= 1;
+    let top = wrong(Part::Payload, "top", 0, Reason::TopMismatch);
+    assert_eq!(handed(&spoilt), top);
+    for _ in 0..64 {
+        assert_eq!(handed(&forged), mismatch);
+    }
+    for sealed in [&forged, &damaged, &good] {
+        assert_eq!(handed(sealed), Refusal::TooManyFailedUnwraps);
+    }
+    bench.still_boots();
+    bench.accepts(&good);
 }
 
 #[test]

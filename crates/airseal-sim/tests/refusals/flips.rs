@@ -22,13 +22,13 @@ fn survey(bench: &mut Bench, good: &Sealed, part: impl Fn(&mut Sealed) -> &mut [
             let refusal = bench.untouched(|device| serve(device, &bad));
             seen.insert(name(&refusal));
         }
+        bench.still_boots();
         let seen = Vec::from_iter(seen).join(" | ");
         match lines.last_mut() {
             Some((_, end, last)) if *last == seen => *end = at + 1,
             _ => lines.push((at, at + 1, seen)),
         }
     }
-    bench.still_boots();
     lines
         .iter()
         .fold(String::new(), |mut out, (from, to, seen)| {
