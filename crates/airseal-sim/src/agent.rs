@@ -1,118 +1,21 @@
-//! What the firmware of a simulated device does all day: start, test itself, ask the
-//! server, install, restart. Power may go at any flash operation.
+//! What the firmware of a simulated device does all day: start, test itself, ask its
+//! source, install, restart. Power may go at any flash operation.
 
 use airseal_format::{Digest, Part};
 use airseal_protocol::{PollResponse, Stage};
 use airseal_update::Refusal;
 use airseal_update::boot::{ResetReason, Selection};
-use serde::Serialize;
 
 use crate::device::SimDevice;
+use crate::fault::FaultPlan;
 use crate::flash::{Cut, PowerCut, Torn};
-use crate::https::{ClientError, HttpsClient};
+use crate::https::ClientError;
 use crate::random::Noise;
-use crate::traffic::Traffic;
+use crate::source::Source;
 
-/// Something a device did, for people and for JSON.
-#[derive(Clone, Debug, Serialize)]
-#[serde(tag = "event", rename_all = "kebab-case")]
-pub enum Event {
-    /// The device started.
-    Booted {
-        /// `A`, `B`, or `factory`.
-        slot: String,
-        /// Version of the image, if it came by an update.
-        version: Option<String>,
-        /// It has to confirm itself.
-        on_trial: bool,
-    },
-    /// The server has nothing newer.
-    NothingNewer,
-    /// A release exists, and nobody has made an envelope for this device yet.
-    NoEnvelope {
-        /// Its manifest digest.
-        release: String,
-    },
-    /// The server holds a release back because it failed here too often.
-    Held {
-        /// Its manifest digest.
-        release: String,
-    },
-    /// An update begins.
-    Installing {
-        /// Its manifest digest.
-        release: String,
-        /// Bytes of its payload.
-        payload_len: u64,
-    },
-    /// Power was lost during the download.
-    PowerLost {
-        /// Flash operations since the flash was made.
-        operation: u64,
-        /// Bytes of the image that were safe.
-        safe: u32,
-    },
-    /// The network failed; the next try goes on where this one stopped.
-    Interrupted {
-        /// Why.
-        why: String,
-    },
-    /// The new image is complete, verified and staged.
-    Staged {
-        /// What it cost the network.
-        traffic: Traffic,
-    },
-    /// The new image passed its self-test and stays.
-    Confirmed {
-        /// Its version.
-        version: Option<String>,
-    },
-    /// The device went back to the image before.
-    Reverted {
-        /// Number of the refusal.
-        code: u16,
-        /// Its words.
-        why: String,
-        /// Version that runs now.
-        version: Option<String>,
-    },
-    /// The device refused the release; no slot was touched unless its bytes were damaged
-    /// in the middle.
-    Refused {
-        /// Number of the refusal.
-        code: u16,
-        /// Its one word.
-        name: &'static str,
-        /// Its words.
-        why: String,
-        /// Flash operations on the slots since the update began.
-        slot_operations: usize,
-    },
-    /// The server refused the device.
-    ServerRefused {
-        /// Number of the problem.
-        code: u16,
-        /// HTTP status.
-        status: u16,
-        /// The server's words.
-        why: String,
-    },
-}
+mod event;
 
-/// How a round ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Nothing to install.
-    Idle,
-    /// A release was installed and confirmed.
-    Updated,
-    /// The device or the server refused.
-    Refused,
-    /// A release was tried and given up.
-    Reverted,
-    /// The network failed too often.
-    Interrupted,
-}
+pub use event::{Event, Outcome};
 
 /// When power is lost.
 #[derive(Clone, Debug)]
@@ -127,14 +30,17 @@ pub enum Cuts {
     Random(u64, Noise),
 }
 
-/// A device, its server, and what its firmware does.
-pub struct Agent {
+/// A device, where its releases come from, and what its firmware does.
+pub struct Agent<S> {
     /// The device.
     pub device: SimDevice,
-    /// Its connection.
-    pub client: HttpsClient,
+    /// Where releases come from.
+    pub source: S,
     /// When it loses power.
     pub cuts: Cuts,
+    /// What befalls the bytes of the next release.
+    pub faults: Option<FaultPlan>,
+    progress: Box<dyn FnMut(u64, u64) + Send>,
     self_test: Box<dyn FnMut(&mut SimDevice) -> bool + Send>,
     is_on: bool,
     on_trial: bool,
@@ -142,19 +48,26 @@ pub struct Agent {
     attempts: (Option<Digest>, u32),
 }
 
-impl Agent {
+impl<S: Source> Agent<S> {
     /// A device that is switched off. Its firmware passes every self-test.
     #[must_use]
-    pub fn new(device: SimDevice, client: HttpsClient) -> Self {
+    pub fn new(device: SimDevice, source: S) -> Self {
         Self {
             device,
-            client,
+            source,
             cuts: Cuts::Never,
+            faults: None,
+            progress: Box::new(|_, _| {}),
             self_test: Box::new(|_| true),
             is_on: false,
             on_trial: false,
             attempts: (None, 0),
         }
+    }
+
+    /// Called with bytes written and bytes in all while a download goes on.
+    pub fn on_progress(&mut self, progress: impl FnMut(u64, u64) + Send + 'static) {
+        self.progress = Box::new(progress);
     }
 
     /// What the firmware tests before it confirms itself; it may look at its own image.
@@ -182,7 +95,7 @@ impl Agent {
     /// One round: start if needed, ask, install, restart, test, confirm.
     ///
     /// # Errors
-    /// A failed connection while asking, or a fault of the device.
+    /// A failed connection while asking, a source that can't be read, or a fault of the device.
     pub fn round(&mut self, tell: &mut dyn FnMut(Event)) -> Result<Outcome, ClientError> {
         if !self.is_on
             && let Some(outcome) = self.start(ResetReason::Power, tell)?
@@ -190,8 +103,9 @@ impl Agent {
         {
             return Ok(outcome);
         }
-        let answer = match self.client.poll(&mut self.device) {
-            Ok(answer) => answer,
+        let answer = match self.source.poll(&mut self.device) {
+            Ok(Some(answer)) => answer,
+            Ok(None) => return self.update(None, tell),
             Err(error) => return self.server_refused(error, tell),
         };
         match answer {
@@ -199,7 +113,18 @@ impl Agent {
                 manifest_digest,
                 payload_len,
                 ..
-            } => self.update(Digest(manifest_digest), payload_len, tell),
+            } => {
+                let release = Digest(manifest_digest);
+                tell(Event::Installing {
+                    release: release.to_string(),
+                    payload_len,
+                });
+                self.attempts = match self.attempts {
+                    (Some(before), count) if before == release => (Some(release), count + 1),
+                    _ => (Some(release), 1),
+                };
+                self.update(Some((release, payload_len)), tell)
+            }
             PollResponse::NoEnvelope {
                 manifest_digest, ..
             } => {
@@ -233,44 +158,55 @@ impl Agent {
     /// Takes the power away.
     pub fn switch_off(&mut self) {
         self.is_on = false;
-        self.client.disconnect();
+        self.source.disconnect();
     }
 
+    /// Installs the release that the source named, with the length of its payload, or
+    /// whatever it has.
     fn update(
         &mut self,
-        release: Digest,
-        payload_len: u64,
+        named: Option<(Digest, u64)>,
         tell: &mut dyn FnMut(Event),
     ) -> Result<Outcome, ClientError> {
-        tell(Event::Installing {
-            release: release.to_string(),
-            payload_len,
-        });
-        self.client.forget_traffic();
-        self.attempts = match self.attempts {
-            (Some(before), count) if before == release => (Some(release), count + 1),
-            _ => (Some(release), 1),
-        };
+        let release = named.map(|(release, _)| release);
+        self.source.forget_traffic();
+        if let Some(plan) = self.faults.take() {
+            self.source
+                .set_faults(&plan, named.map(|(_, payload_len)| payload_len));
+        }
         self.device.flash_mut().clear_log();
         let mut failures = 0;
         self.plan_cut(true);
         loop {
-            match self.client.install(&mut self.device, release) {
+            let progress = &mut *self.progress;
+            match self.source.install(&mut self.device, release, progress) {
                 Ok(()) => break,
                 Err(_) if self.device.flash().is_off() => {
                     let operation = self.device.flash().operations();
                     self.device.flash_mut().power_on();
-                    self.client.disconnect();
+                    self.source.disconnect();
                     let safe = self.device.checkpoint()?.map_or(0, |point| point.position);
                     tell(Event::PowerLost { operation, safe });
-                    self.boot(ResetReason::Power, tell)?;
+                    // So late that the new image starts.
+                    if let Some(outcome) = self.start(ResetReason::Power, tell)? {
+                        return Ok(outcome);
+                    }
                     self.plan_cut(false);
                 }
-                Err(error) if error.is_transient() && failures < MAX_FAILURES => {
+                Err(error)
+                    if error.is_transient()
+                        && self.source.may_recover()
+                        && failures < MAX_FAILURES =>
+                {
                     failures += 1;
                     let why = error.to_string();
                     tell(Event::Interrupted { why });
-                    self.client.disconnect();
+                    self.source.disconnect();
+                }
+                Err(ClientError::Refusal(Refusal::AlreadyInstalled)) if release.is_none() => {
+                    self.device.flash_mut().set_cut(None);
+                    tell(Event::NothingNewer);
+                    return Ok(Outcome::Idle);
                 }
                 Err(ClientError::Refusal(refusal)) => {
                     self.device.flash_mut().set_cut(None);
@@ -283,7 +219,7 @@ impl Agent {
             }
         }
         self.device.flash_mut().set_cut(None);
-        let traffic = self.client.traffic().clone();
+        let traffic = self.source.traffic().cloned();
         tell(Event::Staged { traffic });
         self.restart(tell)
     }
@@ -323,7 +259,7 @@ impl Agent {
             tell(Event::Confirmed { version });
             if let Some(release) = self.device.release()? {
                 let attempt = self.attempts.1.max(1);
-                self.client
+                self.source
                     .report(release, Stage::Confirm, 0, attempt, "")?;
             }
             return Ok(Some(Outcome::Updated));
@@ -347,7 +283,7 @@ impl Agent {
         });
         if let Some(failure) = self.device.state()?.failure {
             let attempt = u32::from(failure.count);
-            self.client.report(
+            self.source.report(
                 failure.digest,
                 Stage::Revert,
                 why.code(),
@@ -360,7 +296,7 @@ impl Agent {
 
     fn refused(
         &mut self,
-        release: Digest,
+        release: Option<Digest>,
         refusal: &Refusal,
         tell: &mut dyn FnMut(Event),
     ) -> Result<Outcome, ClientError> {
@@ -376,13 +312,12 @@ impl Agent {
             Refusal::Format(error) if error.part == Part::Payload => Stage::Download,
             _ => Stage::Check,
         };
-        let _ = self.client.report(
-            release,
-            stage,
-            refusal.code(),
-            self.attempts.1,
-            refusal.message(),
-        );
+        if let Some(release) = release {
+            let (code, attempt) = (refusal.code(), self.attempts.1);
+            let _ = self
+                .source
+                .report(release, stage, code, attempt, refusal.message());
+        }
         Ok(Outcome::Refused)
     }
 

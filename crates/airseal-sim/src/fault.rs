@@ -1,7 +1,7 @@
 //! Networks and cables that misbehave, as a wrapper of any byte stream.
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -291,27 +291,23 @@ impl FaultTransport {
 /// How many bytes a duplicate can bring again.
 const RECENT: usize = 64 * 1024;
 
-/// A stream and its faults, as one reader.
+/// What a percentage is a share of when nobody knows the length: 1 MiB.
+pub const UNKNOWN_LEN: u64 = 1 << 20;
+
+/// A stream and its faults, if it has any, as one reader.
 pub struct Faulty<'f, S> {
     /// The stream.
     pub stream: S,
     /// Its faults.
-    pub faults: &'f mut FaultTransport,
+    pub faults: Option<&'f mut FaultTransport>,
 }
 
 impl<S: Read> Read for Faulty<'_, S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.faults.read(&mut self.stream, buffer)
-    }
-}
-
-impl<S: Write> Write for Faulty<'_, S> {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.stream.write(buffer)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.stream.flush()
+        match &mut self.faults {
+            Some(faults) => faults.read(&mut self.stream, buffer),
+            None => self.stream.read(buffer),
+        }
     }
 }
 

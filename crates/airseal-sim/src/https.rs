@@ -20,7 +20,8 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 
 use crate::device::SimDevice;
-use crate::fault::FaultTransport;
+use crate::fault::{FaultPlan, FaultTransport, UNKNOWN_LEN};
+use crate::source::Source;
 use crate::static_files::StaticFiles;
 use crate::traffic::Traffic;
 
@@ -49,6 +50,8 @@ pub enum ClientError {
     Message(MessageError),
     /// The connection failed.
     Io(io::Error),
+    /// The stream was interrupted and can be read only once.
+    Spent,
     /// The address or the CA certificate can't be used.
     Address(String),
 }
@@ -70,7 +73,7 @@ impl ClientError {
             ClientError::Refusal(refusal) => refusal.is_transient(),
             ClientError::Problem { status, .. } => *status >= 500,
             ClientError::Io(_) => true,
-            ClientError::Message(_) | ClientError::Address(_) => false,
+            ClientError::Message(_) | ClientError::Spent | ClientError::Address(_) => false,
         }
     }
 }
@@ -82,6 +85,9 @@ impl fmt::Display for ClientError {
             ClientError::Problem { title, status, .. } => write!(f, "{title} (HTTP {status})"),
             ClientError::Message(error) => write!(f, "the server's answer: {error}"),
             ClientError::Io(error) => write!(f, "the connection failed: {error}"),
+            ClientError::Spent => f.write_str(
+                "the update was interrupted, and this stream can't be read again; send the sealed file once more: the device goes on where it was",
+            ),
             ClientError::Address(why) => f.write_str(why),
         }
     }
@@ -116,7 +122,6 @@ pub struct HttpsClient {
     link: Option<Link>,
     faults: Option<FaultTransport>,
     traffic: Traffic,
-    progress: Box<dyn FnMut(u64, u64) + Send>,
 }
 
 impl HttpsClient {
@@ -159,34 +164,7 @@ impl HttpsClient {
             link: None,
             faults: None,
             traffic: Traffic::default(),
-            progress: Box::new(|_, _| {}),
         })
-    }
-
-    /// Puts faults between the server and the device.
-    pub fn set_faults(&mut self, faults: Option<FaultTransport>) {
-        self.faults = faults;
-    }
-
-    /// Called with bytes written and bytes in all while a download goes on.
-    pub fn on_progress(&mut self, progress: impl FnMut(u64, u64) + Send + 'static) {
-        self.progress = Box::new(progress);
-    }
-
-    /// What came over the network for the release at hand.
-    #[must_use]
-    pub fn traffic(&self) -> &Traffic {
-        &self.traffic
-    }
-
-    /// Starts the count for another release.
-    pub fn forget_traffic(&mut self) {
-        self.traffic.forget();
-    }
-
-    /// Ends the connection, as a reset of the device does.
-    pub fn disconnect(&mut self) {
-        self.link = None;
     }
 
     /// Introduces the device with a claim token. Returns its name on the server.
@@ -209,55 +187,6 @@ impl HttpsClient {
         Ok(EnrollResponse::parse(&body)?.device_id.to_owned())
     }
 
-    /// Asks what to do.
-    ///
-    /// # Errors
-    /// The server's problem, a failed connection, or the device's flash.
-    pub fn poll(&mut self, device: &mut SimDevice) -> Result<PollResponse, ClientError> {
-        let boot = device.boot_state()?;
-        let own = device.own()?;
-        let state = device.device_state(&boot)?;
-        let ids: Vec<u8> = device.recipient_ids()?.iter().flat_map(|id| id.0).collect();
-        let request = PollRequest {
-            recipients: RecipientIds::new(&ids)?,
-            installed: own.digest.map(|digest| digest.0),
-            order_keyset: own.order.keyset_version.0,
-            release_seq: own.order.release_seq.0,
-            security_version: own.security_version.0,
-            keyset_version: device.keyset_version()?.0,
-            hw_rev: device.model().hw_rev,
-            state,
-        };
-        let body = self.exchange(path::POLL, &request)?;
-        Ok(PollResponse::parse(&body)?)
-    }
-
-    /// Tells how an update goes.
-    ///
-    /// # Errors
-    /// The server's problem, or a failed connection.
-    pub fn report(
-        &mut self,
-        release: Digest,
-        stage: Stage,
-        code: u16,
-        attempt: u32,
-        detail: &str,
-    ) -> Result<(), ClientError> {
-        let mut end = detail.len().min(limits::REPORT_DETAIL_MAX);
-        while !detail.is_char_boundary(end) {
-            end -= 1;
-        }
-        let report = Report {
-            manifest_digest: release.0,
-            stage,
-            code,
-            attempt,
-            detail: &detail[..end],
-        };
-        self.exchange(path::REPORT, &report).map(|_| ())
-    }
-
     /// Reads the body that was announced.
     fn reader(&mut self) -> BodyReader<'_> {
         BodyReader(self)
@@ -274,24 +203,11 @@ impl HttpsClient {
         Ok(out)
     }
 
-    /// Downloads and installs a release up to the staged slot.
-    ///
-    /// # Errors
-    /// The device's refusal, the server's problem, or a failed connection; after any of
-    /// them another call goes on where this one stopped.
-    pub fn install(&mut self, device: &mut SimDevice, release: Digest) -> Result<(), ClientError> {
-        device.with(|ports, config, buffers| {
-            block_on(async {
-                let mut session = UpdateSession::begin(ports, config, buffers).await?;
-                self.drive(&mut session, release).await
-            })
-        })
-    }
-
     async fn drive<D: Device>(
         &mut self,
         session: &mut UpdateSession<'_, D>,
         release: Digest,
+        progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(), ClientError> {
         let mut is_payload_open = false;
         loop {
@@ -299,7 +215,7 @@ impl HttpsClient {
                 Action::NeedManifest => self.fetch_manifest(session, release).await?,
                 Action::NeedEnvelope => self.fetch_envelope(session, release).await?,
                 Action::Fetch(wanted) => {
-                    self.fetch_payload(session, release, wanted, &mut is_payload_open)
+                    self.fetch_payload(session, release, wanted, &mut is_payload_open, progress)
                         .await?;
                 }
                 Action::Stage => session.stage().await?,
@@ -374,6 +290,7 @@ impl HttpsClient {
         release: Digest,
         wanted: Fetch,
         is_open: &mut bool,
+        progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(), ClientError> {
         let path = Path::payload(&release.0);
         let answer = self.get(path.as_str(), Some(wanted))?;
@@ -406,10 +323,91 @@ impl HttpsClient {
                 }
             }
             if let Some((written, all)) = session.progress() {
-                (self.progress)(written, all);
+                progress(written, all);
             }
         }
         Ok(())
+    }
+}
+
+impl Source for HttpsClient {
+    fn poll(&mut self, device: &mut SimDevice) -> Result<Option<PollResponse>, ClientError> {
+        let boot = device.boot_state()?;
+        let own = device.own()?;
+        let state = device.device_state(&boot)?;
+        let ids: Vec<u8> = device.recipient_ids()?.iter().flat_map(|id| id.0).collect();
+        let request = PollRequest {
+            recipients: RecipientIds::new(&ids)?,
+            installed: own.digest.map(|digest| digest.0),
+            order_keyset: own.order.keyset_version.0,
+            release_seq: own.order.release_seq.0,
+            security_version: own.security_version.0,
+            keyset_version: device.keyset_version()?.0,
+            hw_rev: device.model().hw_rev,
+            state,
+        };
+        let body = self.exchange(path::POLL, &request)?;
+        Ok(Some(PollResponse::parse(&body)?))
+    }
+
+    /// # Errors
+    /// `WrongCall` when no release is named.
+    fn install(
+        &mut self,
+        device: &mut SimDevice,
+        release: Option<Digest>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), ClientError> {
+        let release = release.ok_or(Refusal::WrongCall)?;
+        device.with(|ports, config, buffers| {
+            block_on(async {
+                let mut session = UpdateSession::begin(ports, config, buffers).await?;
+                self.drive(&mut session, release, progress).await
+            })
+        })
+    }
+
+    fn report(
+        &mut self,
+        release: Digest,
+        stage: Stage,
+        code: u16,
+        attempt: u32,
+        detail: &str,
+    ) -> Result<(), ClientError> {
+        let mut end = detail.len().min(limits::REPORT_DETAIL_MAX);
+        while !detail.is_char_boundary(end) {
+            end -= 1;
+        }
+        let report = Report {
+            manifest_digest: release.0,
+            stage,
+            code,
+            attempt,
+            detail: &detail[..end],
+        };
+        self.exchange(path::REPORT, &report).map(|_| ())
+    }
+
+    fn set_faults(&mut self, plan: &FaultPlan, payload_len: Option<u64>) {
+        let total = payload_len.unwrap_or(UNKNOWN_LEN);
+        self.faults = Some(FaultTransport::new(plan, total));
+    }
+
+    fn may_recover(&self) -> bool {
+        true
+    }
+
+    fn disconnect(&mut self) {
+        self.link = None;
+    }
+
+    fn traffic(&self) -> Option<&Traffic> {
+        Some(&self.traffic)
+    }
+
+    fn forget_traffic(&mut self) {
+        self.traffic.forget();
     }
 }
 

@@ -5,13 +5,16 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
+use airseal_format::Digest;
 use airseal_update::blocking::block_on;
 use airseal_update::port::Device;
 use airseal_update::transport::BundleReader;
 use airseal_update::{Action, Fetch, Refusal, UpdateSession};
 
 use crate::device::SimDevice;
+use crate::fault::{FaultPlan, FaultTransport, Faulty, UNKNOWN_LEN};
 use crate::https::ClientError;
+use crate::source::Source;
 
 /// Files by path, whole or in part. Errors never name the path: it is a secret.
 pub trait StaticFiles {
@@ -43,6 +46,64 @@ impl StaticFiles for Folder {
                 file.seek(SeekFrom::Start(wanted.offset))?;
                 Ok(Box::new(file.take(wanted.len)))
             }
+        }
+    }
+}
+
+/// One device's release among static files.
+pub struct Exported {
+    files: Box<dyn StaticFiles>,
+    /// The path that is the device's secret.
+    capability: String,
+    faults: Option<FaultTransport>,
+}
+
+impl Exported {
+    /// What lies under `capability` in `files`.
+    #[must_use]
+    pub fn new(files: Box<dyn StaticFiles>, capability: String) -> Self {
+        Self {
+            files,
+            capability,
+            faults: None,
+        }
+    }
+}
+
+impl StaticFiles for Exported {
+    fn open(
+        &mut self,
+        path: &str,
+        wanted: Option<Fetch>,
+    ) -> Result<Box<dyn Read + '_>, ClientError> {
+        let stream = self.files.open(path, wanted)?;
+        let faults = self.faults.as_mut();
+        Ok(Box::new(Faulty { stream, faults }))
+    }
+}
+
+impl Source for Exported {
+    fn install(
+        &mut self,
+        device: &mut SimDevice,
+        _: Option<Digest>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), ClientError> {
+        let capability = self.capability.clone();
+        device.update_from_static(self, &capability, progress)
+    }
+
+    fn set_faults(&mut self, plan: &FaultPlan, _: Option<u64>) {
+        self.faults = Some(FaultTransport::new(plan, UNKNOWN_LEN));
+    }
+
+    fn may_recover(&self) -> bool {
+        true
+    }
+
+    fn disconnect(&mut self) {
+        if let Some(faults) = &mut self.faults {
+            faults.reconnect();
         }
     }
 }

@@ -9,8 +9,10 @@ use std::fs;
 
 use airseal_sim::fixture::{CLASS, KeysetPlan, ReleasePlan, Sealed, To, VENDOR};
 use airseal_sim::random::Noise;
-use airseal_sim::static_files::Folder;
-use airseal_sim::{ClientError, Cut, Model, PowerCut, SimDevice};
+use airseal_sim::static_files::{Exported, Folder};
+use airseal_sim::{
+    Agent, ClientError, Cut, Cuts, Event, FaultPlan, Model, Outcome, PowerCut, SimDevice,
+};
 use airseal_update::boot::ResetReason;
 use airseal_update::{Factory, Policy, Refusal};
 
@@ -68,6 +70,47 @@ fn an_error_does_not_tell_the_path() {
         .update_from_static(&mut folder, CAPABILITY, &mut |_, _| {})
         .unwrap_err();
     assert!(!format!("{error} {error:?}").contains(CAPABILITY));
+}
+
+#[test]
+fn faults_of_a_file_server_are_survived() {
+    let (device, folder, _, sealed, dir) = bench();
+    let mut agent = Agent::new(device, Exported::new(Box::new(folder), CAPABILITY.into()));
+    let plan = "cut@9000\ngarbage@30000:64\nduplicate@50000:16";
+    agent.faults = Some(FaultPlan::parse(plan).unwrap());
+    let mut interruptions = 0;
+    let outcome = agent.round(&mut |event| {
+        interruptions += usize::from(matches!(event, Event::Interrupted { .. }));
+    });
+    assert_eq!(outcome.unwrap(), Outcome::Updated);
+    assert_eq!(interruptions, 3);
+    assert_eq!(agent.device.release().unwrap(), Some(sealed.digest));
+    let again = agent.round(&mut |_| {});
+    assert_eq!(again.unwrap(), Outcome::Idle);
+    drop(dir);
+}
+
+#[test]
+fn a_round_survives_a_power_cut_at_any_operation() {
+    let mut operations = 0;
+    for at in 0.. {
+        let (device, folder, _, sealed, dir) = bench();
+        let before = device.flash().operations();
+        let mut agent = Agent::new(device, Exported::new(Box::new(folder), CAPABILITY.into()));
+        agent.cuts = Cuts::At(at);
+        let mut cuts = 0;
+        let outcome = agent.round(&mut |event| {
+            cuts += usize::from(matches!(event, Event::PowerLost { .. }));
+        });
+        assert_eq!(outcome.unwrap(), Outcome::Updated, "cut at {at}");
+        assert_eq!(agent.device.release().unwrap(), Some(sealed.digest));
+        operations = agent.device.flash().operations() - before;
+        drop(dir);
+        if cuts == 0 {
+            break;
+        }
+    }
+    assert!(operations > 30, "{operations}");
 }
 
 fn bench() -> (SimDevice, Folder, Vec<u8>, Sealed, tempfile::TempDir) {

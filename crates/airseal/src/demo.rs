@@ -11,9 +11,7 @@ use crate::ui::Ui;
 
 mod attacks;
 mod event;
-mod fleet;
 mod folder;
-mod forge;
 mod rollout;
 mod rotation;
 mod self_test;

@@ -70,7 +70,7 @@ fn r30_bundle_over_a_cable_that_breaks() {
         attempts += 1;
         let mut cable = Faulty {
             stream: &bundle[..],
-            faults: &mut faults,
+            faults: Some(&mut faults),
         };
         match bench.device.update_from(&mut cable, None, &mut |_, _| {}) {
             Ok(()) => break,

@@ -7,12 +7,11 @@ use airseal_pack::key::{DevicePublicKey, PublicKey, public_to_pem};
 use airseal_pack::keyset::{KeysetFile, KeysetKeys, NewKeyset};
 use airseal_pack::output::{Access, Existing, check_target, write_file};
 use airseal_pack::seal::{class_id, vendor_id};
-use airseal_protocol::PollResponse;
 use airseal_sim::agent::{Agent, Cuts, Outcome};
-use airseal_sim::fault::FaultTransport;
 use airseal_sim::home::Home;
 use airseal_sim::https::HttpsClient;
 use airseal_sim::random::Noise;
+use airseal_sim::source::{SealedFile, Source};
 use airseal_sim::{Model, SimDevice};
 use airseal_update::boot::ResetReason;
 use airseal_update::{Factory, Policy};
@@ -26,10 +25,10 @@ use crate::failure::Failure;
 use crate::passphrase::PassphraseArgs;
 use crate::ui::Ui;
 
-mod alone;
+mod from;
 mod report;
 
-use alone::{alone, faults};
+use from::{exported, faults, sealed_file};
 use report::{Report, client_failure, count_cuts, finish, refused, text, verdict};
 
 /// A simulated device to try releases and servers with
@@ -150,8 +149,19 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let before = device.flash().operations();
     let mut report = Report::default();
     let (mut device, result) = match (&args.server, &args.from) {
-        (Some(url), _) => online(device, url, &home, args, &mut report, ui)?,
-        (None, from) => alone(device, from.as_deref(), &home, args, &mut report, ui)?,
+        (Some(url), _) => {
+            let mut client = client(url, &home, args)?;
+            if let Some(token) = claim(args)? {
+                let name = client.enroll(&device, &token).map_err(client_failure)?;
+                report.enrolled_as = Some(name);
+            }
+            round(device, client, args, &mut report, ui)?
+        }
+        (None, Some(from)) => match exported(from, &home, args)? {
+            Some(exported) => round(device, exported, args, &mut report, ui)?,
+            None => round(device, sealed_file(from)?, args, &mut report, ui)?,
+        },
+        (None, None) => start(device, args, &mut report),
     };
     home.save(&device).map_err(|error| {
         Failure::io(format_args!("can't write {}", home.dir().display()), &error)
@@ -168,35 +178,28 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     result
 }
 
-/// One round against a server.
-fn online(
+/// Asks the source once and does what it says.
+fn round<S: Source>(
     device: SimDevice,
-    url: &str,
-    home: &Home,
+    source: S,
     args: &DeviceArgs,
     report: &mut Report,
     ui: &Ui,
 ) -> Result<(SimDevice, Result<(), Failure>), Failure> {
     let bar = ui.progress("installing", 1);
-    let mut client = client(url, home, args)?;
-    client.on_progress(bar.setter());
-    if let Some(token) = claim(args)? {
-        report.enrolled_as = Some(client.enroll(&device, &token).map_err(client_failure)?);
-    }
-    let mut agent = Agent::new(device, client);
+    let mut agent = agent(device, source, args);
+    agent.on_progress(bar.setter());
     agent.cuts = args.cut_power_at.clone().unwrap_or(Cuts::Never);
-    let passes = !args.fail_self_test;
-    agent.set_self_test(move |_| passes);
-    let outcome = with_faults(&mut agent, args, report).and_then(|()| {
-        agent
-            .round(&mut |event| report.events.push(event))
-            .map_err(client_failure)
-    });
+    agent.faults = faults(args)?;
+    let outcome = agent
+        .round(&mut |event| report.events.push(event))
+        .map_err(client_failure);
     report.power_cuts = count_cuts(&report.events);
-    let traffic = agent.client.traffic().clone();
-    let once = traffic.payload - traffic.twice;
-    report.bytes_per_byte = (once > 0).then(|| traffic.received as f64 / once as f64);
-    report.traffic = Some(traffic);
+    if let Some(traffic) = agent.source.traffic() {
+        let once = traffic.payload - traffic.twice;
+        report.bytes_per_byte = (once > 0).then(|| traffic.received as f64 / once as f64);
+        report.traffic = Some(traffic.clone());
+    }
     report.outcome = match &outcome {
         Ok(Outcome::Idle) => "nothing to install".to_owned(),
         Ok(outcome) => format!("{outcome:?}").to_lowercase(),
@@ -206,26 +209,24 @@ fn online(
     Ok((agent.device, result))
 }
 
-/// Puts the faults in; a percentage is one of the payload that waits for the device.
-fn with_faults(agent: &mut Agent, args: &DeviceArgs, report: &mut Report) -> Result<(), Failure> {
-    let Some(plan) = faults(args)? else {
-        return Ok(());
-    };
+/// Only boots.
+fn start(
+    device: SimDevice,
+    args: &DeviceArgs,
+    report: &mut Report,
+) -> (SimDevice, Result<(), Failure>) {
+    let mut agent = agent(device, SealedFile::standard_input(), args);
+    let started = agent.start(ResetReason::Power, &mut |event| report.events.push(event));
+    report.outcome = "booted".to_owned();
+    let result = started.map(|_| ()).map_err(client_failure);
+    (agent.device, result)
+}
+
+fn agent<S: Source>(device: SimDevice, source: S, args: &DeviceArgs) -> Agent<S> {
+    let mut agent = Agent::new(device, source);
+    let passes = !args.fail_self_test;
+    agent.set_self_test(move |_| passes);
     agent
-        .start(ResetReason::Power, &mut |event| report.events.push(event))
-        .map_err(client_failure)?;
-    let total = match agent
-        .client
-        .poll(&mut agent.device)
-        .map_err(client_failure)?
-    {
-        PollResponse::Install { payload_len, .. } => payload_len,
-        _ => 0,
-    };
-    agent
-        .client
-        .set_faults(Some(FaultTransport::new(&plan, total)));
-    Ok(())
 }
 
 fn open(home: &Home, args: &DeviceArgs, ui: &Ui) -> Result<SimDevice, Failure> {

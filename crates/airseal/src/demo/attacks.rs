@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use airseal_format::RecipientId;
 use airseal_format::bundle::SectionKind;
 use airseal_pack::bundle::BundleFile;
 use airseal_pack::content_key::ContentKeyFile;
@@ -14,9 +15,9 @@ use airseal_pack::keyset::{KeysetFile, RotateKeyset};
 use airseal_pack::output::Existing;
 use airseal_pack::recipient::Recipients;
 use airseal_pack::release::add_envelopes;
+use airseal_sim::forge::Forgery;
 
 use super::event::Story;
-use super::forge::Forgery;
 use super::vendor::Plan;
 use super::world::World;
 use crate::failure::Failure;
@@ -41,11 +42,32 @@ pub(super) fn with_everything_but_a_signing_key(
 }
 
 fn changed_bytes(world: &mut World, next: &[u8], story: &mut Story<'_>) -> Result<(), Failure> {
+    let old = read(&world.folder().join("releases/1.0.1.seal"))?;
+    let hall = world.member("hall")?;
+    let attempts = forgeries(next, &old, hall.recipient_id()).map_err(Failure::environment)?;
+    for (what, expected, forgery) in attempts {
+        let (seen, operations) = hall.hand(forgery.bytes());
+        story.attack(
+            "hall",
+            what,
+            &format!("refused: {expected}"),
+            seen,
+            operations,
+        );
+    }
+    Ok(())
+}
+
+/// What is tried, the refusal it should meet, and the bytes.
+fn forgeries(
+    next: &[u8],
+    old: &[u8],
+    recipient: RecipientId,
+) -> Result<[(&'static str, &'static str, Forgery); 9], airseal_format::Error> {
     let genuine = Forgery::of(next.to_vec())?;
     let (page, chunk) = genuine.first_page_and_chunk()?;
-    let old = Forgery::of(read(&world.folder().join("releases/1.0.1.seal"))?)?;
-    let hall_id = world.member("hall")?.recipient_id();
-    let attempts = [
+    let old = Forgery::of(old.to_vec())?;
+    Ok([
         (
             "a changed byte in the manifest",
             "30 bad-signature",
@@ -64,7 +86,7 @@ fn changed_bytes(world: &mut World, next: &[u8], story: &mut Story<'_>) -> Resul
         (
             "a changed byte in the envelope",
             "61 unwrap-failed",
-            genuine.clone().flip_envelope(hall_id)?,
+            genuine.clone().flip_envelope(recipient)?,
         ),
         (
             "a changed byte in the hash tree's top",
@@ -91,26 +113,15 @@ fn changed_bytes(world: &mut World, next: &[u8], story: &mut Story<'_>) -> Resul
             "60 other-release",
             genuine.envelopes_of(&old)?,
         ),
-    ];
-    let hall = world.member("hall")?;
-    for (what, expected, forgery) in attempts {
-        let (seen, operations) = hall.hand(forgery.bytes());
-        story.attack(
-            "hall",
-            what,
-            &format!("refused: {expected}"),
-            seen,
-            operations,
-        );
-    }
-    Ok(())
+    ])
 }
 
 fn old_and_renamed(world: &mut World, story: &mut Story<'_>) -> Result<(), Failure> {
     let first = read(&world.folder().join("releases/1.0.0.seal"))?;
-    let renamed = Forgery::of(first.clone())?
-        .write_manifest(VERSION_AT, b"9.9.9")?
-        .write_manifest(SEQUENCE_AT, &99_u64.to_le_bytes())?;
+    let renamed = Forgery::of(first.clone())
+        .and_then(|file| file.write_manifest(VERSION_AT, b"9.9.9"))
+        .and_then(|file| file.write_manifest(SEQUENCE_AT, &99_u64.to_le_bytes()))
+        .map_err(Failure::environment)?;
     let hall = world.member("hall")?;
     let (seen, operations) = hall.hand(&first);
     story.attack(

@@ -11,19 +11,19 @@ use airseal_pack::export::{ExportRecipient, ExportRequest, export_static};
 use airseal_pack::output::Existing;
 use airseal_pack::recipient::Recipients;
 use airseal_pack::release::add_envelopes;
+use airseal_sim::fleet::{Member, in_words, refused};
 use airseal_sim::static_files::Folder;
 use airseal_update::boot::ResetReason;
 
 use super::event::Story;
-use super::fleet::{Member, in_words, refused};
 use super::world::World;
 use crate::failure::Failure;
 
 /// Shed and barn: from the factory image to 1.1.0 in one step, over both keysets.
 pub(super) fn without_a_server(world: &mut World, story: &mut Story<'_>) -> Result<(), Failure> {
     story.chapter("Two devices without the server")?;
-    let mut shed = world.fleet.make("shed")?;
-    let mut barn = world.fleet.make("barn")?;
+    let mut shed = world.make("shed")?;
+    let mut barn = world.make("barn")?;
     let file = with_envelopes(world, &[&shed, &barn], story)?;
     for member in [&mut shed, &mut barn] {
         let booted = member.agent.device.boot(ResetReason::Power);

@@ -8,11 +8,11 @@ use airseal_pack::output::Existing;
 use airseal_protocol::path::Path as RequestPath;
 use airseal_server::api::types::{Revocation, RevokeDevice};
 use airseal_sim::agent::Cuts;
+use airseal_sim::fleet::in_words;
 
 use super::event::Story;
-use super::fleet::in_words;
 use super::vendor::Plan;
-use super::world::{Build, World};
+use super::world::{Build, World, ask};
 use crate::commands::shared::count;
 use crate::failure::Failure;
 use crate::ui::Ui;
@@ -34,7 +34,7 @@ pub(super) fn first_release(
     )?;
     world.publish_and_tell(&bundle, "1.0.0", &recipients, story)?;
     for name in world.fleet.names_without(&[]) {
-        let round = world.member(&name)?.round(ui)?;
+        let round = ask(world.member(&name)?, ui)?;
         story.event_with(
             &name,
             "downloads, verifies, boots on trial",
@@ -80,7 +80,7 @@ pub(super) fn revocation_and_power_cuts(
     revoked(world, &bundle, &digest, ui, story)?;
     power_cuts(world, ui, story)?;
     for name in world.fleet.names_without(&["gate", "attic"]) {
-        let round = world.member(&name)?.round(ui)?;
+        let round = ask(world.member(&name)?, ui)?;
         story.event(&name, "updates", "1.0.1 confirmed", round.seen);
     }
     Ok(())
@@ -98,7 +98,7 @@ fn revoked(
     })?;
     let keyset = KeysetFile::read(&world.vendor.keyset)?;
     let gate = world.member("gate")?;
-    let round = gate.round(ui)?;
+    let round = ask(gate, ui)?;
     story.event(
         "gate",
         "asks for an update",
@@ -111,7 +111,7 @@ fn revoked(
         ("payload", RequestPath::payload(&digest)),
     ];
     for (part, path) in parts {
-        let seen = match gate.agent.client.fetch(path.as_str()) {
+        let seen = match gate.agent.source.fetch(path.as_str()) {
             Ok(bytes) => format!("got {} bytes", bytes.len()),
             Err(error) => in_words(&error),
         };
@@ -175,7 +175,7 @@ fn power_cuts(world: &mut World, ui: &Ui, story: &mut Story<'_>) -> Result<(), F
     let chunks = image.div_ceil(4096);
     let attic = world.member("attic")?;
     attic.agent.cuts = Cuts::Every((chunks * 3 / 4).clamp(SHORTEST_SUPPLY, LONGEST_SUPPLY));
-    let round = attic.round(ui)?;
+    let round = ask(attic, ui)?;
     attic.agent.cuts = Cuts::Never;
     story.event_with(
         "attic",

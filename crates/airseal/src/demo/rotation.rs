@@ -4,7 +4,7 @@ use airseal_pack::keyset::KeysetFile;
 
 use super::event::Story;
 use super::vendor::Plan;
-use super::world::World;
+use super::world::{World, ask};
 use crate::failure::Failure;
 use crate::ui::Ui;
 
@@ -36,7 +36,7 @@ pub(super) fn new_keys(world: &mut World, ui: &Ui, story: &mut Story<'_>) -> Res
     world.publish_and_tell(&bundle, "1.1.0", &recipients, story)?;
     for name in world.fleet.names_without(&["gate"]) {
         let member = world.member(&name)?;
-        let round = member.round(ui)?;
+        let round = ask(member, ui)?;
         let keyset = member
             .agent
             .device

@@ -4,7 +4,7 @@ use airseal_server::api::types::{DeviceDetail, ReleaseInfo, YankRelease};
 
 use super::attacks::NEXT;
 use super::event::Story;
-use super::world::World;
+use super::world::{World, ask};
 use crate::failure::Failure;
 use crate::ui::Ui;
 
@@ -21,7 +21,7 @@ pub(super) fn bad_firmware(
     let cellar = world.member("cellar")?;
     cellar.agent.set_self_test(|_| false);
     for attempt in ["first", "second", "third"] {
-        let round = cellar.round(ui)?;
+        let round = ask(cellar, ui)?;
         story.event(
             "cellar",
             format!("{attempt} try, the self-test fails"),
@@ -29,7 +29,7 @@ pub(super) fn bad_firmware(
             round.seen,
         );
     }
-    let round = cellar.round(ui)?;
+    let round = ask(cellar, ui)?;
     story.event("cellar", "asks a fourth time", "held back", round.seen);
     let bytes =
         std::fs::read(&bundle).map_err(|error| Failure::io("can't read a sealed file", &error))?;
@@ -66,7 +66,7 @@ pub(super) fn bad_firmware(
         "still offered"
     };
     story.event("vendor", "withdraws 1.0.2", "yanked", seen);
-    let round = world.member("hall")?.round(ui)?;
+    let round = ask(world.member("hall")?, ui)?;
     story.event("hall", "asks for an update", "nothing newer", round.seen);
     Ok(())
 }

@@ -9,16 +9,22 @@ use airseal_pack::keyset::KeysetFile;
 use airseal_pack::recipient::Recipients;
 use airseal_pack::recognise::{FileKind, recognise};
 use airseal_pack::seal::{class_id, vendor_id};
-use airseal_server::api::types::{ProductTrust, Published, ServerInfo, SetTrust};
+use airseal_server::api::types::{
+    Claim, CreateDevice, ProductTrust, Published, ServerInfo, SetTrust,
+};
 use airseal_server::{Config, Ready, RunningBlocking, Server};
+use airseal_sim::Model;
+use airseal_sim::fleet::{Fleet, Member, Round, in_words};
+use airseal_update::{Factory, Policy};
 use base64::Engine as _;
 use tempfile::TempDir;
 
 use super::event::Story;
-use super::fleet::{Fleet, Member};
 use super::vendor::{CLASS, Plan, VENDOR, Vendor};
 use crate::client::{Client, ServerArgs};
 use crate::failure::Failure;
+use crate::interrupt;
+use crate::ui::Ui;
 
 /// Everybody and everything in the story.
 pub(super) struct World {
@@ -86,20 +92,31 @@ impl World {
             format!("content keys held: {}", info.content_keys_held),
             format!("TLS 1.3 on {}", ready.https),
         );
-        let slot_len = slot_len(&images)?;
-        let keyset = keyset.last()?.keyset.signed_bytes().to_vec();
-        let mut fleet = Fleet::new(keyset, chip_id(&images[0], chip)?, slot_len, &ready)?;
-        for name in ["porch", "hall", "attic", "cellar", "gate"] {
-            fleet.enroll(name, &admin, story)?;
-        }
-        Ok(World {
+        let vendor_id = vendor_id(VENDOR);
+        let model = Model {
+            vendor_id,
+            class_id: class_id(vendor_id, CLASS),
+            hw_rev: 1,
+            chip: chip_id(&images[0], chip)?,
+            keyset: keyset.last()?.keyset.signed_bytes().to_vec(),
+            policy: Policy::default(),
+            slot_len: slot_len(&images)?,
+            factory: Some(Factory::default()),
+        };
+        let ca = fs::read(&ready.ca)
+            .map_err(|error| Failure::io("can't read the server's certificate", &error))?;
+        let mut world = World {
             folder,
             server,
             vendor,
             admin,
-            fleet,
+            fleet: Fleet::new(model, ready.https_url(), ca),
             images,
-        })
+        };
+        for name in ["porch", "hall", "attic", "cellar", "gate"] {
+            world.enroll(name, story)?;
+        }
+        Ok(world)
     }
 
     /// Where everything lies.
@@ -173,10 +190,46 @@ impl World {
         self.server.stop();
     }
 
-    /// One device and the rest of the world.
-    pub(super) fn member(&mut self, name: &str) -> Result<&mut Member, Failure> {
-        self.fleet.member(name)
+    /// A device that nobody has announced.
+    pub(super) fn make(&self, name: &str) -> Result<Member, Failure> {
+        self.fleet.make(name).map_err(Failure::environment)
     }
+
+    /// A device by its name.
+    pub(super) fn member(&mut self, name: &str) -> Result<&mut Member, Failure> {
+        self.fleet
+            .member(name)
+            .ok_or_else(|| Failure::environment(format_args!("no device is called {name}")))
+    }
+
+    /// Announces a device and lets it enrol with its claim token.
+    fn enroll(&mut self, name: &str, story: &mut Story<'_>) -> Result<(), Failure> {
+        let model = self.fleet.model();
+        let request = CreateDevice {
+            name: Some(name.to_owned()),
+            vendor_id: Some(hex::encode(model.vendor_id.0)),
+            class_id: Some(hex::encode(model.class_id.0)),
+            expires_in_s: None,
+        };
+        let claim: Claim = self.admin.post("devices", &request)?;
+        let mut member = self.make(name)?;
+        let agent = &mut member.agent;
+        let seen = match agent.source.enroll(&agent.device, &claim.claim_token) {
+            Ok(_) => "enrolled".to_owned(),
+            Err(error) => in_words(&error),
+        };
+        story.event(name, "shows its key and a one-time token", "enrolled", seen);
+        self.fleet.add(member);
+        Ok(())
+    }
+}
+
+/// One device asks the server once and does what it says.
+pub(super) fn ask(member: &mut Member, ui: &Ui) -> Result<Round, Failure> {
+    interrupt::check()?;
+    let bar = ui.progress("installing", 1);
+    member.agent.on_progress(bar.setter());
+    Ok(member.round())
 }
 
 /// What the server and the devices say in the end.

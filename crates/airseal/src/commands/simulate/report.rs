@@ -137,6 +137,10 @@ pub(super) fn client_failure(error: ClientError) -> Failure {
             split(format_args!("the server says: {title}")).code(code)
         }
         ClientError::Address(why) => Failure::usage(why),
+        ClientError::Spent => Failure::environment(
+            "the update was interrupted, and standard input can't be read again",
+        )
+        .hint("send the sealed file once more; the device goes on where it was"),
         other => Failure::connection(
             other,
             "is the server running (airseal serve), and is this its address for devices?",

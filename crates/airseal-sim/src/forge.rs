@@ -3,43 +3,40 @@
 use airseal_format::bundle::{HEADER_LEN, SECTION_HEADER_LEN, Section, SectionKind, Walk};
 use airseal_format::component::Component;
 use airseal_format::payload::{self, Geometry};
-use airseal_format::{RecipientId, UnverifiedManifest};
+use airseal_format::{Error, Part, Reason, RecipientId, UnverifiedManifest};
 use sha2::{Digest as _, Sha256};
 
-use crate::failure::Failure;
-
-/// A sealed file in memory, with its sections.
+/// A sealed file in memory, with its sections. What names a part that the file does not
+/// have is `Truncated`.
 #[derive(Clone)]
-pub(super) struct Forgery {
+pub struct Forgery {
     bytes: Vec<u8>,
     sections: Vec<(SectionKind, usize, usize)>,
 }
 
 impl Forgery {
     /// Takes a genuine file.
-    pub(super) fn of(bytes: Vec<u8>) -> Result<Forgery, Failure> {
+    pub fn of(bytes: Vec<u8>) -> Result<Forgery, Error> {
         let mut sections = Vec::new();
         let mut at = HEADER_LEN;
-        let mut walk = Walk::start(array(&bytes, 0)?).map_err(Failure::environment)?;
+        let mut walk = Walk::start(array(&bytes, 0)?)?;
         while !walk.is_complete() {
-            let section: Section = walk
-                .section(array(&bytes, at)?)
-                .map_err(Failure::environment)?;
+            let section: Section = walk.section(array(&bytes, at)?)?;
             let start = at + SECTION_HEADER_LEN;
-            let len = usize::try_from(section.len).map_err(Failure::environment)?;
+            let len = size(section.len);
             sections.push((section.kind, start, len));
-            at = start + len;
+            at = start.saturating_add(len);
         }
         Ok(Forgery { bytes, sections })
     }
 
     /// The file as it is now.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     /// Flips a bit of the byte at `offset` of a section.
-    pub(super) fn flip(mut self, kind: SectionKind, offset: usize) -> Result<Forgery, Failure> {
+    pub fn flip(mut self, kind: SectionKind, offset: usize) -> Result<Forgery, Error> {
         let (start, len) = self.section(kind)?;
         let byte = self.bytes.get_mut(start + offset).filter(|_| offset < len);
         *byte.ok_or_else(short)? ^= 1;
@@ -47,13 +44,13 @@ impl Forgery {
     }
 
     /// Flips a bit of the last byte of a section.
-    pub(super) fn flip_last(self, kind: SectionKind) -> Result<Forgery, Failure> {
+    pub fn flip_last(self, kind: SectionKind) -> Result<Forgery, Error> {
         let (_, len) = self.section(kind)?;
         self.flip(kind, len.saturating_sub(1))
     }
 
     /// Flips a bit inside the wrapped key of one recipient's envelope.
-    pub(super) fn flip_envelope(self, recipient: RecipientId) -> Result<Forgery, Failure> {
+    pub fn flip_envelope(self, recipient: RecipientId) -> Result<Forgery, Error> {
         let (start, len) = self.section(SectionKind::EnvelopePack)?;
         let pack = self.bytes.get(start..start + len).ok_or_else(short)?;
         let at = pack
@@ -65,11 +62,7 @@ impl Forgery {
     }
 
     /// Overwrites bytes of the manifest.
-    pub(super) fn write_manifest(
-        mut self,
-        offset: usize,
-        bytes: &[u8],
-    ) -> Result<Forgery, Failure> {
+    pub fn write_manifest(mut self, offset: usize, bytes: &[u8]) -> Result<Forgery, Error> {
         let (start, _) = self.section(SectionKind::Manifest)?;
         let room = self
             .bytes
@@ -80,7 +73,7 @@ impl Forgery {
     }
 
     /// Puts another file's envelopes in the place of these, which must be of the same length.
-    pub(super) fn envelopes_of(mut self, other: &Forgery) -> Result<Forgery, Failure> {
+    pub fn envelopes_of(mut self, other: &Forgery) -> Result<Forgery, Error> {
         let (start, len) = self.section(SectionKind::EnvelopePack)?;
         let (from, from_len) = other.section(SectionKind::EnvelopePack)?;
         let pack = other
@@ -96,20 +89,20 @@ impl Forgery {
     }
 
     /// Where the first page of the hash table, and the first chunk, stand in the payload.
-    pub(super) fn first_page_and_chunk(&self) -> Result<(usize, usize), Failure> {
+    pub fn first_page_and_chunk(&self) -> Result<(usize, usize), Error> {
         let (_, geometry) = self.component()?;
-        let page = usize::try_from(geometry.pages()).map_err(Failure::environment)? * 32;
-        let leaves = usize::try_from(geometry.entries(0)).map_err(Failure::environment)? * 32;
+        let page = size(geometry.pages()) * 32;
+        let leaves = size(geometry.entries(0)) * 32;
         Ok((page, page + leaves))
     }
 
     /// Changes the first chunk as only somebody with the content key can: in its meaning, with leaf and page hash made
     /// anew. What can't be made anew is the signature over the root.
-    pub(super) fn rehash_first_chunk(mut self) -> Result<Forgery, Failure> {
+    pub fn rehash_first_chunk(mut self) -> Result<Forgery, Error> {
         let (component, geometry) = self.component()?;
         let (page, chunk) = self.first_page_and_chunk()?;
         let (payload, _) = self.section(SectionKind::Payload)?;
-        let chunk_len = usize::try_from(geometry.chunk_len(0)).map_err(Failure::environment)?;
+        let chunk_len = size(geometry.chunk_len(0));
         let bytes = self.bytes.get_mut(payload..).ok_or_else(short)?;
         let body = bytes.get_mut(chunk..chunk + chunk_len).ok_or_else(short)?;
         body.iter_mut().for_each(|byte| *byte ^= 0x5A);
@@ -132,19 +125,16 @@ impl Forgery {
         Ok(self)
     }
 
-    fn component(&self) -> Result<(Component, Geometry), Failure> {
+    fn component(&self) -> Result<(Component, Geometry), Error> {
         let (start, len) = self.section(SectionKind::Manifest)?;
         let section = self.bytes.get(start..start + len).ok_or_else(short)?;
-        let (manifest, _) =
-            UnverifiedManifest::parse_prefix(section).map_err(Failure::environment)?;
+        let (manifest, _) = UnverifiedManifest::parse_prefix(section)?;
         let component = manifest.components().next().ok_or_else(short)?;
-        let geometry = component
-            .geometry(manifest.header().profile)
-            .map_err(Failure::environment)?;
+        let geometry = component.geometry(manifest.header().profile)?;
         Ok((component, geometry))
     }
 
-    fn section(&self, kind: SectionKind) -> Result<(usize, usize), Failure> {
+    fn section(&self, kind: SectionKind) -> Result<(usize, usize), Error> {
         let found = self.sections.iter().find(|(section, ..)| *section == kind);
         found
             .map(|(_, start, len)| (*start, *len))
@@ -159,13 +149,17 @@ fn hash(header: &[u8], body: &[u8]) -> [u8; 32] {
         .into()
 }
 
-fn array<const N: usize>(bytes: &[u8], at: usize) -> Result<&[u8; N], Failure> {
+fn array<const N: usize>(bytes: &[u8], at: usize) -> Result<&[u8; N], Error> {
     bytes
         .get(at..)
         .and_then(|rest| rest.first_chunk())
         .ok_or_else(short)
 }
 
-fn short() -> Failure {
-    Failure::environment("a sealed file of the demo is shorter than its parts")
+fn size(len: impl Into<u64>) -> usize {
+    usize::try_from(len.into()).unwrap_or(usize::MAX)
+}
+
+fn short() -> Error {
+    Error::new(Part::Bundle, "section_len", 0, Reason::Truncated)
 }
