@@ -7,7 +7,7 @@ use airseal_format::manifest::{Header, MAX_SIGNED_LEN, VersionText, encode};
 use airseal_format::payload::{
     Geometry, PayloadTree, Profile, leaf_header, node_header, root_header,
 };
-use airseal_format::signature::{Entry, MAX_BLOCK_LEN, PublicKey, SignatureBlock};
+use airseal_format::signature::{Entry, MAX_BLOCK_LEN, SignatureBlock, SigningPublicKey};
 use airseal_format::trust::TrustAnchors;
 use airseal_format::{
     Algorithm, ClassId, ComponentId, ContentSuite, Digest, HardwareRevision, KeysetVersion,
@@ -36,7 +36,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let (geometry, root, payload) = payload(&image);
     let (signed, block) = signed_manifest(&geometry, root);
-    let public = PublicKey::Ed25519(signing_key().verifying_key().to_bytes());
+    let public = SigningPublicKey::Ed25519(signing_key().verifying_key().to_bytes());
     let trust = [public];
     let trust = TrustAnchors::new(&trust).expect("a good key");
     let manifest = UnverifiedManifest::parse(&signed).expect("a good manifest");

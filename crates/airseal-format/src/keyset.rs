@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::signature::{Entry, PublicKey, SignatureBlock, key_id};
+use crate::signature::{Entry, SignatureBlock, SigningPublicKey, key_id};
 use crate::wire::{Reader, Writer};
 use crate::{
     Algorithm, ClassId, Digest, Error, KeyId, KeysetVersion, Part, Reason, SecurityVersion,
@@ -67,10 +67,10 @@ pub struct KeyRow {
 
 impl KeyRow {
     /// The row of a public key.
-    pub fn new(key: &PublicKey, roles: Roles) -> Self {
+    pub fn new(key: &SigningPublicKey, roles: Roles) -> Self {
         let bytes = match key {
-            PublicKey::Ed25519(bytes) => *bytes,
-            PublicKey::EcdsaP256(bytes) => Sha256::digest(bytes).into(),
+            SigningPublicKey::Ed25519(bytes) => *bytes,
+            SigningPublicKey::EcdsaP256(bytes) => Sha256::digest(bytes).into(),
         };
         Self {
             algorithm: key.algorithm(),
@@ -85,7 +85,7 @@ impl KeyRow {
         if self.algorithm != Algorithm::Ed25519 {
             return Ok(());
         }
-        PublicKey::Ed25519(self.key)
+        SigningPublicKey::Ed25519(self.key)
             .check()
             .map_err(|reason| refuse("key", at + 12, reason))?;
         if key_id(self.algorithm, &self.key) != self.key_id {
@@ -538,10 +538,10 @@ impl<'a> TrustedKeyset<'a> {
     }
 
     /// The Ed25519 key behind `key_id` when it may sign offers.
-    pub fn offer_key(&self, key_id: KeyId) -> Option<PublicKey> {
+    pub fn offer_key(&self, key_id: KeyId) -> Option<SigningPublicKey> {
         self.keys()
             .find(|row| row.key_id == key_id && row.roles == Roles::OFFER)
-            .map(|row| PublicKey::Ed25519(row.key))
+            .map(|row| SigningPublicKey::Ed25519(row.key))
     }
 }
 

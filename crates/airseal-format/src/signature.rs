@@ -15,27 +15,27 @@ pub const MAX_ENTRIES: usize = 8;
 
 /// A public key as signature blocks and key files carry it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PublicKey {
+pub enum SigningPublicKey {
     /// 32 bytes, RFC 8032.
     Ed25519([u8; 32]),
     /// 65 bytes, uncompressed point (SEC 1).
     EcdsaP256([u8; 65]),
 }
 
-impl PublicKey {
+impl SigningPublicKey {
     /// The key's algorithm.
     pub fn algorithm(&self) -> Algorithm {
         match self {
-            PublicKey::Ed25519(_) => Algorithm::Ed25519,
-            PublicKey::EcdsaP256(_) => Algorithm::EcdsaP256,
+            SigningPublicKey::Ed25519(_) => Algorithm::Ed25519,
+            SigningPublicKey::EcdsaP256(_) => Algorithm::EcdsaP256,
         }
     }
 
     /// The raw public key.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
-            PublicKey::Ed25519(bytes) => bytes,
-            PublicKey::EcdsaP256(bytes) => bytes,
+            SigningPublicKey::Ed25519(bytes) => bytes,
+            SigningPublicKey::EcdsaP256(bytes) => bytes,
         }
     }
 
@@ -50,8 +50,8 @@ impl PublicKey {
     /// `BadKey`; `Unsupported` for P-256 when it is not built in.
     pub fn check(&self) -> Result<(), Reason> {
         match self {
-            PublicKey::Ed25519(bytes) => ed25519::check_key(bytes),
-            PublicKey::EcdsaP256(bytes) => ecdsa_p256::check_key(bytes),
+            SigningPublicKey::Ed25519(bytes) => ed25519::check_key(bytes),
+            SigningPublicKey::EcdsaP256(bytes) => ecdsa_p256::check_key(bytes),
         }
     }
 
@@ -61,8 +61,8 @@ impl PublicKey {
     /// `BadSignature`, `BadKey`, `HighS` or `Unsupported`.
     pub fn verify(&self, message: &[&[u8]], signature: &[u8; 64]) -> Result<(), Reason> {
         match self {
-            PublicKey::Ed25519(key) => ed25519::verify(key, message, signature),
-            PublicKey::EcdsaP256(key) => ecdsa_p256::verify(key, message, signature),
+            SigningPublicKey::Ed25519(key) => ed25519::verify(key, message, signature),
+            SigningPublicKey::EcdsaP256(key) => ecdsa_p256::verify(key, message, signature),
         }
     }
 }
@@ -126,13 +126,13 @@ impl<'a> Entry<'a> {
         let signature = self.value.last_chunk::<64>().copied();
         let (key, signature) = match (self.algorithm, self.carried_key(), signature) {
             (Algorithm::Ed25519, None, Some(signature)) => {
-                (PublicKey::Ed25519(*ed25519_key), signature)
+                (SigningPublicKey::Ed25519(*ed25519_key), signature)
             }
             (Algorithm::EcdsaP256, Some(key), Some(signature)) => {
                 if !known(&key) || key_id(Algorithm::EcdsaP256, &key) != self.key_id {
                     return Err(self.refuse("public_key", Reason::KeyMismatch));
                 }
-                (PublicKey::EcdsaP256(key), signature)
+                (SigningPublicKey::EcdsaP256(key), signature)
             }
             _ => return Err(self.refuse("algorithm", Reason::Unsupported)),
         };

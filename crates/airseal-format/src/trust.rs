@@ -2,12 +2,12 @@
 
 use crate::keyset::{CarriedOrder, SignedKeyset};
 use crate::manifest::SIGNING_CONTEXT;
-use crate::signature::{PublicKey, SignatureBlock};
+use crate::signature::{SignatureBlock, SigningPublicKey};
 use crate::{Error, KeysetVersion, Part, Reason, UnverifiedManifest, VerifiedManifest};
 
 /// Public keys of which any one may sign. Thresholds need a keyset.
 pub struct TrustAnchors<'k> {
-    keys: &'k [PublicKey],
+    keys: &'k [SigningPublicKey],
 }
 
 impl<'k> TrustAnchors<'k> {
@@ -15,7 +15,7 @@ impl<'k> TrustAnchors<'k> {
     ///
     /// # Errors
     /// `BadKey` when a key is not canonical or of small order, `Missing` without keys.
-    pub fn new(keys: &'k [PublicKey]) -> Result<Self, Error> {
+    pub fn new(keys: &'k [SigningPublicKey]) -> Result<Self, Error> {
         if keys.is_empty() {
             return Err(refuse("public_key", Reason::Missing));
         }
@@ -42,8 +42,8 @@ impl<'k> TrustAnchors<'k> {
                 return Err(entry.refuse("algorithm", Reason::KeyMismatch));
             }
             let ed25519_key = match key {
-                PublicKey::Ed25519(bytes) => *bytes,
-                PublicKey::EcdsaP256(_) => [0; 32],
+                SigningPublicKey::Ed25519(bytes) => *bytes,
+                SigningPublicKey::EcdsaP256(_) => [0; 32],
             };
             entry.verify(
                 &ed25519_key,

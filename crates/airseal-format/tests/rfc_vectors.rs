@@ -6,7 +6,7 @@
 )]
 
 use aes_kw::KwAes256;
-use airseal_format::signature::PublicKey;
+use airseal_format::signature::SigningPublicKey;
 use chacha20::cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use hkdf::Hkdf;
@@ -51,7 +51,7 @@ fn rfc_8032_ed25519() {
         ),
     ];
     for (key, message, signature) in cases {
-        let key = PublicKey::Ed25519(array(key));
+        let key = SigningPublicKey::Ed25519(array(key));
         let message = unhex(message);
         let (head, tail) = message.split_at(message.len() / 2);
         key.verify(&[head, tail], &array(signature)).unwrap();

@@ -7,7 +7,7 @@
 
 mod common;
 
-use airseal_format::signature::{Entry, PublicKey, SignatureBlock, encode, key_id};
+use airseal_format::signature::{Entry, SignatureBlock, SigningPublicKey, encode, key_id};
 use airseal_format::*;
 use common::*;
 use curve25519_dalek::constants::EIGHT_TORSION;
@@ -42,7 +42,7 @@ fn non_canonical_s_is_refused() {
 #[test]
 fn small_order_keys_are_refused() {
     for point in EIGHT_TORSION {
-        let key = PublicKey::Ed25519(point.compress().to_bytes());
+        let key = SigningPublicKey::Ed25519(point.compress().to_bytes());
         assert_eq!(key.check(), Err(Reason::BadKey));
         assert_eq!(key.verify(&[MESSAGE], &[0; 64]), Err(Reason::BadKey));
     }
@@ -80,7 +80,10 @@ fn non_canonical_keys_are_refused() {
             let mut bytes = [0xFF; 32];
             bytes[0] = 0xED + n;
             bytes[31] = sign;
-            assert_eq!(PublicKey::Ed25519(bytes).check(), Err(Reason::BadKey));
+            assert_eq!(
+                SigningPublicKey::Ed25519(bytes).check(),
+                Err(Reason::BadKey)
+            );
             let decodes = ed25519_dalek::VerifyingKey::from_bytes(&bytes);
             refused += usize::from(decodes.is_ok_and(|key| !key.is_weak()));
         }
@@ -100,7 +103,7 @@ fn a_mixed_order_key_still_verifies_without_the_cofactor() {
     let mixed = (secret.verifying_key().to_edwards() + torsion)
         .compress()
         .to_bytes();
-    let key = PublicKey::Ed25519(mixed);
+    let key = SigningPublicKey::Ed25519(mixed);
     key.check().unwrap();
     let accepted = (0..64u8)
         .filter(|n| key.verify(&[&[*n]], &secret.sign(&[*n]).to_bytes()).is_ok())
@@ -113,7 +116,7 @@ fn high_s_is_refused() {
     let secret = p256::ecdsa::SigningKey::from_slice(&[7; 32]).unwrap();
     let mut point = [0; 65];
     point.copy_from_slice(secret.verifying_key().to_sec1_point(false).as_bytes());
-    let key = PublicKey::EcdsaP256(point);
+    let key = SigningPublicKey::EcdsaP256(point);
     let signature: p256::ecdsa::Signature = secret.sign(MESSAGE);
     let low = signature.normalize_s();
     let (r, s) = low.split_scalars();
@@ -160,7 +163,9 @@ fn a_p256_entry_with_another_key_is_refused() {
     let signature: p256::ecdsa::Signature = other.sign(&message);
     let value = [point(&other), signature.normalize_s().to_bytes().to_vec()].concat();
     let signatures = block(&[(Algorithm::EcdsaP256, id, &value)]);
-    let keys = [PublicKey::EcdsaP256(point(&trusted).try_into().unwrap())];
+    let keys = [SigningPublicKey::EcdsaP256(
+        point(&trusted).try_into().unwrap(),
+    )];
     let error = trust::TrustAnchors::new(&keys)
         .unwrap()
         .verify_manifest(

@@ -18,7 +18,7 @@ use airseal_format::recipient::Identity;
 use airseal_format::recipient::group::GroupIdentity;
 use airseal_format::recipient::p256::P256Identity;
 use airseal_format::recipient::x25519::X25519Identity;
-use airseal_format::signature::{PublicKey, SignatureBlock};
+use airseal_format::signature::{SignatureBlock, SigningPublicKey};
 use airseal_format::trust::{TrustAnchors, check_carried_keysets};
 use airseal_format::*;
 use serde_json::Value;
@@ -247,12 +247,12 @@ impl Context<'_> {
         std::fs::read(self.root.join(name.as_str().unwrap())).unwrap()
     }
 
-    fn public(&self, name: &Value) -> PublicKey {
+    fn public(&self, name: &Value) -> SigningPublicKey {
         let key = &self.index["keys"][name.as_str().unwrap()];
         let bytes = hex::decode(key["public"].as_str().unwrap()).unwrap();
         match bytes.len() {
-            32 => PublicKey::Ed25519(bytes.try_into().unwrap()),
-            _ => PublicKey::EcdsaP256(bytes.try_into().unwrap()),
+            32 => SigningPublicKey::Ed25519(bytes.try_into().unwrap()),
+            _ => SigningPublicKey::EcdsaP256(bytes.try_into().unwrap()),
         }
     }
 

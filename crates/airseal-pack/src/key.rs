@@ -9,7 +9,7 @@ use std::path::Path;
 
 use airseal_format::recipient::group::GroupIdentity;
 use airseal_format::recipient::{group_recipient_id, recipient_id};
-use airseal_format::signature::PublicKey as SigningPublicKey;
+use airseal_format::signature::SigningPublicKey;
 use airseal_format::{RecipientId, WrapSuite};
 use sha2::{Digest as _, Sha256};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};

@@ -12,7 +12,7 @@ use airseal_format::recipient::Identity;
 use airseal_format::recipient::group::GroupIdentity;
 use airseal_format::recipient::p256::P256Identity;
 use airseal_format::recipient::x25519::X25519Identity;
-use airseal_format::signature::{PublicKey as SigningPublicKey, SignatureBlock};
+use airseal_format::signature::{SignatureBlock, SigningPublicKey};
 use airseal_format::trust::{TrustAnchors, check_carried_keysets};
 use airseal_format::{
     ComponentId, ContentSuite, Error as FormatError, KeyId, Part, Reason, RecipientId,

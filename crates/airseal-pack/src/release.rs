@@ -10,7 +10,7 @@ use airseal_format::cipher::PayloadKeys;
 use airseal_format::envelope::Envelope;
 use airseal_format::keyset::Roles;
 use airseal_format::manifest::SIGNING_CONTEXT;
-use airseal_format::signature::PublicKey as SigningPublicKey;
+use airseal_format::signature::SigningPublicKey;
 use airseal_format::{Algorithm, ContentSuite, KeyId, RecipientId};
 use subtle::ConstantTimeEq as _;
 

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use airseal_format::signature::{Entry, PublicKey as SigningPublicKey};
+use airseal_format::signature::{Entry, SigningPublicKey};
 use airseal_format::{KeyId, Reason};
 use ed25519_dalek::Signer as _;
 

@@ -6,7 +6,7 @@
 
 mod common;
 
-use airseal_format::signature::PublicKey as SigningPublicKey;
+use airseal_format::signature::SigningPublicKey;
 use airseal_pack::content_key::ContentKeyFile;
 use airseal_pack::control::Control;
 use airseal_pack::entropy::SystemEntropy;

@@ -4,7 +4,7 @@ mod common;
 
 use airseal_format::bundle::{Section, SectionKind};
 use airseal_format::keyset::SignedKeyset;
-use airseal_format::signature::PublicKey as SigningPublicKey;
+use airseal_format::signature::SigningPublicKey;
 use airseal_pack::key::{KeyKind, PrivateKey, PublicKey};
 use airseal_pack::keyset::{KeysetFile, KeysetKeys, NewKeyset, RotateKeyset};
 use airseal_pack::signer::{KeySigner, Signer};

@@ -10,7 +10,7 @@ use airseal_format::manifest::{self, Extension, VersionText};
 use airseal_format::payload::{self, Geometry, ImageHasher, Profile};
 use airseal_format::recipient::HPKE_INFO;
 use airseal_format::recipient::group::GroupIdentity;
-use airseal_format::signature::{self, Entry, PublicKey};
+use airseal_format::signature::{self, Entry, SigningPublicKey};
 use airseal_format::{
     Algorithm, ClassId, ComponentId, ContentSuite, Digest, HardwareRevision, KeysetVersion,
     RecipientId, ReleaseSequence, SecurityVersion, VendorId, WrapSuite,
@@ -37,8 +37,8 @@ pub fn signer(n: u8) -> SigningKey {
 
 /// The public key of number `n`.
 #[must_use]
-pub fn public(n: u8) -> PublicKey {
-    PublicKey::Ed25519(signer(n).verifying_key().to_bytes())
+pub fn public(n: u8) -> SigningPublicKey {
+    SigningPublicKey::Ed25519(signer(n).verifying_key().to_bytes())
 }
 
 /// A keyset of one version: roots, release keys and thresholds.

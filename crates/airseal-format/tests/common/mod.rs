@@ -12,7 +12,7 @@ use airseal_format::component::{Component, Destination, FlashEncryption, Kind};
 use airseal_format::keyset::{self, KeyRow, Roles};
 use airseal_format::manifest::{self, Extension, Header, VersionText};
 use airseal_format::payload::{self, Geometry, Profile};
-use airseal_format::signature::{self, Entry, PublicKey};
+use airseal_format::signature::{self, Entry, SigningPublicKey};
 use airseal_format::*;
 use ed25519_dalek::{Signer, SigningKey};
 use sha2::{Digest as _, Sha256};
@@ -21,8 +21,8 @@ pub fn signer(n: u8) -> SigningKey {
     SigningKey::from_bytes(&[n; 32])
 }
 
-pub fn public(n: u8) -> PublicKey {
-    PublicKey::Ed25519(signer(n).verifying_key().to_bytes())
+pub fn public(n: u8) -> SigningPublicKey {
+    SigningPublicKey::Ed25519(signer(n).verifying_key().to_bytes())
 }
 
 pub fn content_key() -> ContentKey {

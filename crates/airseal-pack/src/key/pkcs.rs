@@ -1,6 +1,6 @@
 //! PKCS#8 private keys, SubjectPublicKeyInfo public keys, and the group key's own body.
 
-use airseal_format::signature::PublicKey as SigningPublicKey;
+use airseal_format::signature::SigningPublicKey;
 use p256::pkcs8::EncodePrivateKey;
 use pkcs8::der::asn1::{AnyRef, ObjectIdentifier, OctetStringRef};
 use pkcs8::der::{Decode, Encode, SecretDocument, Tag};

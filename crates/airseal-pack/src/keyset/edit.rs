@@ -3,7 +3,7 @@
 use airseal_format::keyset::{
     Header, KeyRow, Keyset, MAX_SIGNED_LEN, Roles, SIGNING_CONTEXT, encode,
 };
-use airseal_format::signature::{PublicKey as SigningPublicKey, SignatureBlock};
+use airseal_format::signature::{SignatureBlock, SigningPublicKey};
 use airseal_format::{Algorithm, ClassId, Digest, KeyId, KeysetVersion, SecurityVersion};
 
 use super::KeysetFile;

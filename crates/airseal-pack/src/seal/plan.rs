@@ -10,7 +10,7 @@ use airseal_format::manifest::{
 };
 use airseal_format::payload::{Geometry, Profile};
 use airseal_format::recipient::carried::CarriedGroup;
-use airseal_format::signature::PublicKey as SigningPublicKey;
+use airseal_format::signature::SigningPublicKey;
 use airseal_format::{
     ClassId, ComponentId, ContentSuite, Digest, HardwareRevision, KeysetVersion, RecipientId,
     ReleaseSequence, SecurityVersion, VendorId,

@@ -1,4 +1,4 @@
-use airseal_format::signature::PublicKey;
+use airseal_format::signature::SigningPublicKey;
 use airseal_format::{
     ClassId, Digest, HardwareRevision, KeysetVersion, RecipientId, ReleaseSequence,
     SecurityVersion, VendorId,
@@ -264,7 +264,7 @@ pub enum Trust {
     /// A chain of signed keysets back to back, oldest first; the last is in force.
     Keysets(Vec<u8>),
     /// Any one of these keys.
-    Keys(Vec<PublicKey>),
+    Keys(Vec<SigningPublicKey>),
 }
 
 impl Trust {

@@ -1,6 +1,6 @@
 //! What every implementation of [`Store`] must do. Each function takes an empty store.
 
-use airseal_format::signature::PublicKey;
+use airseal_format::signature::SigningPublicKey;
 use airseal_format::{
     ClassId, Digest, HardwareRevision, KeysetVersion, RecipientId, ReleaseSequence,
     SecurityVersion, VendorId,
@@ -209,8 +209,8 @@ pub(crate) async fn trust_follows_the_longer_chain_only(store: &dyn Store) {
 pub(crate) async fn trust_is_set_before_the_first_release_only(store: &dyn Store) {
     let note = note();
     let keys = Trust::Keys(vec![
-        PublicKey::Ed25519([3; 32]),
-        PublicKey::EcdsaP256([4; 65]),
+        SigningPublicKey::Ed25519([3; 32]),
+        SigningPublicKey::EcdsaP256([4; 65]),
     ]);
     assert_eq!(store.trust(&PRODUCT).await.expect("asked"), None);
     assert!(
@@ -224,7 +224,7 @@ pub(crate) async fn trust_is_set_before_the_first_release_only(store: &dyn Store
         .insert_release(&release(1, 1), &note)
         .await
         .expect("stored");
-    let other = Trust::Keys(vec![PublicKey::Ed25519([5; 32])]);
+    let other = Trust::Keys(vec![SigningPublicKey::Ed25519([5; 32])]);
     assert!(
         !store
             .set_first_trust(&PRODUCT, &other, &note)

@@ -10,7 +10,7 @@ use airseal_format::recipient::Identity;
 use airseal_format::recipient::group::GroupIdentity;
 use airseal_format::recipient::p256::P256Identity;
 use airseal_format::recipient::x25519::X25519Identity;
-use airseal_format::signature::PublicKey;
+use airseal_format::signature::SigningPublicKey;
 use airseal_format::{
     ClassId, Digest, KeysetVersion, Part, Reason, SecurityVersion, VendorId, keyset,
 };
@@ -88,11 +88,11 @@ impl Index {
         }
     }
 
-    fn public(&self, name: &str) -> PublicKey {
+    fn public(&self, name: &str) -> SigningPublicKey {
         let bytes = hex::decode(self.keys[name].public.as_ref().unwrap()).unwrap();
         match <[u8; 32]>::try_from(&bytes[..]) {
-            Ok(key) => PublicKey::Ed25519(key),
-            Err(_) => PublicKey::EcdsaP256(bytes.try_into().unwrap()),
+            Ok(key) => SigningPublicKey::Ed25519(key),
+            Err(_) => SigningPublicKey::EcdsaP256(bytes.try_into().unwrap()),
         }
     }
 

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use airseal_format::signature::PublicKey as SigningPublicKey;
+use airseal_format::signature::SigningPublicKey;
 use airseal_pack::inspect::KeysetInfo;
 use airseal_pack::key::{KeyFile, KeyRole, PublicKey};
 use airseal_pack::keyset::{KeysetFile, KeysetFileInfo, KeysetKeys, NewKeyset, RotateKeyset};

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use airseal_format::signature::PublicKey as SigningPublicKey;
+use airseal_format::signature::SigningPublicKey;
 use airseal_pack::bundle::BundleFile;
 use airseal_pack::keyset::KeysetFile;
 use airseal_server::api::types::{

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use airseal_format::signature::PublicKey as SigningPublicKey;
+use airseal_format::signature::SigningPublicKey;
 use airseal_pack::key::{GroupKey, KeyFile, KeyRole, NoPassphrase, PrivateKey, PublicKey};
 use airseal_pack::keyset::KeysetFile;
 use airseal_pack::open::Trust;

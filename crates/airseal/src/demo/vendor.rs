@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use airseal_format::ContentSuite;
 use airseal_format::RecipientId;
-use airseal_format::signature::PublicKey as SigningPublicKey;
+use airseal_format::signature::SigningPublicKey;
 use airseal_pack::control::Control;
 use airseal_pack::entropy::SystemEntropy;
 use airseal_pack::firmware::{ChipChoice, Firmware, FirmwareChecks};

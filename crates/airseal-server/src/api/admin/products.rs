@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use airseal_format::signature::PublicKey;
+use airseal_format::signature::SigningPublicKey;
 use airseal_format::trust::TrustAnchors;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -93,7 +93,7 @@ fn view(product: &Product, trust: &Trust) -> Result<ProductTrust, AdminError> {
     })
 }
 
-fn public_key(key: &TrustKey) -> Result<PublicKey, AdminError> {
+fn public_key(key: &TrustKey) -> Result<SigningPublicKey, AdminError> {
     let wrong = || {
         AdminError::bad_request(
             "keys: must be ed25519 with 64 hexadecimal digits, or ecdsa-p256 with 130",
@@ -103,11 +103,11 @@ fn public_key(key: &TrustKey) -> Result<PublicKey, AdminError> {
     match key.algorithm.as_str() {
         "ed25519" => bytes
             .try_into()
-            .map(PublicKey::Ed25519)
+            .map(SigningPublicKey::Ed25519)
             .map_err(|_| wrong()),
         "ecdsa-p256" => bytes
             .try_into()
-            .map(PublicKey::EcdsaP256)
+            .map(SigningPublicKey::EcdsaP256)
             .map_err(|_| wrong()),
         _ => Err(wrong()),
     }

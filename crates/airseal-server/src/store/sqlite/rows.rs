@@ -1,6 +1,6 @@
 //! Columns to values and back.
 
-use airseal_format::signature::PublicKey;
+use airseal_format::signature::SigningPublicKey;
 use airseal_format::{
     ClassId, Digest, HardwareRevision, KeysetVersion, RecipientId, ReleaseSequence,
     SecurityVersion, VendorId,
@@ -193,18 +193,18 @@ fn order(row: &SqliteRow, column: &'static str) -> Result<Order, TxError> {
     })
 }
 
-fn keys(mut bytes: &[u8]) -> Option<Vec<PublicKey>> {
+fn keys(mut bytes: &[u8]) -> Option<Vec<SigningPublicKey>> {
     let mut keys = Vec::new();
     while !bytes.is_empty() {
         let (number, rest) = bytes.split_first_chunk::<2>()?;
         let (key, rest) = match i16::from_le_bytes(*number) {
             -19 => {
                 let (key, rest) = rest.split_first_chunk::<32>()?;
-                (PublicKey::Ed25519(*key), rest)
+                (SigningPublicKey::Ed25519(*key), rest)
             }
             -9 => {
                 let (key, rest) = rest.split_first_chunk::<65>()?;
-                (PublicKey::EcdsaP256(*key), rest)
+                (SigningPublicKey::EcdsaP256(*key), rest)
             }
             _ => return None,
         };
