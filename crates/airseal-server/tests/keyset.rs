@@ -9,6 +9,7 @@ use airseal_pack::key::{KeyKind, PrivateKey, PublicKey};
 use airseal_pack::keyset::{KeysetFile, KeysetKeys, NewKeyset, RotateKeyset};
 use airseal_pack::signer::{KeySigner, Signer};
 use airseal_protocol::path::{self, Path};
+use airseal_protocol::{PollRequest, Stage};
 use airseal_server::api::types;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -145,6 +146,38 @@ fn a_rotation_is_followed_and_led_to_every_device() {
     assert_eq!(keysets_for(&device, &second, 1), [2, 3]);
     assert_eq!(keysets_for(&device, &second, 3), [0; 0]);
     assert_eq!(keysets_for(&device, &first, 0), [1]);
+}
+
+#[test]
+fn a_device_that_confirmed_under_the_next_keyset_is_shown_with_it() {
+    let data = tempfile::tempdir().expect("tempdir");
+    let bench = Bench::start(data.path());
+    let (root, key) = (Key::new(), Key::new());
+    let one = first_keyset(&root, &key);
+    let two = with_release_key(&one, &root, &key);
+    let (follower, anchored) = (bench.device("follower"), bench.device("anchored"));
+    for (device, keyset_version) in [(&follower, 1), (&anchored, 0)] {
+        let poll = PollRequest {
+            keyset_version,
+            ..device.poll_request()
+        };
+        assert_eq!(device.post(path::POLL, &poll).status, 200);
+    }
+    let wish = Wish {
+        keyset: Some(&two),
+        ..Default::default()
+    };
+    let vendor = Vendor::with_key(key.0.clone());
+    let (bundle, digest) = vendor.seal(&wish, &[&follower.recipient, &anchored.recipient]);
+    let published = bench.admin().publish_with(&trust(&one), &bundle);
+    published.json::<types::Published>(201);
+    let digest = path::digest_from_hex(&digest).expect("digest");
+    for (device, expected) in [(&follower, 2), (&anchored, 0)] {
+        device.report(digest, Stage::Confirm, 0, 1);
+        let path = format!("/api/v1/devices/{}", device.name);
+        let shown: types::DeviceDetail = bench.admin().get(&path);
+        assert_eq!(shown.device.keyset_version, expected, "{}", device.name);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use airseal_format::Digest;
+use airseal_format::{Digest, KeysetVersion};
 use airseal_protocol::{Message, ProblemCode, Report, Stage};
 use axum::body::Body;
 use axum::extract::State;
@@ -52,14 +52,19 @@ pub(super) async fn report(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A device that confirmed a release runs it; its next poll may be far away.
+/// A device that confirmed a release runs it, under the keyset that leads to it; its next poll may be far away. One that
+/// says keyset 0 has none: it holds bare keys.
 fn now_runs(device: &Device, release: &Release, now: u64) -> PollNote {
+    let keyset_version = match device.keyset_version {
+        KeysetVersion(0) => KeysetVersion(0),
+        known => known.max(release.order.keyset_version),
+    };
     PollNote {
-        seen_at: now / 60 * 60,
+        seen_at: now,
         installed: Some(release.digest),
         order: release.order,
         security_version: release.security_version,
-        keyset_version: device.keyset_version,
+        keyset_version,
         hw_rev: device.hw_rev,
         held: None,
         groups: device.groups.clone(),
