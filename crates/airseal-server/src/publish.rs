@@ -15,7 +15,7 @@ use airseal_format::{
 };
 
 use crate::blob::BlobFolder;
-use crate::store::{NewRelease, Order, Product, Release, StoredEnvelope, Trust};
+use crate::store::{NewRelease, Product, Release, StoredEnvelope, Trust};
 
 /// Why a bundle or an envelope pack is not kept.
 #[derive(Debug)]
@@ -135,10 +135,7 @@ impl Sections {
                 vendor_id: header.vendor_id,
                 class_id: header.class_id,
             },
-            order: Order {
-                keyset_version: header.keyset_version,
-                release_seq: header.release_seq,
-            },
+            order: verified.order(),
             security_version: header.security_version,
             min_from_security_version: header.min_from_security_version,
             min_from_seq: header.min_from_seq,

@@ -2,6 +2,9 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use airseal_format::bundle::{Section, SectionKind};
 use airseal_protocol::path::{self, Path};
 use airseal_protocol::{EnrollRequest, PollResponse, ProblemCode, RecipientIds, Stage};
@@ -9,6 +12,11 @@ use airseal_server::api::types;
 use common::http::exchange;
 use common::vendor::{DeviceKey, Vendor, Wish};
 use common::{Bench, Device, post, refused};
+
+/// A whole minute in which certificates hold, unix seconds.
+fn this_minute() -> u64 {
+    airseal_server::Clock::system().now() / 60 * 60
+}
 
 fn bench() -> (tempfile::TempDir, Bench) {
     let data = tempfile::tempdir().expect("tempdir");
@@ -267,14 +275,9 @@ fn the_recipient_key_of_another_device_is_refused() {
 
 #[test]
 fn an_expired_claim_is_refused() {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
     let data = tempfile::tempdir().expect("tempdir");
-    let now = Arc::new(AtomicU64::new(airseal_server::Clock::system().now()));
-    let mut config = airseal_server::Config::local(data.path());
-    let clock = Arc::clone(&now);
-    config.clock = airseal_server::Clock::from_fn(move || clock.load(Ordering::Relaxed));
-    let bench = Bench::start_with(config);
+    let now = Arc::new(AtomicU64::new(this_minute()));
+    let bench = Bench::start_at(data.path(), &now);
     let claim = bench.admin().claim("slow");
     now.fetch_add(7 * 86_400, Ordering::Relaxed);
     let device = bench.stranger("slow");
@@ -322,6 +325,31 @@ fn a_confirmed_release_is_shown_as_installed() {
     let lamp = shown().device;
     assert_eq!(lamp.installed, Some(hex::encode(digest)));
     assert_eq!((lamp.release_seq, lamp.state.as_str()), (1, "active"));
+}
+
+#[test]
+fn a_device_is_never_last_seen_before_it_enrolled() {
+    let data = tempfile::tempdir().expect("tempdir");
+    let minute = this_minute();
+    let now = Arc::new(AtomicU64::new(minute + 59));
+    let bench = Bench::start_at(data.path(), &now);
+    let device = bench.device("lamp");
+    device.poll();
+    let shown = || -> types::DeviceDetail { bench.admin().get("/api/v1/devices/lamp") };
+    let lamp = shown().device;
+    assert_eq!(lamp.enrolled_at, Some(minute + 59));
+    assert_eq!(lamp.last_seen_at, lamp.enrolled_at);
+    now.fetch_add(1, Ordering::Relaxed);
+    device.poll();
+    assert_eq!(shown().device.last_seen_at, Some(minute + 60));
+    now.fetch_add(59, Ordering::Relaxed);
+    device.poll();
+    let known = shown().device.last_seen_at;
+    assert_eq!(
+        known,
+        Some(minute + 60),
+        "nothing is written twice a minute"
+    );
 }
 
 #[test]

@@ -106,7 +106,7 @@ pub struct DeviceInfo {
     pub claim_expires_at: Option<u64>,
     /// When it enrolled.
     pub enrolled_at: Option<u64>,
-    /// When it polled last, to the minute.
+    /// When it was last heard; what it said in the same minute is not noted again.
     pub last_seen_at: Option<u64>,
     /// Digest of the manifest it says it runs.
     pub installed: Option<String>,

@@ -1,8 +1,8 @@
 //! Which release a device is offered: pure decisions over what the store knows.
 
-use airseal_format::{Digest, HardwareRevision, SecurityVersion};
+use airseal_format::{Digest, HardwareRevision, ReleaseOrder, SecurityVersion};
 
-use crate::store::{Candidate, Order};
+use crate::store::Candidate;
 
 /// A release whose failure a device has reported so often is not offered to it again.
 pub const FAILURES_UNTIL_HELD: u32 = 3;
@@ -10,7 +10,7 @@ pub const FAILURES_UNTIL_HELD: u32 = 3;
 /// What a device runs, as it says.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Standing {
-    pub(crate) order: Order,
+    pub(crate) order: ReleaseOrder,
     pub(crate) security_version: SecurityVersion,
     pub(crate) hw_rev: HardwareRevision,
 }
@@ -70,8 +70,8 @@ mod tests {
 
     use super::*;
 
-    fn order(keyset: u32, seq: u64) -> Order {
-        Order {
+    fn order(keyset: u32, seq: u64) -> ReleaseOrder {
+        ReleaseOrder {
             keyset_version: KeysetVersion(keyset),
             release_seq: ReleaseSequence(seq),
         }

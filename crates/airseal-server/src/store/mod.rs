@@ -9,13 +9,13 @@ mod model;
 mod shared_tests;
 pub mod sqlite;
 
-use airseal_format::Digest;
+use airseal_format::{Digest, ReleaseOrder};
 use futures_util::future::BoxFuture;
 
 pub use model::{
     AuditRow, Candidate, Counts, Device, DeviceChange, EnrolOutcome, Enrolment, EnrolmentState,
-    Inserted, NewClaim, NewRelease, Note, Order, PollNote, Product, RecipientRow, Release,
-    ReportNote, ReportRow, StoredEnvelope, Trust,
+    Inserted, NewClaim, NewRelease, Note, PollNote, Product, RecipientRow, Release, ReportNote,
+    ReportRow, StoredEnvelope, Trust,
 };
 
 use crate::error::StoreError;
@@ -165,7 +165,7 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     fn candidates<'a>(
         &'a self,
         device: &'a Device,
-        order: &'a Order,
+        order: &'a ReleaseOrder,
         limit: u32,
     ) -> BoxFuture<'a, Result<Vec<Candidate>, StoreError>>;
 

@@ -1,6 +1,6 @@
 use airseal_format::signature::SigningPublicKey;
 use airseal_format::{
-    ClassId, Digest, HardwareRevision, KeysetVersion, RecipientId, ReleaseSequence,
+    ClassId, Digest, HardwareRevision, KeysetVersion, RecipientId, ReleaseOrder, ReleaseSequence,
     SecurityVersion, VendorId,
 };
 use airseal_protocol::Stage;
@@ -61,15 +61,6 @@ impl EnrolmentState {
     }
 }
 
-/// The order of releases: keyset version first, then sequence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Order {
-    /// `keyset_version` of the manifest.
-    pub keyset_version: KeysetVersion,
-    /// `release_seq` of the manifest.
-    pub release_seq: ReleaseSequence,
-}
-
 /// A device as remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
@@ -99,12 +90,12 @@ pub struct Device {
     pub claim_expires_at: u64,
     /// Unix seconds.
     pub enrolled_at: Option<u64>,
-    /// When it polled last, unix seconds, to the minute.
+    /// When it was last heard, unix seconds; what it said in the same minute is not noted again.
     pub last_seen_at: Option<u64>,
     /// Digest of the manifest it says it runs.
     pub installed: Option<Digest>,
     /// Order it says it runs.
-    pub order: Order,
+    pub order: ReleaseOrder,
     /// Security version it says it runs.
     pub security_version: SecurityVersion,
     /// Keyset it says it has in force.
@@ -191,12 +182,12 @@ pub struct DeviceChange {
 /// What a poll tells about a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PollNote {
-    /// Unix seconds, to the minute, so that a poll that tells nothing new writes nothing.
+    /// Unix seconds.
     pub seen_at: u64,
     /// Digest of the installed manifest.
     pub installed: Option<Digest>,
     /// Order of the installed manifest.
-    pub order: Order,
+    pub order: ReleaseOrder,
     /// Security version of the installed manifest.
     pub security_version: SecurityVersion,
     /// Keyset in force.
@@ -210,10 +201,11 @@ pub struct PollNote {
 }
 
 impl PollNote {
-    /// Whether the device is already remembered so.
+    /// Whether the device is already remembered so, in this minute: a poll that tells nothing new writes nothing.
     #[must_use]
     pub fn is_known(&self, device: &Device) -> bool {
-        device.last_seen_at == Some(self.seen_at)
+        let minute = |at: u64| at / 60;
+        device.last_seen_at.map(minute) == Some(minute(self.seen_at))
             && device.installed == self.installed
             && device.order == self.order
             && device.security_version == self.security_version
@@ -299,7 +291,7 @@ pub struct Release {
     /// What it is for.
     pub product: Product,
     /// Its place among the releases of the product.
-    pub order: Order,
+    pub order: ReleaseOrder,
     /// Its security version.
     pub security_version: SecurityVersion,
     /// The running release must have at least this security version.
@@ -375,7 +367,7 @@ pub struct Candidate {
     /// Its name.
     pub digest: Digest,
     /// Its order.
-    pub order: Order,
+    pub order: ReleaseOrder,
     /// Its security version.
     pub security_version: SecurityVersion,
     /// Stepping stone.

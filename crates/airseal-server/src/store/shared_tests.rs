@@ -2,7 +2,7 @@
 
 use airseal_format::signature::SigningPublicKey;
 use airseal_format::{
-    ClassId, Digest, HardwareRevision, KeysetVersion, RecipientId, ReleaseSequence,
+    ClassId, Digest, HardwareRevision, KeysetVersion, RecipientId, ReleaseOrder, ReleaseSequence,
     SecurityVersion, VendorId,
 };
 use airseal_protocol::Stage;
@@ -246,7 +246,7 @@ pub(crate) async fn candidates_are_newer_unyanked_and_newest_first(store: &dyn S
         let seq = |c: Candidate| c.order.release_seq.0;
         candidates.into_iter().map(seq).collect::<Vec<_>>()
     };
-    let above = |keyset, seq| Order {
+    let above = |keyset, seq| ReleaseOrder {
         keyset_version: KeysetVersion(keyset),
         release_seq: ReleaseSequence(seq),
     };
@@ -272,7 +272,7 @@ pub(crate) async fn an_envelope_counts_for_its_device_and_its_group(store: &dyn 
     let digest = new.release.digest;
     store.insert_release(&new, &note()).await.expect("stored");
     let has = async |device: &Device| {
-        let candidates = store.candidates(device, &Order::default(), 1).await;
+        let candidates = store.candidates(device, &ReleaseOrder::default(), 1).await;
         candidates.expect("asked")[0].has_envelope
     };
     assert!(has(&one).await && !has(&two).await);
@@ -295,7 +295,7 @@ pub(crate) async fn targets_are_matched_by_any_id_of_the_device(store: &dyn Stor
     let one = enrolled(store, 1).await;
     let two = enrolled(store, 2).await;
     let is_for_others = async |device: &Device| {
-        let candidates = store.candidates(device, &Order::default(), 1).await;
+        let candidates = store.candidates(device, &ReleaseOrder::default(), 1).await;
         candidates.expect("asked")[0].is_for_others
     };
     let mut new = release(1, 1);
@@ -340,7 +340,7 @@ pub(crate) async fn a_poll_is_remembered(store: &dyn Store) {
     let poll = PollNote {
         seen_at: 60,
         installed: Some(Digest([5; 32])),
-        order: Order {
+        order: ReleaseOrder {
             keyset_version: KeysetVersion(3),
             release_seq: ReleaseSequence(u64::MAX),
         },
@@ -353,7 +353,14 @@ pub(crate) async fn a_poll_is_remembered(store: &dyn Store) {
     assert!(!poll.is_known(&device));
     store.note_poll(&device, &poll).await.expect("noted");
     let device = store.device(&device.id).await.expect("asked");
-    assert!(poll.is_known(&device.expect("there")));
+    let device = device.expect("there");
+    for (seen_at, is_known) in [(60, true), (119, true), (120, false), (59, false)] {
+        let again = PollNote {
+            seen_at,
+            ..poll.clone()
+        };
+        assert_eq!(again.is_known(&device), is_known, "{seen_at}");
+    }
 }
 
 pub(crate) async fn a_new_group_key_opens_new_envelopes_but_never_anothers(store: &dyn Store) {
@@ -365,7 +372,7 @@ pub(crate) async fn a_new_group_key_opens_new_envelopes_but_never_anothers(store
     let poll = PollNote {
         seen_at: 60,
         installed: None,
-        order: Order::default(),
+        order: ReleaseOrder::default(),
         security_version: SecurityVersion(0),
         keyset_version: KeysetVersion(0),
         hw_rev: HardwareRevision(1),
@@ -459,7 +466,7 @@ fn release(n: u8, seq: u64) -> NewRelease {
         release: Release {
             digest: Digest([n; 32]),
             product: PRODUCT,
-            order: Order {
+            order: ReleaseOrder {
                 keyset_version: KeysetVersion(1),
                 release_seq: ReleaseSequence(seq),
             },

@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use airseal_protocol::{
@@ -15,7 +16,7 @@ use airseal_protocol::{
     RecipientIds, Report, Stage,
 };
 use airseal_server::api::types;
-use airseal_server::{Config, RunningBlocking, Server};
+use airseal_server::{Clock, Config, RunningBlocking, Server};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -42,6 +43,14 @@ impl Bench {
             server,
             token: token.trim().to_owned(),
         }
+    }
+
+    /// A server whose clock stands at `now`, unix seconds, wherever a test moves it.
+    pub fn start_at(data: &Path, now: &Arc<AtomicU64>) -> Self {
+        let mut config = Config::local(data);
+        let now = Arc::clone(now);
+        config.clock = Clock::from_fn(move || now.load(Ordering::Relaxed));
+        Self::start_with(config)
     }
 
     pub fn https(&self) -> SocketAddr {

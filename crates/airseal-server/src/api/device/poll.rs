@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use airseal_format::{
-    Digest, HardwareRevision, KeysetVersion, RecipientId, ReleaseSequence, SecurityVersion,
+    Digest, HardwareRevision, KeysetVersion, RecipientId, ReleaseOrder, ReleaseSequence,
+    SecurityVersion,
 };
 use airseal_protocol::{Message, PollRequest, PollResponse, RecipientIds};
 use axum::body::Body;
@@ -13,7 +14,7 @@ use super::super::problem::message;
 use super::{App, DeviceError, next_poll, read_message};
 use crate::auth::Caller;
 use crate::rollout::{Offer, Standing, choose};
-use crate::store::{Device, Order, PollNote};
+use crate::store::{Device, PollNote};
 
 /// `POST /d/v1/poll`
 pub(super) async fn poll(
@@ -25,7 +26,7 @@ pub(super) async fn poll(
     let bytes = read_message(&app, &headers, body, PollRequest::MAX_LEN).await?;
     let request = PollRequest::parse(&bytes)?;
     let standing = Standing {
-        order: Order {
+        order: ReleaseOrder {
             keyset_version: KeysetVersion(request.order_keyset),
             release_seq: ReleaseSequence(request.release_seq),
         },
@@ -38,7 +39,7 @@ pub(super) async fn poll(
         .await?;
     let offer = choose(&standing, &candidates);
     let note = PollNote {
-        seen_at: app.clock.now() / 60 * 60,
+        seen_at: app.clock.now(),
         installed: request.installed.map(Digest),
         order: standing.order,
         security_version: standing.security_version,

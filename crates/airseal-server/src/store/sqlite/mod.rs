@@ -9,7 +9,7 @@ mod schema;
 use std::path::Path;
 use std::time::Duration;
 
-use airseal_format::Digest;
+use airseal_format::{Digest, ReleaseOrder};
 use futures_util::future::BoxFuture;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -18,8 +18,8 @@ use sqlx::{Connection, Row, Sqlite, SqliteConnection, Transaction};
 
 use super::{
     AuditRow, Candidate, Counts, Device, DeviceChange, EnrolOutcome, Enrolment, EnrolmentState,
-    Inserted, NewClaim, NewRelease, Note, Order, PollNote, Product, RecipientRow, Release,
-    ReportNote, ReportRow, Store, StoredEnvelope, Trust,
+    Inserted, NewClaim, NewRelease, Note, PollNote, Product, RecipientRow, Release, ReportNote,
+    ReportRow, Store, StoredEnvelope, Trust,
 };
 use crate::error::StoreError;
 use crate::tls::KeyHash;
@@ -330,7 +330,7 @@ impl Store for SqliteStore {
     fn candidates<'a>(
         &'a self,
         device: &'a Device,
-        order: &'a Order,
+        order: &'a ReleaseOrder,
         limit: u32,
     ) -> BoxFuture<'a, Result<Vec<Candidate>, StoreError>> {
         run!(self, Read, "candidates", |c| releases::candidates(

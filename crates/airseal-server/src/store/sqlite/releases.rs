@@ -1,10 +1,10 @@
-use airseal_format::{Digest, RecipientId};
+use airseal_format::{Digest, RecipientId, ReleaseOrder};
 use sqlx::{Row, SqliteConnection};
 
 use super::{TxError, exists, note_in_audit, rows};
 use crate::store::{
-    Candidate, Device, Inserted, NewRelease, Note, Order, Product, RecipientRow, Release,
-    StoredEnvelope, Trust,
+    Candidate, Device, Inserted, NewRelease, Note, Product, RecipientRow, Release, StoredEnvelope,
+    Trust,
 };
 
 pub(super) async fn trust(
@@ -309,7 +309,7 @@ pub(super) async fn readable_by(
 pub(super) async fn candidates(
     c: &mut SqliteConnection,
     device: &Device,
-    order: &Order,
+    order: &ReleaseOrder,
     limit: u32,
 ) -> Result<Vec<Candidate>, TxError> {
     let Some(product) = &device.product else {

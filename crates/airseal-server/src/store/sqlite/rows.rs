@@ -2,7 +2,7 @@
 
 use airseal_format::signature::SigningPublicKey;
 use airseal_format::{
-    ClassId, Digest, HardwareRevision, KeysetVersion, RecipientId, ReleaseSequence,
+    ClassId, Digest, HardwareRevision, KeysetVersion, RecipientId, ReleaseOrder, ReleaseSequence,
     SecurityVersion, VendorId,
 };
 use sqlx::Row;
@@ -10,11 +10,11 @@ use sqlx::sqlite::SqliteRow;
 
 use super::TxError;
 use crate::blob::BlobId;
-use crate::store::{Candidate, Device, EnrolmentState, Order, Product, Release, ReportRow, Trust};
+use crate::store::{Candidate, Device, EnrolmentState, Product, Release, ReportRow, Trust};
 use crate::tls::KeyHash;
 
-/// 12 bytes that sort as [`Order`] does.
-pub(super) fn order_key(order: &Order) -> [u8; 12] {
+/// 12 bytes that sort as [`ReleaseOrder`] does.
+pub(super) fn order_key(order: &ReleaseOrder) -> [u8; 12] {
     let mut key = [0; 12];
     let (high, low) = key.split_at_mut(4);
     high.copy_from_slice(&order.keyset_version.0.to_be_bytes());
@@ -184,10 +184,10 @@ fn optional_unsigned(row: &SqliteRow, column: &'static str) -> Result<Option<u64
     Ok(number.map(i64::cast_unsigned))
 }
 
-fn order(row: &SqliteRow, column: &'static str) -> Result<Order, TxError> {
+fn order(row: &SqliteRow, column: &'static str) -> Result<ReleaseOrder, TxError> {
     let key: [u8; 12] = bytes(row, column)?;
     let [a, b, c, d, seq @ ..] = key;
-    Ok(Order {
+    Ok(ReleaseOrder {
         keyset_version: KeysetVersion(u32::from_be_bytes([a, b, c, d])),
         release_seq: ReleaseSequence(u64::from_be_bytes(seq)),
     })
