@@ -94,3 +94,12 @@ number! {
     /// Number of a component within its manifest.
     ComponentId, u16
 }
+
+/// Position of a release among all of its class: first the keyset, then the sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ReleaseOrder {
+    /// keyset_version of the manifest.
+    pub keyset_version: KeysetVersion,
+    /// release_seq of the manifest.
+    pub release_seq: ReleaseSequence,
+}

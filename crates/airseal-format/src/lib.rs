@@ -42,7 +42,7 @@ pub mod trust;
 pub use error::{Error, Part, Reason};
 pub use ids::{
     ClassId, ComponentId, Digest, FlashKeyCheck, HardwareRevision, KeyId, KeysetVersion,
-    RecipientId, ReleaseSequence, SecurityVersion, VendorId,
+    RecipientId, ReleaseOrder, ReleaseSequence, SecurityVersion, VendorId,
 };
 pub use manifest::{UnverifiedManifest, VerifiedManifest};
 pub use suite::{Algorithm, ContentSuite, WrapSuite};

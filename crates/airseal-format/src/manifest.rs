@@ -10,7 +10,7 @@ use crate::recipient::carried::{self, CarriedGroup};
 use crate::wire::{Reader, Writer, padding};
 use crate::{
     ClassId, ContentSuite, Digest, Error, HardwareRevision, KeysetVersion, Part, Reason,
-    RecipientId, ReleaseSequence, SecurityVersion, VendorId,
+    RecipientId, ReleaseOrder, ReleaseSequence, SecurityVersion, VendorId,
 };
 
 /// Length of the fixed header, bytes.
@@ -91,6 +91,14 @@ impl<'a> UnverifiedManifest<'a> {
     /// SHA-256 of the signed bytes: the release's name everywhere.
     pub fn digest(&self) -> Digest {
         Digest(Sha256::digest(self.signed).into())
+    }
+
+    /// Where the release stands among those of its class.
+    pub fn order(&self) -> ReleaseOrder {
+        ReleaseOrder {
+            keyset_version: self.header.keyset_version,
+            release_seq: self.header.release_seq,
+        }
     }
 
     /// The components, ascending by id.

@@ -6,14 +6,15 @@
 
 use airseal_format::payload::ImageHasher;
 use airseal_format::signature::SignatureBlock;
-use airseal_format::{Digest, Error, Part, Reason, SecurityVersion, UnverifiedManifest};
+use airseal_format::{
+    Digest, Error, Part, Reason, ReleaseOrder, SecurityVersion, UnverifiedManifest,
+};
 
-use crate::check::order_of;
 use crate::config::{Buffers, Config};
 use crate::install::hash_slot;
 use crate::install_record::{read_completion, read_section};
 use crate::lifecycle::end_trial;
-use crate::port::{CandidateStage, Device, Order, Slot};
+use crate::port::{CandidateStage, Device, Slot};
 use crate::{Refusal, keysets};
 
 /// Why the processor started.
@@ -107,7 +108,7 @@ pub async fn select(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bootable {
     /// Order of its release.
-    pub order: Order,
+    pub order: ReleaseOrder,
     /// Digest of its manifest.
     pub digest: Digest,
     /// Its security version.
@@ -160,7 +161,7 @@ pub async fn verify_slot(
         return Err(mismatch.into());
     }
     Ok(Bootable {
-        order: order_of(&manifest),
+        order: manifest.order(),
         digest,
         security_version: header.security_version,
     })

@@ -8,14 +8,15 @@ use airseal_format::cipher::{ChunkCipher, PayloadKeys};
 use airseal_format::component::{Component, Destination, FlashEncryption, Kind};
 use airseal_format::payload::PayloadTree;
 use airseal_format::{
-    ComponentId, ContentSuite, Digest, KeysetVersion, SecurityVersion, VerifiedManifest,
+    ComponentId, ContentSuite, Digest, KeysetVersion, ReleaseOrder, SecurityVersion,
+    VerifiedManifest,
 };
 
 use crate::Refusal;
 use crate::carried::Keys;
 use crate::config::Config;
 use crate::lifecycle::Own;
-use crate::port::{DeviceState, Order, Slot};
+use crate::port::{DeviceState, Slot};
 
 /// What the device brings to the decision.
 pub(crate) struct Circumstances<'a> {
@@ -52,7 +53,7 @@ pub(crate) struct Clearance<'a> {
     /// Manifest and signature block as they came.
     pub(crate) section: &'a [u8],
     pub(crate) digest: Digest,
-    pub(crate) order: Order,
+    pub(crate) order: ReleaseOrder,
     pub(crate) security_version: SecurityVersion,
     pub(crate) accepted_under: KeysetVersion,
     pub(crate) target: Slot,
@@ -116,7 +117,7 @@ impl<'a> Checked<'a> {
         Ok(Clearance {
             section: self.section,
             digest: self.digest,
-            order: order_of(&self.manifest),
+            order: self.manifest.order(),
             security_version: header.security_version,
             accepted_under: self.manifest.accepted_under(),
             target: self.target,
@@ -131,14 +132,6 @@ impl<'a> Checked<'a> {
             is_plain: self.is_plain(),
             _only_made_here: (),
         })
-    }
-}
-
-/// The order of a release.
-pub(crate) fn order_of(manifest: &airseal_format::UnverifiedManifest<'_>) -> Order {
-    Order {
-        keyset_version: manifest.header().keyset_version,
-        release_seq: manifest.header().release_seq,
     }
 }
 
@@ -212,7 +205,7 @@ fn check_order(
     digest: Digest,
     at: &Circumstances<'_>,
 ) -> Result<(), Refusal> {
-    let order = order_of(manifest);
+    let order = manifest.order();
     if at.own.digest == Some(digest) {
         return Err(Refusal::AlreadyInstalled);
     }

@@ -3,9 +3,8 @@
 use airseal_format::component::FlashEncryption;
 use airseal_format::offer::Question;
 use airseal_format::recipient::Identity;
-use airseal_format::{ClassId, HardwareRevision, SecurityVersion, VendorId};
+use airseal_format::{ClassId, HardwareRevision, ReleaseOrder, SecurityVersion, VendorId};
 
-use crate::port::Order;
 
 /// The constants of one device model, compiled into the firmware, and its keys.
 #[derive(Clone, Copy)]
@@ -39,7 +38,7 @@ impl Config<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Factory {
     /// Its order; only releases of a higher order are taken, so zero takes all but sequence 0 under no keyset.
-    pub order: Order,
+    pub order: ReleaseOrder,
     /// Its security version.
     pub security_version: SecurityVersion,
 }

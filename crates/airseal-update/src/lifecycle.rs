@@ -1,19 +1,18 @@
 //! What happens around an update: the first step after every boot, confirm and revert.
 
 use airseal_format::signature::SignatureBlock;
-use airseal_format::{Digest, KeysetVersion, SecurityVersion, UnverifiedManifest};
+use airseal_format::{Digest, KeysetVersion, ReleaseOrder, SecurityVersion, UnverifiedManifest};
 
-use crate::check::order_of;
 use crate::config::{Buffers, Config};
 use crate::install_record::{Completion, read_completion, read_section};
-use crate::port::{Device, DeviceState, Failure, Order, Slot, StateStore};
+use crate::port::{Device, DeviceState, Failure, Slot, StateStore};
 use crate::{Refusal, keysets};
 
 /// What a slot's record says about its release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Own {
     /// Its order.
-    pub order: Order,
+    pub order: ReleaseOrder,
     /// Its security version.
     pub security_version: SecurityVersion,
     /// Its manifest digest; `None` for a factory image without a record.
@@ -69,7 +68,7 @@ pub async fn release_in(
 ) -> Result<Option<Own>, Refusal> {
     let recorded = recorded_in(device, slot, buffers.head.scratch()).await?;
     Ok(recorded.map(|(manifest, completion)| Own {
-        order: order_of(&manifest),
+        order: manifest.order(),
         security_version: manifest.header().security_version,
         digest: Some(completion.manifest_digest),
         accepted_under: completion.keyset_version,
@@ -176,7 +175,7 @@ pub(crate) async fn end_trial(
 /// Counts a failure of a release; another release's record gives way.
 pub(crate) async fn count_failure(
     device: &mut impl StateStore,
-    order: Order,
+    order: ReleaseOrder,
     digest: Digest,
     why: &Refusal,
 ) -> Result<(), Refusal> {

@@ -5,7 +5,7 @@
 
 use core::fmt;
 
-use airseal_format::{Digest, KeysetVersion, ReleaseSequence, SecurityVersion};
+use airseal_format::{Digest, KeysetVersion, ReleaseOrder, SecurityVersion};
 
 use crate::journal::Checkpoint;
 
@@ -194,20 +194,11 @@ pub trait BootControl {
     }
 }
 
-/// Position of a release in the order of releases: first the keyset, then the sequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Order {
-    /// keyset_version of the manifest.
-    pub keyset_version: KeysetVersion,
-    /// release_seq of the manifest.
-    pub release_seq: ReleaseSequence,
-}
-
 /// A release that failed on this device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// Its order.
-    pub order: Order,
+    pub order: ReleaseOrder,
     /// Its manifest digest.
     pub digest: Digest,
     /// How often; at 3 it is refused.
@@ -222,7 +213,7 @@ pub struct DeviceState {
     /// No image below this is accepted or booted.
     pub floor: SecurityVersion,
     /// Order and digest of the newest release that was confirmed.
-    pub newest: Option<(Order, Digest)>,
+    pub newest: Option<(ReleaseOrder, Digest)>,
     /// The keyset the confirmed image was accepted under.
     pub boot_keyset: KeysetVersion,
     /// The last release that failed.

@@ -1,8 +1,8 @@
 //! The device record: boot selection and what the device remembers, 256 bytes.
 
-use airseal_format::{Digest, KeysetVersion, ReleaseSequence, SecurityVersion};
+use airseal_format::{Digest, KeysetVersion, ReleaseOrder, ReleaseSequence, SecurityVersion};
 
-use crate::port::{Candidate, CandidateStage, DeviceState, Failure, Order, Slot};
+use crate::port::{Candidate, CandidateStage, DeviceState, Failure, Slot};
 
 /// Length of the header, bytes.
 pub(crate) const HEADER_LEN: usize = 256;
@@ -48,7 +48,7 @@ impl DeviceRecord {
             return None;
         }
         let release_at = |at: usize| {
-            let order = Order {
+            let order = ReleaseOrder {
                 keyset_version: KeysetVersion(u32_at(at)?),
                 release_seq: ReleaseSequence(u64_at(at + 4)?),
             };
@@ -131,7 +131,7 @@ impl DeviceRecord {
 const MAGIC: &[u8; 4] = b"ASD1";
 const MAX_KEYSET_LEN: u16 = 800;
 
-fn put_release(out: &mut [u8], order: &Order, digest: &Digest) {
+fn put_release(out: &mut [u8], order: &ReleaseOrder, digest: &Digest) {
     out[..4].copy_from_slice(&order.keyset_version.0.to_le_bytes());
     out[4..12].copy_from_slice(&order.release_seq.0.to_le_bytes());
     out[12..44].copy_from_slice(&digest.0);
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_record_reads_back() {
-        let order = Order {
+        let order = ReleaseOrder {
             keyset_version: KeysetVersion(3),
             release_seq: ReleaseSequence(9),
         };
