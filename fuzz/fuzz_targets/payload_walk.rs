@@ -8,7 +8,7 @@ use airseal_format::payload::{
     Geometry, PayloadTree, Profile, leaf_header, node_header, root_header,
 };
 use airseal_format::signature::{Entry, MAX_BLOCK_LEN, SignatureBlock, SigningPublicKey};
-use airseal_format::trust::TrustAnchors;
+use airseal_format::trust::TrustAnchor;
 use airseal_format::{
     Algorithm, ClassId, ComponentId, ContentSuite, Digest, HardwareRevision, KeysetVersion,
     ReleaseSequence, SecurityVersion, UnverifiedManifest, VendorId, manifest, signature,
@@ -38,7 +38,7 @@ fuzz_target!(|data: &[u8]| {
     let (signed, block) = signed_manifest(&geometry, root);
     let public = SigningPublicKey::Ed25519(signing_key().verifying_key().to_bytes());
     let trust = [public];
-    let trust = TrustAnchors::new(&trust).expect("a good key");
+    let trust = TrustAnchor::new(&trust).expect("a good key");
     let manifest = UnverifiedManifest::parse(&signed).expect("a good manifest");
     let block = SignatureBlock::parse(&block).expect("a good block");
     let manifest = trust.verify_manifest(manifest, &block).expect("signed");

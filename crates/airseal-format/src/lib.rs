@@ -6,7 +6,7 @@
 //!
 //! The types draw the order of work. Bytes from outside become *unverified*
 //! values by parsing (bounds, zero and canonical checks, nothing else); a
-//! [`keyset::TrustedKeyset`] or [`trust::TrustAnchors`] turns an
+//! [`keyset::TrustedKeyset`] or [`trust::TrustAnchor`] turns an
 //! [`UnverifiedManifest`] into a [`VerifiedManifest`]; only that gives a
 //! [`payload::PayloadTree`], only the tree makes a [`payload::VerifiedChunk`],
 //! and only a verified chunk can be decrypted:

@@ -32,7 +32,7 @@ pub struct UnverifiedManifest<'a> {
 /// A manifest signed as the trust in force demands.
 ///
 /// Only [`crate::keyset::TrustedKeyset::verify_manifest`] and
-/// [`crate::trust::TrustAnchors::verify_manifest`] make one.
+/// [`crate::trust::TrustAnchor::verify_manifest`] make one.
 #[derive(Clone, Copy, Debug)]
 pub struct VerifiedManifest<'a> {
     manifest: UnverifiedManifest<'a>,

@@ -5,12 +5,12 @@ use crate::manifest::SIGNING_CONTEXT;
 use crate::signature::{SignatureBlock, SigningPublicKey};
 use crate::{Error, KeysetVersion, Part, Reason, UnverifiedManifest, VerifiedManifest};
 
-/// Public keys of which any one may sign. Thresholds need a keyset.
-pub struct TrustAnchors<'k> {
+/// Trust without a keyset: public keys of which any one may sign. Thresholds need a keyset.
+pub struct TrustAnchor<'k> {
     keys: &'k [SigningPublicKey],
 }
 
-impl<'k> TrustAnchors<'k> {
+impl<'k> TrustAnchor<'k> {
     /// Trusts each of `keys`.
     ///
     /// # Errors

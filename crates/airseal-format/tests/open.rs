@@ -11,7 +11,7 @@ use airseal_format::cipher::PayloadKeys;
 use airseal_format::keyset::SignedKeyset;
 use airseal_format::payload::{ImageHasher, PayloadTree};
 use airseal_format::signature::SignatureBlock;
-use airseal_format::trust::TrustAnchors;
+use airseal_format::trust::TrustAnchor;
 use airseal_format::*;
 use common::*;
 
@@ -83,10 +83,10 @@ fn trust_anchors_accept_any_one_signer() {
     let manifest = UnverifiedManifest::parse(&release.signed).unwrap();
     let signatures = SignatureBlock::parse(&release.signatures).unwrap();
     let keys = [public(99), public(10)];
-    let anchors = TrustAnchors::new(&keys).unwrap();
+    let anchors = TrustAnchor::new(&keys).unwrap();
     anchors.verify_manifest(manifest, &signatures).unwrap();
     let strangers = [public(98), public(99)];
-    let anchors = TrustAnchors::new(&strangers).unwrap();
+    let anchors = TrustAnchor::new(&strangers).unwrap();
     let error = anchors.verify_manifest(manifest, &signatures).unwrap_err();
     assert_eq!(error.reason, Reason::TooFewSignatures);
 }

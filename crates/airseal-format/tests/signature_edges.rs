@@ -166,7 +166,7 @@ fn a_p256_entry_with_another_key_is_refused() {
     let keys = [SigningPublicKey::EcdsaP256(
         point(&trusted).try_into().unwrap(),
     )];
-    let error = trust::TrustAnchors::new(&keys)
+    let error = trust::TrustAnchor::new(&keys)
         .unwrap()
         .verify_manifest(
             UnverifiedManifest::parse(&release.signed).unwrap(),

@@ -19,7 +19,7 @@ use airseal_format::recipient::group::GroupIdentity;
 use airseal_format::recipient::p256::P256Identity;
 use airseal_format::recipient::x25519::X25519Identity;
 use airseal_format::signature::{SignatureBlock, SigningPublicKey};
-use airseal_format::trust::{TrustAnchors, check_carried_keysets};
+use airseal_format::trust::{TrustAnchor, check_carried_keysets};
 use airseal_format::*;
 use serde_json::Value;
 use sha2::Digest as _;
@@ -122,7 +122,7 @@ impl Context<'_> {
             }
             None => {
                 check_carried_keysets(carried())?;
-                TrustAnchors::new(&trusted_keys)?.verify_manifest(manifest, &signatures)?
+                TrustAnchor::new(&trusted_keys)?.verify_manifest(manifest, &signatures)?
             }
         };
         let pack = sections

@@ -13,7 +13,7 @@ use airseal_format::recipient::group::GroupIdentity;
 use airseal_format::recipient::p256::P256Identity;
 use airseal_format::recipient::x25519::X25519Identity;
 use airseal_format::signature::{SignatureBlock, SigningPublicKey};
-use airseal_format::trust::{TrustAnchors, check_carried_keysets};
+use airseal_format::trust::{TrustAnchor, check_carried_keysets};
 use airseal_format::{
     ComponentId, ContentSuite, Error as FormatError, KeyId, Part, Reason, RecipientId,
     VerifiedManifest, envelope::Envelope,
@@ -92,7 +92,7 @@ impl Trust {
         match self {
             Trust::Keys(keys) => {
                 check_carried_keysets(bundle.keysets().map(Ok)).map_err(fail)?;
-                let anchors = TrustAnchors::new(keys).map_err(fail)?;
+                let anchors = TrustAnchor::new(keys).map_err(fail)?;
                 check_signer(bundle, &signatures, keys)?;
                 anchors
                     .verify_manifest(bundle.manifest(), &signatures)

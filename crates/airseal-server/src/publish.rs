@@ -9,7 +9,7 @@ use airseal_format::envelope::{Pack, PackEntry};
 use airseal_format::keyset::{CarriedOrder, Followed, SignedKeyset, TrustedKeyset};
 use airseal_format::payload::PayloadTree;
 use airseal_format::signature::SignatureBlock;
-use airseal_format::trust::{TrustAnchors, check_carried_keysets};
+use airseal_format::trust::{TrustAnchor, check_carried_keysets};
 use airseal_format::{
     ContentSuite, Digest, Error, Part, Reason, UnverifiedManifest, VerifiedManifest,
 };
@@ -172,7 +172,7 @@ impl Sections {
     ) -> Result<(VerifiedManifest<'m>, Option<Vec<u8>>), Refusal> {
         match trust {
             Trust::Keys(keys) => {
-                let anchors = TrustAnchors::new(keys)?;
+                let anchors = TrustAnchor::new(keys)?;
                 check_carried_keysets(self.keysets.iter().map(|bytes| SignedKeyset::parse(bytes)))?;
                 Ok((anchors.verify_manifest(manifest, signatures)?, None))
             }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use airseal_format::signature::SigningPublicKey;
-use airseal_format::trust::TrustAnchors;
+use airseal_format::trust::TrustAnchor;
 use axum::Json;
 use axum::extract::{Path, State};
 use base64::Engine;
@@ -60,7 +60,7 @@ pub(super) fn read_trust(request: &SetTrust, product: &Product) -> Result<Trust,
         }
         (None, keys @ [_, ..]) if keys.len() <= KEYS_MAX => {
             let keys = keys.iter().map(public_key).collect::<Result<Vec<_>, _>>()?;
-            TrustAnchors::new(&keys).map_err(Refusal::Format)?;
+            TrustAnchor::new(&keys).map_err(Refusal::Format)?;
             Ok(Trust::Keys(keys))
         }
         _ => Err(AdminError::bad_request(
