@@ -13,7 +13,7 @@ use airseal_protocol::{
     ProblemCode, RecipientIds, Report, Stage, limits,
 };
 use airseal_update::blocking::block_on;
-use airseal_update::port::{BootState, CandidateStage, Device};
+use airseal_update::port::{BootState, Device, PendingStage};
 use airseal_update::{Action, Fetch, Refusal, Seen, UpdateSession};
 use rustls::ClientConfig;
 use rustls_pki_types::pem::PemObject;
@@ -441,10 +441,10 @@ impl StaticFiles for HttpsClient {
 
 impl SimDevice {
     fn device_state(&mut self, boot: &BootState) -> Result<DeviceState, Refusal> {
-        let stage = boot.candidate.map(|candidate| candidate.stage);
+        let stage = boot.pending.map(|pending| pending.stage);
         Ok(match stage {
-            Some(CandidateStage::Staged) => DeviceState::Staged,
-            Some(CandidateStage::Trial { .. }) => DeviceState::Trial,
+            Some(PendingStage::Staged) => DeviceState::Staged,
+            Some(PendingStage::Trial { .. }) => DeviceState::Trial,
             None if self.checkpoint()?.is_some() => DeviceState::Downloading,
             None => DeviceState::Idle,
         })

@@ -14,7 +14,7 @@ use crate::config::{Buffers, Config};
 use crate::install::hash_slot;
 use crate::install_record::{read_completion, read_section};
 use crate::lifecycle::end_trial;
-use crate::port::{CandidateStage, Device, Slot};
+use crate::port::{Device, PendingStage, Slot};
 use crate::{Refusal, keysets};
 
 /// Why the processor started.
@@ -62,13 +62,13 @@ pub async fn select(
 ) -> Result<Selection, Refusal> {
     let state = device.boot_state().await?;
     let mut ended = None;
-    if let Some(candidate) = state.candidate {
-        match next_trial(candidate.stage, reset) {
-            Ok(power_losses) => match verify_slot(device, config, candidate.slot, buffers).await {
+    if let Some(pending) = state.pending {
+        match next_trial(pending.stage, reset) {
+            Ok(power_losses) => match verify_slot(device, config, pending.slot, buffers).await {
                 Ok(_) => {
                     device.set_trial(power_losses).await?;
                     return Ok(Selection {
-                        slot: Some(candidate.slot),
+                        slot: Some(pending.slot),
                         on_trial: true,
                         ended: None,
                         is_fallback: false,
@@ -174,12 +174,12 @@ async fn bootable_factory(device: &mut impl Device, config: &Config<'_>) -> Resu
     Ok(factory.is_some_and(|factory| factory.security_version >= floor))
 }
 
-/// Power losses so far when the candidate may be tried once more, or why it may not.
-fn next_trial(stage: CandidateStage, reset: ResetReason) -> Result<u8, Refusal> {
+/// Power losses so far when the pending slot may be tried once more, or why it may not.
+fn next_trial(stage: PendingStage, reset: ResetReason) -> Result<u8, Refusal> {
     match (stage, reset) {
-        (CandidateStage::Staged, _) => Ok(0),
-        (CandidateStage::Trial { .. }, ResetReason::Restart) => Err(Refusal::TrialCrashed),
-        (CandidateStage::Trial { power_losses }, ResetReason::Power) => {
+        (PendingStage::Staged, _) => Ok(0),
+        (PendingStage::Trial { .. }, ResetReason::Restart) => Err(Refusal::TrialCrashed),
+        (PendingStage::Trial { power_losses }, ResetReason::Power) => {
             if power_losses < MAX_POWER_LOSSES {
                 Ok(power_losses + 1)
             } else {
@@ -198,9 +198,9 @@ mod tests {
 
     #[test]
     fn a_trial_survives_eight_power_losses_and_no_crash() {
-        let trial = |power_losses| CandidateStage::Trial { power_losses };
+        let trial = |power_losses| PendingStage::Trial { power_losses };
         assert_eq!(
-            next_trial(CandidateStage::Staged, ResetReason::Restart),
+            next_trial(PendingStage::Staged, ResetReason::Restart),
             Ok(0)
         );
         assert_eq!(next_trial(trial(0), ResetReason::Power), Ok(1));

@@ -14,8 +14,8 @@ use embedded_storage_async::nor_flash::NorFlash;
 use crate::Refusal;
 use crate::journal::{Checkpoint, RECORD_LEN, Record};
 use crate::port::{
-    BootControl, BootState, Candidate, CandidateStage, DeviceState, Fault, JournalStore,
-    KeysetStore, KeysetUse, Operation, Slot, Slots, StateStore,
+    BootControl, BootState, DeviceState, Fault, JournalStore, KeysetStore, KeysetUse, Operation,
+    PendingSlot, PendingStage, Slot, Slots, StateStore,
 };
 use crate::record::{DeviceRecord, HEADER_LEN};
 
@@ -99,7 +99,7 @@ impl<F: NorFlash> FlashDevice<F> {
     pub async fn provision(&mut self, confirmed: Slot, keyset: &[u8]) -> Result<(), Refusal> {
         let (index, mut record) = self.load().await?;
         record.confirmed = Some(confirmed);
-        record.candidate = None;
+        record.pending = None;
         self.store(index, record, KeysetChange::Accept(keyset))
             .await?;
         Ok(())
@@ -348,22 +348,22 @@ impl<F: NorFlash> BootControl for FlashDevice<F> {
         Ok(BootState {
             running: self.running,
             confirmed: record.confirmed,
-            candidate: record.candidate,
+            pending: record.pending,
         })
     }
 
     async fn stage(&mut self, slot: Slot) -> Result<(), Fault> {
-        let candidate = Candidate {
+        let pending = PendingSlot {
             slot,
-            stage: CandidateStage::Staged,
+            stage: PendingStage::Staged,
         };
-        self.change_boot(|record, _| record.candidate = Some(candidate))
+        self.change_boot(|record, _| record.pending = Some(pending))
             .await
     }
 
     async fn unstage(&mut self, slot: Slot) -> Result<(), Fault> {
         self.change_boot(|record, running| {
-            record.candidate = record.candidate.filter(|candidate| candidate.slot != slot);
+            record.pending = record.pending.filter(|pending| pending.slot != slot);
             if record.confirmed == Some(slot) && running != Some(slot) {
                 record.confirmed = running;
             }
@@ -373,8 +373,8 @@ impl<F: NorFlash> BootControl for FlashDevice<F> {
 
     async fn set_trial(&mut self, power_losses: u8) -> Result<(), Fault> {
         self.change_boot(|record, _| {
-            if let Some(candidate) = &mut record.candidate {
-                candidate.stage = CandidateStage::Trial { power_losses };
+            if let Some(pending) = &mut record.pending {
+                pending.stage = PendingStage::Trial { power_losses };
             }
         })
         .await
@@ -382,15 +382,15 @@ impl<F: NorFlash> BootControl for FlashDevice<F> {
 
     async fn confirm(&mut self) -> Result<(), Fault> {
         self.change_boot(|record, _| {
-            if let Some(candidate) = record.candidate.take() {
-                record.confirmed = Some(candidate.slot);
+            if let Some(pending) = record.pending.take() {
+                record.confirmed = Some(pending.slot);
             }
         })
         .await
     }
 
     async fn revert(&mut self) -> Result<(), Fault> {
-        self.change_boot(|record, _| record.candidate = None).await
+        self.change_boot(|record, _| record.pending = None).await
     }
 }
 

@@ -119,7 +119,7 @@ pub async fn heal(
         device.set_device_state(&raised).await?;
     }
     // Only now, with the boot keyset settled, may another keyset come into force.
-    if boot.candidate.is_none() {
+    if boot.pending.is_none() {
         let scratch = buffers.chunk.scratch();
         keysets::store_compiled_in(device, config, own.accepted_under, scratch).await?;
     }
@@ -155,15 +155,15 @@ pub async fn revert(device: &mut impl Device, buffers: &mut Buffers<'_>) -> Resu
     end_trial(device, &Refusal::SelfTestFailed, buffers).await
 }
 
-/// Counts the candidate's failure and drops it.
+/// Counts the pending slot's failure and drops it.
 pub(crate) async fn end_trial(
     device: &mut impl Device,
     why: &Refusal,
     buffers: &mut Buffers<'_>,
 ) -> Result<(), Refusal> {
-    let candidate = device.boot_state().await?.candidate;
-    if let Some(candidate) = candidate
-        && let Some(failed) = release_in(device, candidate.slot, buffers).await?
+    let pending = device.boot_state().await?.pending;
+    if let Some(pending) = pending
+        && let Some(failed) = release_in(device, pending.slot, buffers).await?
         && let Some(digest) = failed.digest
     {
         count_failure(device, failed.order, digest, why).await?;

@@ -98,14 +98,14 @@ pub struct BootState {
     /// The slot the boot state calls confirmed; `None` for the factory image.
     pub confirmed: Option<Slot>,
     /// A new image that is staged or on trial.
-    pub candidate: Option<Candidate>,
+    pub pending: Option<PendingSlot>,
 }
 
 impl BootState {
     /// True while the running image is not confirmed, whoever started it.
     pub fn is_on_trial(&self) -> bool {
-        self.candidate
-            .is_some_and(|candidate| Some(candidate.slot) == self.running)
+        self.pending
+            .is_some_and(|pending| Some(pending.slot) == self.running)
     }
 
     /// The slot an update is written to: never the running one.
@@ -116,21 +116,21 @@ impl BootState {
 
 /// A slot that is to become the confirmed one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Candidate {
+pub struct PendingSlot {
     /// Where it lies.
     pub slot: Slot,
     /// How far it is.
-    pub stage: CandidateStage,
+    pub stage: PendingStage,
 }
 
-/// How far a candidate is.
+/// How far a pending slot is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CandidateStage {
+pub enum PendingStage {
     /// Complete, never booted.
     Staged,
     /// Booted, not confirmed; `power_losses` trials ended by power loss.
     Trial {
-        /// Trials of this candidate that ended by power-on or brown-out, 0 to 8.
+        /// Trials of this pending slot that ended by power-on or brown-out, 0 to 8.
         power_losses: u8,
     },
 }
@@ -154,26 +154,26 @@ pub trait BootControl {
     /// The flash's fault.
     async fn stage(&mut self, slot: Slot) -> Result<(), Fault>;
 
-    /// Makes sure that nothing selects `slot`: drops it as candidate, and hands
+    /// Makes sure that nothing selects `slot`: drops it if it is pending, and hands
     /// "confirmed" to the running image when it was this slot.
     ///
     /// # Errors
     /// The flash's fault.
     async fn unstage(&mut self, slot: Slot) -> Result<(), Fault>;
 
-    /// Marks the candidate as on trial.
+    /// Marks the pending slot as on trial.
     ///
     /// # Errors
     /// The flash's fault.
     async fn set_trial(&mut self, power_losses: u8) -> Result<(), Fault>;
 
-    /// Makes the candidate the confirmed slot.
+    /// Makes the pending slot the confirmed slot.
     ///
     /// # Errors
     /// The flash's fault.
     async fn confirm(&mut self) -> Result<(), Fault>;
 
-    /// Drops the candidate; the confirmed slot boots next.
+    /// Drops the pending slot; the confirmed slot boots next.
     ///
     /// # Errors
     /// The flash's fault.

@@ -2,7 +2,7 @@
 
 use airseal_format::{Digest, KeysetVersion, ReleaseOrder, ReleaseSequence, SecurityVersion};
 
-use crate::port::{Candidate, CandidateStage, DeviceState, Failure, Slot};
+use crate::port::{DeviceState, Failure, PendingSlot, PendingStage, Slot};
 
 /// Length of the header, bytes.
 pub(crate) const HEADER_LEN: usize = 256;
@@ -13,7 +13,7 @@ pub(crate) const HEADER_LEN: usize = 256;
 ///   0 4 "ASD1"      | 12 4 floor          | 24 4+8+32 newest: keyset_version, release_seq, digest
 ///   4 4 sequence    | 16 4 boot_keyset    | 68 4+8+32 failure: the same, 112 2 its code
 ///   8 1 confirmed   | 20 1 newest exists  | 114 2 length of the keyset in force
-///   9 1 candidate   | 21 1 failure exists | 116 2 length of the boot keyset, 0 = the one in force
+///   9 1 pending   | 21 1 failure exists | 116 2 length of the boot keyset, 0 = the one in force
 ///  10 1 on trial    | 22 1 failure count  | 252 4 CRC-32 over bytes 0..252 and both keysets
 ///  11 1 power losses
 /// ```
@@ -21,7 +21,7 @@ pub(crate) const HEADER_LEN: usize = 256;
 pub(crate) struct DeviceRecord {
     pub(crate) sequence: u32,
     pub(crate) confirmed: Option<Slot>,
-    pub(crate) candidate: Option<Candidate>,
+    pub(crate) pending: Option<PendingSlot>,
     pub(crate) state: DeviceState,
     pub(crate) in_force_len: u16,
     pub(crate) boot_len: u16,
@@ -32,7 +32,7 @@ impl DeviceRecord {
         Self {
             sequence: 0,
             confirmed,
-            candidate: None,
+            pending: None,
             state: DeviceState::default(),
             in_force_len: 0,
             boot_len: 0,
@@ -55,12 +55,12 @@ impl DeviceRecord {
             Some((order, Digest(*bytes.get(at + 12..)?.first_chunk()?)))
         };
         let stage = match bytes[10] {
-            0 => CandidateStage::Staged,
-            _ => CandidateStage::Trial {
+            0 => PendingStage::Staged,
+            _ => PendingStage::Trial {
                 power_losses: bytes[11],
             },
         };
-        let candidate = slot_from(bytes[9]).map(|slot| Candidate { slot, stage });
+        let pending = slot_from(bytes[9]).map(|slot| PendingSlot { slot, stage });
         let (order, digest) = release_at(68)?;
         let failure = Failure {
             order,
@@ -71,7 +71,7 @@ impl DeviceRecord {
         let record = Self {
             sequence: u32_at(4)?,
             confirmed: slot_from(bytes[8]),
-            candidate,
+            pending,
             state: DeviceState {
                 floor: SecurityVersion(u32_at(12)?),
                 newest: release_at(24).filter(|_| bytes[20] == 1),
@@ -91,11 +91,11 @@ impl DeviceRecord {
         out[..4].copy_from_slice(MAGIC);
         out[4..8].copy_from_slice(&self.sequence.to_le_bytes());
         out[8] = slot_to(self.confirmed);
-        out[9] = slot_to(self.candidate.map(|candidate| candidate.slot));
-        if let Some(Candidate {
-            stage: CandidateStage::Trial { power_losses },
+        out[9] = slot_to(self.pending.map(|pending| pending.slot));
+        if let Some(PendingSlot {
+            stage: PendingStage::Trial { power_losses },
             ..
-        }) = self.candidate
+        }) = self.pending
         {
             out[10] = 1;
             out[11] = power_losses;
@@ -166,9 +166,9 @@ mod tests {
         let record = DeviceRecord {
             sequence: 5,
             confirmed: Some(Slot::B),
-            candidate: Some(Candidate {
+            pending: Some(PendingSlot {
                 slot: Slot::A,
-                stage: CandidateStage::Trial { power_losses: 2 },
+                stage: PendingStage::Trial { power_losses: 2 },
             }),
             state: DeviceState {
                 floor: SecurityVersion(4),

@@ -105,8 +105,8 @@ impl<'a, D: Device> UpdateSession<'a, D> {
         }
         let own = heal(&mut device, config, &mut buffers).await?;
         let boot = device.boot_state().await?;
-        let staged = match boot.candidate {
-            Some(candidate) => release_in(&mut device, candidate.slot, &mut buffers).await?,
+        let staged = match boot.pending {
+            Some(pending) => release_in(&mut device, pending.slot, &mut buffers).await?,
             None => None,
         };
         carried::keep(&mut device, config, &mut buffers.head, &mut buffers.page).await?;
@@ -408,7 +408,7 @@ impl<'a, D: Device> UpdateSession<'a, D> {
         let next = SignedKeyset::parse(buffers.head.as_ref())?;
         order.check(&next.keyset)?;
         if let Followed::Newer(accepted) = in_force.follow(next)? {
-            if self.boot.candidate.is_some() {
+            if self.boot.pending.is_some() {
                 return Err(Refusal::Unconfirmed);
             }
             let vouching = self.own.accepted_under;

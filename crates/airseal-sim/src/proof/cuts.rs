@@ -414,7 +414,7 @@ impl<'a, 'w> Cutter<'a, 'w> {
         if own != flow.ladder[flow.goal()].made.digest {
             return Err(Trouble::new("the flow ended on the wrong release"));
         }
-        if end.candidate.is_some() || end.confirmed != self.bench.device.running() {
+        if end.pending.is_some() || end.confirmed != self.bench.device.running() {
             return Err(Trouble::new(format!("the flow ended unsettled: {end:?}")));
         }
         let expected = self.tape.expected(&end);

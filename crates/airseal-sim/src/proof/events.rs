@@ -3,7 +3,7 @@
 use airseal_update::Refusal;
 use airseal_update::boot::ResetReason;
 use airseal_update::lifecycle::Own;
-use airseal_update::port::{Candidate, CandidateStage, Slot};
+use airseal_update::port::{PendingSlot, PendingStage, Slot};
 
 use super::readout::{Readout, releases, running};
 use super::world::{BORN_WITH, Bench, LAST_KEYSET, Made, Recipe, Size};
@@ -339,18 +339,18 @@ fn judge(
     result: Result<(), Refusal>,
 ) -> Result<(), String> {
     let running = bench.device.running();
-    let candidate = before.candidate;
-    let is_trial = |slot| candidate.is_some_and(|candidate| Some(candidate.slot) == slot);
+    let pending = before.pending;
+    let is_trial = |slot| pending.is_some_and(|pending| Some(pending.slot) == slot);
     let waits = |newer| {
         let rotates = matches!(newer, Newer::Rotated | Newer::RotatedTwice);
-        is_trial(running) || (candidate.is_some() && rotates)
+        is_trial(running) || (pending.is_some() && rotates)
     };
     let expected = match (event, &result) {
         (Event::Update(newer) | Event::HalfOf(newer), Err(Refusal::Unconfirmed)) => waits(newer),
         (Event::Update(_) | Event::HalfOf(_), Err(Refusal::ResumeMismatch)) => true,
         (Event::Update(newer) | Event::HalfOf(newer), Ok(())) => !waits(newer),
-        (Event::Keyset, Err(Refusal::Unconfirmed)) => candidate.is_some(),
-        (Event::Keyset, Ok(())) => candidate.is_none(),
+        (Event::Keyset, Err(Refusal::Unconfirmed)) => pending.is_some(),
+        (Event::Keyset, Ok(())) => pending.is_none(),
         (Event::Repair, Err(refusal)) if must_repair(bench, before) => {
             *refusal == Refusal::ResumeMismatch
         }
@@ -380,10 +380,10 @@ fn judge(
             );
             is_ours && bench.device.flash().touched(&slots) == 0
         }
-        (Event::Restart | Event::PowerCycle, Ok(())) => match candidate {
-            Some(Candidate {
+        (Event::Restart | Event::PowerCycle, Ok(())) => match pending {
+            Some(PendingSlot {
                 slot,
-                stage: CandidateStage::Staged,
+                stage: PendingStage::Staged,
             }) => (running == Some(slot)) != ledger.is_rotten[slot.index()],
             _ => true,
         },
@@ -421,7 +421,7 @@ fn must_repair(bench: &mut Bench<'_>, before: &Readout) -> bool {
         // An image that took the place of a lost one may be newer: nothing is repaired then.
         own.order <= order
             && own.digest != Some(digest)
-            && before.candidate.is_none()
+            && before.pending.is_none()
             && order.keyset_version.0 == before.keyset_version()
             && failed.is_none_or(|failure| failure.count < 3 || failure.order < order)
     })
@@ -456,8 +456,8 @@ fn follow(
     let confirmed = after.confirmed.ok_or("nothing is confirmed any more")?;
     if confirmed != ledger.confirmed {
         let was_candidate = before
-            .candidate
-            .is_some_and(|candidate| candidate.slot == confirmed);
+            .pending
+            .is_some_and(|pending| pending.slot == confirmed);
         // An image that ran because the confirmed one was lost takes its place.
         if !was_candidate && was_running != Some(confirmed) {
             return Err(format!("slot {confirmed} became confirmed without a trial"));
@@ -495,7 +495,7 @@ fn keyset_rules(before: &Readout, after: &Readout, event: Event) -> Result<(), S
         event,
         Event::Update(_) | Event::HalfOf(_) | Event::Keyset | Event::Again | Event::Repair
     );
-    if new > old && before.candidate.is_some() && arrives {
+    if new > old && before.pending.is_some() && arrives {
         return Err("a keyset was accepted beside a staged image".to_owned());
     }
     Ok(())

@@ -7,7 +7,7 @@ use airseal_update::Refusal;
 use airseal_update::blocking::block_on;
 use airseal_update::journal::Checkpoint;
 use airseal_update::lifecycle::{Own, release_in};
-use airseal_update::port::{Candidate, DeviceState, KeysetStore, KeysetUse, Slot};
+use airseal_update::port::{DeviceState, KeysetStore, KeysetUse, PendingSlot, Slot};
 
 use super::world::Bench;
 
@@ -15,7 +15,7 @@ use super::world::Bench;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Readout {
     pub(crate) confirmed: Option<Slot>,
-    pub(crate) candidate: Option<Candidate>,
+    pub(crate) pending: Option<PendingSlot>,
     pub(crate) state: DeviceState,
     pub(crate) checkpoint: Option<Checkpoint>,
     pub(crate) in_force: KeysetBytes,
@@ -56,7 +56,7 @@ impl Readout {
         });
         Ok(Self {
             confirmed: boot.confirmed,
-            candidate: boot.candidate,
+            pending: boot.pending,
             state,
             checkpoint,
             in_force: in_force?,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use airseal_update::install_record::read_section;
-use airseal_update::port::{CandidateStage, Slot};
+use airseal_update::port::{PendingStage, Slot};
 
 use super::events::{Event, Ledger, apply, check_promise, some_cut};
 use super::in_parallel;
@@ -304,14 +304,14 @@ fn fingerprint(bench: &mut Bench<'_>, ledger: &Ledger) -> u64 {
     let floor = i64::from(readout.state.floor.0);
     bench.device.running().map(Slot::index).hash(&mut hasher);
     readout.confirmed.map(Slot::index).hash(&mut hasher);
-    let candidate = readout.candidate.map(|candidate| {
-        let losses = match candidate.stage {
-            CandidateStage::Staged => -1,
-            CandidateStage::Trial { power_losses } => i64::from(power_losses.min(2)),
+    let pending = readout.pending.map(|pending| {
+        let losses = match pending.stage {
+            PendingStage::Staged => -1,
+            PendingStage::Trial { power_losses } => i64::from(power_losses.min(2)),
         };
-        (candidate.slot.index(), losses)
+        (pending.slot.index(), losses)
     });
-    candidate.hash(&mut hasher);
+    pending.hash(&mut hasher);
     (in_force - i64::from(readout.boot_keyset_version())).hash(&mut hasher);
     (in_force - i64::from(readout.state.boot_keyset.0)).hash(&mut hasher);
     (in_force % 2).hash(&mut hasher);
