@@ -107,10 +107,6 @@ problem_codes! {
     ClaimRefused = 1102, 403, "the claim token is wrong, expired or already used; ask for a new one";
     /// The device is revoked.
     Revoked = 1103, 403, "this device is revoked; an administrator can reinstate it";
-    /// The device is quarantined.
-    Quarantined = 1104, 403, "this device is quarantined; an administrator can reinstate it";
-    /// The device is retired.
-    Retired = 1105, 403, "this device is retired";
     /// The client key belongs to another device.
     KeyInUse = 1106, 409, "this device key is already enrolled under another claim";
     /// The recipient key, or a group id, belongs to another device.

@@ -169,8 +169,6 @@ fn problem_numbers_are_frozen() {
         (1101, 401, "UnknownDevice"),
         (1102, 403, "ClaimRefused"),
         (1103, 403, "Revoked"),
-        (1104, 403, "Quarantined"),
-        (1105, 403, "Retired"),
         (1106, 409, "KeyInUse"),
         (1107, 409, "RecipientInUse"),
         (1108, 403, "WrongClass"),

@@ -261,6 +261,17 @@ fn a_claim_token_works_once_and_for_one_key() {
 }
 
 #[test]
+fn an_enrolled_key_enrols_no_second_recipient_key() {
+    let (_data, bench) = bench();
+    let mut device = bench.stranger("lamp");
+    let claim = bench.admin().claim("lamp").claim_token;
+    assert_eq!(device.enroll(&claim).status, 200);
+    assert_eq!(device.enroll(&claim).status, 200, "a lost answer");
+    device.recipient = DeviceKey::new();
+    refused(&device.enroll(&claim), ProblemCode::KeyInUse);
+}
+
+#[test]
 fn the_recipient_key_of_another_device_is_refused() {
     let (_data, bench) = bench();
     let victim = bench.device("victim");

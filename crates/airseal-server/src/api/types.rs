@@ -82,7 +82,7 @@ pub struct DeviceInfo {
     pub id: String,
     /// Name people gave it.
     pub name: Option<String>,
-    /// `claimed`, `active`, `quarantined`, `revoked` or `retired`.
+    /// `claimed`, `active` or `revoked`.
     pub state: String,
     /// Why it is in that state.
     pub reason: Option<String>,

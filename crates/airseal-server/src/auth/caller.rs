@@ -57,12 +57,10 @@ impl Caller {
 }
 
 /// What a device in a state is told instead of an answer.
-pub(crate) fn refusal(state: EnrolmentState) -> Option<ProblemCode> {
+fn refusal(state: EnrolmentState) -> Option<ProblemCode> {
     match state {
         EnrolmentState::Active => None,
         EnrolmentState::Claimed => Some(ProblemCode::UnknownDevice),
-        EnrolmentState::Quarantined => Some(ProblemCode::Quarantined),
         EnrolmentState::Revoked => Some(ProblemCode::Revoked),
-        EnrolmentState::Retired => Some(ProblemCode::Retired),
     }
 }

@@ -3,5 +3,5 @@
 mod caller;
 mod token;
 
-pub(crate) use caller::{Caller, PeerKey, refusal};
+pub(crate) use caller::{Caller, PeerKey};
 pub(crate) use token::{AdminTokens, ClaimToken, hash, open_admin_token};

@@ -13,7 +13,7 @@ use airseal_format::{Digest, ReleaseOrder};
 use futures_util::future::BoxFuture;
 
 pub use model::{
-    AuditRow, Candidate, Counts, Device, DeviceChange, EnrolOutcome, Enrolment, EnrolmentState,
+    AuditRow, Candidate, Counts, Decision, Device, EnrolOutcome, Enrolment, EnrolmentState,
     Inserted, NewClaim, NewRelease, Note, PollNote, Product, RecipientRow, Release, ReportNote,
     ReportRow, StoredEnvelope, Trust,
 };
@@ -65,11 +65,12 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         limit: u32,
     ) -> BoxFuture<'a, Result<Vec<Device>, StoreError>>;
 
-    /// Moves a device to another state; a claim nobody has taken ends with that for good. `None`: there is no such
-    /// device.
-    fn change_device<'a>(
+    /// Carries out a decision about the device with this id or name; one that stands already changes nothing. `None`:
+    /// there is no such device.
+    fn decide<'a>(
         &'a self,
-        change: &'a DeviceChange,
+        selector: &'a str,
+        decision: &'a Decision,
         note: &'a Note,
     ) -> BoxFuture<'a, Result<Option<Device>, StoreError>>;
 

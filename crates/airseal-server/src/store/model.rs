@@ -24,23 +24,13 @@ pub enum EnrolmentState {
     Claimed,
     /// Enrolled, served.
     Active,
-    /// Not served until an administrator has looked.
-    Quarantined,
     /// Not served any more.
     Revoked,
-    /// Out of use.
-    Retired,
 }
 
 impl EnrolmentState {
     /// Every state.
-    pub const ALL: [Self; 5] = [
-        Self::Claimed,
-        Self::Active,
-        Self::Quarantined,
-        Self::Revoked,
-        Self::Retired,
-    ];
+    pub const ALL: [Self; 3] = [Self::Claimed, Self::Active, Self::Revoked];
 
     /// The state's word in the database, JSON and listings.
     #[must_use]
@@ -48,9 +38,7 @@ impl EnrolmentState {
         match self {
             Self::Claimed => "claimed",
             Self::Active => "active",
-            Self::Quarantined => "quarantined",
             Self::Revoked => "revoked",
-            Self::Retired => "retired",
         }
     }
 
@@ -158,25 +146,26 @@ pub enum EnrolOutcome {
     Active(Box<Device>),
     /// The token is wrong, expired, or used by another key.
     ClaimRefused,
-    /// The key is enrolled under another claim.
+    /// The key is enrolled, under another claim or with another recipient key or product.
     KeyInUse,
     /// The recipient key or a group id is another device's own.
     RecipientInUse,
     /// The claim is bound to another product.
     WrongClass,
-    /// The device that used this claim is in a state that is not served.
-    NotServed(EnrolmentState),
+    /// The device that used this claim is revoked.
+    Revoked,
 }
 
-/// A change of a device's state.
-#[derive(Debug, Clone)]
-pub struct DeviceChange {
-    /// Id or name.
-    pub selector: String,
-    /// Where to.
-    pub state: EnrolmentState,
-    /// Why.
-    pub reason: Option<String>,
+/// What an administrator decides about a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// It is not served any more; a claim that it has not taken ends for good.
+    Revoke {
+        /// Why.
+        reason: String,
+    },
+    /// It is served again, or may enrol again when it never has.
+    Reinstate,
 }
 
 /// What a poll tells about a device.

@@ -88,7 +88,7 @@ pub(crate) async fn a_group_id_is_nobodys_own(store: &dyn Store) {
 
 pub(crate) async fn a_revoked_claim_is_not_taken(store: &dyn Store) {
     claim(store, 1).await;
-    set_state(store, "d1", EnrolmentState::Revoked).await;
+    decide(store, &revoke(), EnrolmentState::Revoked).await;
     assert_eq!(
         store.enrol(&enrolment(1)).await.expect("asked"),
         EnrolOutcome::ClaimRefused
@@ -97,8 +97,8 @@ pub(crate) async fn a_revoked_claim_is_not_taken(store: &dyn Store) {
 
 pub(crate) async fn revoking_a_claimed_device_ends_its_token_for_good(store: &dyn Store) {
     claim(store, 1).await;
-    set_state(store, "d1", EnrolmentState::Revoked).await;
-    set_state(store, "d1", EnrolmentState::Claimed).await;
+    decide(store, &revoke(), EnrolmentState::Revoked).await;
+    decide(store, &Decision::Reinstate, EnrolmentState::Claimed).await;
     assert_eq!(
         store.enrol(&enrolment(1)).await.expect("asked"),
         EnrolOutcome::ClaimRefused
@@ -143,10 +143,10 @@ pub(crate) async fn a_lost_token_is_replaced_until_the_device_enrols(store: &dyn
 
 pub(crate) async fn a_revoked_device_is_not_revived_by_its_claim(store: &dyn Store) {
     enrolled(store, 1).await;
-    set_state(store, "d1", EnrolmentState::Revoked).await;
+    decide(store, &revoke(), EnrolmentState::Revoked).await;
     assert_eq!(
         store.enrol(&enrolment(1)).await.expect("asked"),
-        EnrolOutcome::NotServed(EnrolmentState::Revoked)
+        EnrolOutcome::Revoked
     );
 }
 
@@ -403,13 +403,13 @@ pub(crate) async fn a_refused_action_leaves_no_audit_row(store: &dyn Store) {
     };
     let taken = store.create_claim(&same_name, &note()).await;
     assert_eq!(taken.expect("asked"), None);
-    let change = DeviceChange {
-        selector: "nobody".into(),
-        state: EnrolmentState::Revoked,
-        reason: None,
-    };
-    let missing = store.change_device(&change, &note()).await;
+    let missing = store.decide("nobody", &revoke(), &note()).await;
     assert_eq!(missing.expect("asked"), None);
+    let stands = store.decide("d1", &Decision::Reinstate, &note()).await;
+    assert_eq!(
+        stands.expect("asked").expect("there").state,
+        EnrolmentState::Active
+    );
     let log = store.audit(9).await.expect("asked");
     assert_eq!(log, before);
 }
@@ -427,14 +427,15 @@ async fn enrolled(store: &dyn Store, n: u8) -> Device {
     }
 }
 
-async fn set_state(store: &dyn Store, selector: &str, state: EnrolmentState) {
-    let change = DeviceChange {
-        selector: selector.into(),
-        state,
-        reason: Some("test".into()),
-    };
-    let device = store.change_device(&change, &note()).await;
-    assert_eq!(device.expect("stored").expect("there").state, state);
+async fn decide(store: &dyn Store, decision: &Decision, expected: EnrolmentState) {
+    let device = store.decide("d1", decision, &note()).await;
+    assert_eq!(device.expect("stored").expect("there").state, expected);
+}
+
+fn revoke() -> Decision {
+    Decision::Revoke {
+        reason: "test".into(),
+    }
 }
 
 fn new_claim(n: u8) -> NewClaim {

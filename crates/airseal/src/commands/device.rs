@@ -58,7 +58,7 @@ struct EnrollArgs {
 /// List devices
 #[derive(Debug, clap::Args)]
 struct ListArgs {
-    /// Only devices in this state: claimed, active, quarantined, revoked or retired
+    /// Only devices in this state: claimed, active or revoked
     #[arg(long, value_name = "STATE")]
     state: Option<String>,
 
@@ -96,7 +96,7 @@ struct RevokeArgs {
     server: ServerArgs,
 }
 
-/// Let a revoked or quarantined device in again
+/// Let a revoked device in again
 #[derive(Debug, clap::Args)]
 struct ReinstateArgs {
     /// Id or name of the device

@@ -12,7 +12,7 @@ use super::super::types::{
 };
 use super::{JsonBody, check_text, note, product, view};
 use crate::auth::ClaimToken;
-use crate::store::{Device, DeviceChange, EnrolmentState, NewClaim};
+use crate::store::{Decision, Device, EnrolmentState, NewClaim, Note};
 
 /// `POST /api/v1/devices`; 200 when a device that has never enrolled got a new token in place of its old one.
 pub(super) async fn create(
@@ -92,11 +92,8 @@ pub(super) async fn list(
         .state
         .as_deref()
         .map(|word| {
-            EnrolmentState::from_name(word).ok_or_else(|| {
-                AdminError::bad_request(
-                    "state: must be claimed, active, quarantined, revoked or retired",
-                )
-            })
+            EnrolmentState::from_name(word)
+                .ok_or_else(|| AdminError::bad_request("state: must be claimed, active or revoked"))
         })
         .transpose()?;
     let limit = query.limit.unwrap_or(100).clamp(1, 1000);
@@ -137,16 +134,13 @@ pub(super) async fn revoke(
     JsonBody(request): JsonBody<RevokeDevice>,
 ) -> Result<Json<Revocation>, AdminError> {
     check_text(&request.reason, "reason", REASON_MAX)?;
-    let mut device = find(&app, &id).await?;
-    if !request.dry_run && device.state != EnrolmentState::Revoked {
-        let change = DeviceChange {
-            selector: device.id.clone(),
-            state: EnrolmentState::Revoked,
-            reason: Some(request.reason.clone()),
-        };
-        let note = note(&app, "device.revoke", &device.id, request.reason);
-        device = changed(&app, &change, &note).await?;
-    }
+    let device = if request.dry_run {
+        find(&app, &id).await?
+    } else {
+        let note = note(&app, "device.revoke", &id, &request.reason);
+        let reason = request.reason;
+        decide(&app, &id, &Decision::Revoke { reason }, &note).await?
+    };
     Ok(Json(Revocation {
         dry_run: request.dry_run,
         readable_releases: readable(&app, &device).await?,
@@ -160,38 +154,26 @@ pub(super) async fn reinstate(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
 ) -> Result<Json<DeviceInfo>, AdminError> {
-    let device = find(&app, &id).await?;
-    let state = match device.key {
-        Some(_) => EnrolmentState::Active,
-        None => EnrolmentState::Claimed,
-    };
-    let change = DeviceChange {
-        selector: device.id.clone(),
-        state,
-        reason: None,
-    };
-    let note = note(&app, "device.reinstate", &device.id, "");
-    let device = changed(&app, &change, &note).await?;
+    let note = note(&app, "device.reinstate", &id, "");
+    let device = decide(&app, &id, &Decision::Reinstate, &note).await?;
     Ok(Json(view::device(&device)))
 }
 
-/// Makes a change durable, then ends what is open.
-async fn changed(
+/// Makes a decision durable, then ends what is open.
+async fn decide(
     app: &App,
-    change: &DeviceChange,
-    note: &crate::store::Note,
+    selector: &str,
+    decision: &Decision,
+    note: &Note,
 ) -> Result<Device, AdminError> {
-    let device = app
-        .store
-        .change_device(change, note)
-        .await?
-        .ok_or_else(|| no_such_device(&change.selector))?;
+    let device = app.store.decide(selector, decision, note).await?;
+    let device = device.ok_or_else(|| no_such_device(selector))?;
     if device.state != EnrolmentState::Active
         && let Some(key) = &device.key
     {
         app.live.cut(key);
     }
-    tracing::info!(device = %device.id, state = device.state.name(), "state changed");
+    tracing::info!(device = %device.id, state = device.state.name(), "decided");
     Ok(device)
 }
 

@@ -50,7 +50,7 @@ pub(super) async fn enroll(
         EnrolOutcome::KeyInUse => ProblemCode::KeyInUse,
         EnrolOutcome::RecipientInUse => ProblemCode::RecipientInUse,
         EnrolOutcome::WrongClass => ProblemCode::WrongClass,
-        EnrolOutcome::NotServed(state) => auth::refusal(state).unwrap_or(ProblemCode::ClaimRefused),
+        EnrolOutcome::Revoked => ProblemCode::Revoked,
     };
     tracing::info!(%key, ?refused, "enrolment refused");
     Err(DeviceError::new(refused))

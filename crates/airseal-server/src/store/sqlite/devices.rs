@@ -3,7 +3,7 @@ use sqlx::{Row, SqliteConnection};
 
 use super::{TxError, exists, note_in_audit, rows};
 use crate::store::{
-    Device, DeviceChange, EnrolOutcome, Enrolment, EnrolmentState, NewClaim, Note, PollNote,
+    Decision, Device, EnrolOutcome, Enrolment, EnrolmentState, NewClaim, Note, PollNote,
 };
 use crate::tls::KeyHash;
 
@@ -42,7 +42,7 @@ async fn renew_claim(
     claim: &NewClaim,
     note: &Note,
 ) -> Result<Option<Device>, TxError> {
-    if device.state != EnrolmentState::Claimed || device.key.is_some() {
+    if device.state != EnrolmentState::Claimed {
         return Ok(None);
     }
     let product = claim.product.or(device.product);
@@ -78,10 +78,16 @@ pub(super) async fn enrol(
     };
     let device = rows::device(&row)?;
     if let Some(key) = device.key {
-        return Ok(match device.state {
-            _ if key != enrolment.key => EnrolOutcome::ClaimRefused,
-            EnrolmentState::Active => EnrolOutcome::Active(Box::new(device)),
-            state => EnrolOutcome::NotServed(state),
+        let is_same = device.recipient_id == Some(enrolment.recipient_id)
+            && device.product == Some(enrolment.product);
+        return Ok(if key != enrolment.key {
+            EnrolOutcome::ClaimRefused
+        } else if device.state != EnrolmentState::Active {
+            EnrolOutcome::Revoked
+        } else if is_same {
+            EnrolOutcome::Active(Box::new(device))
+        } else {
+            EnrolOutcome::KeyInUse
         });
     }
     if device.state != EnrolmentState::Claimed || enrolment.now >= device.claim_expires_at {
@@ -216,21 +222,30 @@ pub(super) async fn list(
     .collect()
 }
 
-pub(super) async fn change(
+pub(super) async fn decide(
     c: &mut SqliteConnection,
-    change: &DeviceChange,
+    selector: &str,
+    decision: &Decision,
     note: &Note,
 ) -> Result<Option<Device>, TxError> {
-    let Some(device) = by_selector(c, &change.selector).await? else {
+    let Some(device) = by_selector(c, selector).await? else {
         return Ok(None);
     };
+    let (state, reason) = match decision {
+        Decision::Revoke { reason } => (EnrolmentState::Revoked, Some(reason)),
+        Decision::Reinstate if device.key.is_some() => (EnrolmentState::Active, None),
+        Decision::Reinstate => (EnrolmentState::Claimed, None),
+    };
+    if device.state == state {
+        return Ok(Some(device));
+    }
     sqlx::query("UPDATE device SET state = ?, reason = ? WHERE id = ?")
-        .bind(change.state.name())
-        .bind(&change.reason)
+        .bind(state.name())
+        .bind(reason)
         .bind(&device.id)
         .execute(&mut *c)
         .await?;
-    if change.state != EnrolmentState::Claimed && device.key.is_none() {
+    if state == EnrolmentState::Revoked && device.key.is_none() {
         void_claim(c, &device.id, note.now).await?;
     }
     let note = Note {

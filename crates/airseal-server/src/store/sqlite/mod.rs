@@ -17,7 +17,7 @@ use sqlx::sqlite::{
 use sqlx::{Connection, Row, Sqlite, SqliteConnection, Transaction};
 
 use super::{
-    AuditRow, Candidate, Counts, Device, DeviceChange, EnrolOutcome, Enrolment, EnrolmentState,
+    AuditRow, Candidate, Counts, Decision, Device, EnrolOutcome, Enrolment, EnrolmentState,
     Inserted, NewClaim, NewRelease, Note, PollNote, Product, RecipientRow, Release, ReportNote,
     ReportRow, Store, StoredEnvelope, Trust,
 };
@@ -198,13 +198,14 @@ impl Store for SqliteStore {
         ))
     }
 
-    fn change_device<'a>(
+    fn decide<'a>(
         &'a self,
-        change: &'a DeviceChange,
+        selector: &'a str,
+        decision: &'a Decision,
         note: &'a Note,
     ) -> BoxFuture<'a, Result<Option<Device>, StoreError>> {
-        run!(self, Write, "change_device", |c| devices::change(
-            c, change, note
+        run!(self, Write, "decide", |c| devices::decide(
+            c, selector, decision, note
         ))
     }
 
