@@ -13,7 +13,7 @@ use airseal_format::keyset::{CarriedOrder, SignedKeyset};
 use airseal_format::signature::SignatureBlock;
 use airseal_format::{Error as FormatError, Part, Reason, RecipientId, UnverifiedManifest};
 
-use crate::control::{Control, Stage};
+use crate::control::{Activity, Control};
 use crate::recognise::{FileKind, HEAD_LEN, Purpose, recognise};
 use crate::source::{Source, length};
 use crate::{Error, OutputFile};
@@ -363,7 +363,7 @@ impl BundleFile {
                 .write_all(bytes)
                 .map_err(|error| output.write_error(error))?;
             done += step as u64;
-            control.report(Stage::Copying, done, span.len)?;
+            control.report(Activity::Copying, done, span.len)?;
         }
         Ok(())
     }

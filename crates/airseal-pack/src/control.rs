@@ -6,7 +6,7 @@ use crate::Error;
 
 /// What is going on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum Activity {
     /// Reading the firmware once, to bind the content key to it.
     Reading,
     /// Encrypting and hashing.
@@ -21,25 +21,25 @@ pub enum Stage {
     Copying,
 }
 
-impl Stage {
+impl Activity {
     /// A word for a progress bar.
     pub fn word(self) -> &'static str {
         match self {
-            Stage::Reading => "reading",
-            Stage::Sealing => "sealing",
-            Stage::Wrapping => "wrapping keys",
-            Stage::Verifying => "verifying",
-            Stage::Opening => "opening",
-            Stage::Copying => "copying",
+            Activity::Reading => "reading",
+            Activity::Sealing => "sealing",
+            Activity::Wrapping => "wrapping keys",
+            Activity::Verifying => "verifying",
+            Activity::Opening => "opening",
+            Activity::Copying => "copying",
         }
     }
 }
 
-/// How far a stage is, in bytes (envelopes for [`Stage::Wrapping`]).
+/// How far it is, in bytes (envelopes for [`Activity::Wrapping`]).
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
-    /// The stage.
-    pub stage: Stage,
+    /// What is going on.
+    pub activity: Activity,
     /// Done so far.
     pub done: u64,
     /// All there is.
@@ -49,19 +49,23 @@ pub struct Progress {
 /// Handles that long work looks at now and then.
 #[derive(Clone, Copy, Default)]
 pub struct Control<'a> {
-    /// Called on the calling thread, at most about a thousand times per stage.
+    /// Called on the calling thread, at most about a thousand times per activity.
     pub progress: Option<&'a dyn Fn(Progress)>,
     /// When it becomes true, the work stops with [`Error::Cancelled`] and leaves no output.
     pub cancel: Option<&'a AtomicBool>,
 }
 
 impl Control<'_> {
-    pub(crate) fn report(&self, stage: Stage, done: u64, total: u64) -> Result<(), Error> {
+    pub(crate) fn report(&self, activity: Activity, done: u64, total: u64) -> Result<(), Error> {
         if self.cancel.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
             return Err(Error::Cancelled);
         }
         if let Some(progress) = self.progress {
-            progress(Progress { stage, done, total });
+            progress(Progress {
+                activity,
+                done,
+                total,
+            });
         }
         Ok(())
     }

@@ -32,6 +32,6 @@ mod error;
 mod parallel;
 
 pub use bundle::BundleFile;
-pub use control::{Control, Progress, Stage};
+pub use control::{Activity, Control, Progress};
 pub use error::{Error, ErrorKind};
 pub use output::OutputFile;

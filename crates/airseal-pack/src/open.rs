@@ -22,7 +22,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 use crate::Error;
 use crate::bundle::BundleFile;
-use crate::control::{Control, Stage};
+use crate::control::{Activity, Control};
 use crate::key::{KeyFile, KeyRole, Loaded, PassphraseSource, PrivateKey, PublicKey};
 use crate::keyset::KeysetFile;
 use crate::output::{Access, Existing, OutputFile};
@@ -178,7 +178,7 @@ pub fn verify(
             |_, _| Ok(()),
             |block| {
                 done += block.len() as u64;
-                control.report(Stage::Verifying, done, total_len(&manifest))
+                control.report(Activity::Verifying, done, total_len(&manifest))
             },
         )?;
     }
@@ -353,7 +353,7 @@ pub fn open(
         |plaintext| {
             image.update(plaintext);
             done += plaintext.len() as u64;
-            control.report(Stage::Opening, done, component.install_len)
+            control.report(Activity::Opening, done, component.install_len)
         },
     )?;
     if image.finish().as_ref() != component.image_digest.0 {

@@ -16,7 +16,7 @@ use self::plan::Plan;
 use crate::Error;
 use crate::bundle::frame;
 use crate::content_key::content_key_pem;
-use crate::control::{Control, Stage};
+use crate::control::{Activity, Control};
 use crate::entropy::Entropy;
 use crate::firmware::Firmware;
 use crate::inspect::CarriedGroupInfo;
@@ -286,7 +286,7 @@ pub(crate) fn wrap_all(
         |(id, envelope)| {
             each(id, &envelope)?;
             done += 1;
-            control.report(Stage::Wrapping, done, total)
+            control.report(Activity::Wrapping, done, total)
         },
     )
 }

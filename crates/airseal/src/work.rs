@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use airseal_pack::control::{Control, Progress, Stage};
+use airseal_pack::control::{Activity, Control, Progress};
 
 use crate::failure::Failure;
 use crate::interrupt;
@@ -16,16 +16,16 @@ pub(crate) fn run<T>(
     ui: &Ui,
     work: impl FnOnce(&Control<'_>) -> Result<T, airseal_pack::Error>,
 ) -> Result<T, Failure> {
-    let bar: RefCell<Option<(Stage, ui::Progress)>> = RefCell::new(None);
+    let bar: RefCell<Option<(Activity, ui::Progress)>> = RefCell::new(None);
     let show = |progress: Progress| {
         let mut bar = bar.borrow_mut();
         if bar
             .as_ref()
-            .is_none_or(|(stage, _)| *stage != progress.stage)
+            .is_none_or(|(activity, _)| *activity != progress.activity)
         {
             *bar = Some((
-                progress.stage,
-                ui.progress(progress.stage.word(), progress.total),
+                progress.activity,
+                ui.progress(progress.activity.word(), progress.total),
             ));
         }
         if let Some((_, bar)) = bar.as_ref() {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use airseal_format::RecipientId;
 
 use crate::Error;
-use crate::control::{Control, Stage};
+use crate::control::{Activity, Control};
 use crate::output::{Access, Existing, OutputFile, check_target, write_file};
 
 /// The separate files of `--detached`.
@@ -67,7 +67,7 @@ impl Detached {
                 .write_all(bytes)
                 .map_err(|error| output.write_error(error))?;
             done += step as u64;
-            control.report(Stage::Copying, done, payload_len)?;
+            control.report(Activity::Copying, done, payload_len)?;
         }
         output.commit()?;
         if !keysets.is_empty() {

@@ -11,7 +11,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::Error;
-use crate::control::{Control, Stage};
+use crate::control::{Activity, Control};
 use crate::entropy::Entropy;
 use crate::parallel::{self, BufferPool};
 use crate::source::{Source, length};
@@ -57,7 +57,7 @@ pub(super) fn hedged_content_key(
         |(digest, len)| {
             binding.update(digest.as_ref());
             done += len;
-            control.report(Stage::Reading, done, source.len())
+            control.report(Activity::Reading, done, source.len())
         },
     )?;
     let mut key = Zeroizing::new([0; 32]);
@@ -139,7 +139,7 @@ pub(super) fn write(
                 page.clear();
                 page_number += 1;
             }
-            control.report(Stage::Sealing, done, geometry.enc_len())
+            control.report(Activity::Sealing, done, geometry.enc_len())
         },
     )?;
     write(&top, geometry.top_off())?;
