@@ -61,7 +61,7 @@ pub struct Inspection {
     /// The keysets it carries, oldest first.
     pub keysets: Vec<KeysetInfo>,
     /// Who can open it.
-    pub recipients: Vec<RecipientInfo>,
+    pub recipients: Vec<EnvelopeInfo>,
     /// Length of the envelope pack, bytes.
     pub envelopes_len: u64,
     /// Length of the payload, bytes.
@@ -134,9 +134,9 @@ pub struct SignatureInfo {
     pub algorithm: &'static str,
 }
 
-/// One recipient.
+/// Whom one envelope is for.
 #[derive(Clone, Debug, Serialize)]
-pub struct RecipientInfo {
+pub struct EnvelopeInfo {
     /// Its id, hexadecimal.
     pub id: String,
     /// `device`, `device-p256` or `group`, or `unknown`.
@@ -201,7 +201,7 @@ pub fn inspect(bundle: &BundleFile) -> Result<Inspection, Error> {
             3 => ("group", Some(group_generation(id))),
             _ => ("unknown", None),
         };
-        recipients.push(RecipientInfo {
+        recipients.push(EnvelopeInfo {
             id: id.to_string(),
             kind,
             generation,

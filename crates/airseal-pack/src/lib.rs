@@ -1,8 +1,8 @@
 //! The host side of Airseal: sealing firmware, signing, key files, recipients, inspection.
 //!
 //! ```text
-//! Firmware --SealRequest--> bundle --Trust--> verify
-//!                              |  \--Trust + OpenKey--> open
+//! Firmware --SealRequest--> bundle --NamedTrust--> verify
+//!                              |  \--NamedTrust + OpenKey--> open
 //!                              \--> cosign, attach, envelope add, inspect, export
 //! ```
 //!

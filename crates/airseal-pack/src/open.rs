@@ -34,15 +34,15 @@ use crate::source::write_all_at;
 /// Bytes of payload per job.
 const BLOCK: u32 = 256 * 1024;
 
-/// Whose word is believed.
-pub enum Trust {
+/// Whose word is believed, as the user named them.
+pub enum NamedTrust {
     /// `--trust`: any one of these keys is enough.
     Keys(Vec<SigningPublicKey>),
     /// `--keyset`: the first keyset of the file is trusted; its thresholds hold.
     Keyset(KeysetFile),
 }
 
-impl Trust {
+impl NamedTrust {
     /// Reads the key files that `--trust` names.
     ///
     /// # Errors
@@ -50,7 +50,7 @@ impl Trust {
     pub fn read_keys(
         paths: &[impl AsRef<Path>],
         passphrase: &dyn PassphraseSource,
-    ) -> Result<Loaded<Trust>, Error> {
+    ) -> Result<Loaded<NamedTrust>, Error> {
         let mut keys = Vec::new();
         let mut warnings = Vec::new();
         for path in paths {
@@ -67,7 +67,7 @@ impl Trust {
             ));
         }
         Ok(Loaded {
-            key: Trust::Keys(keys),
+            key: NamedTrust::Keys(keys),
             warnings,
         })
     }
@@ -90,7 +90,7 @@ impl Trust {
             Error::format(bundle.name(), part_offset, error)
         };
         match self {
-            Trust::Keys(keys) => {
+            NamedTrust::Keys(keys) => {
                 check_carried_keysets(bundle.keysets().map(Ok)).map_err(fail)?;
                 let anchors = TrustAnchor::new(keys).map_err(fail)?;
                 check_signer(bundle, &signatures, keys)?;
@@ -98,7 +98,7 @@ impl Trust {
                     .verify_manifest(bundle.manifest(), &signatures)
                     .map_err(fail)
             }
-            Trust::Keyset(file) => file
+            NamedTrust::Keyset(file) => file
                 .trust(Some(bundle))?
                 .verify_manifest(bundle.manifest(), &signatures)
                 .map_err(fail),
@@ -159,7 +159,7 @@ pub struct Verified {
 /// Refused with part, field, offset and reason; `Io`; [`Error::Cancelled`].
 pub fn verify(
     bundle: &BundleFile,
-    trust: &Trust,
+    trust: &NamedTrust,
     control: &Control<'_>,
 ) -> Result<Verified, Error> {
     let manifest = trust.verify_manifest(bundle)?;
@@ -312,7 +312,7 @@ impl OpenKey {
 /// On every error nothing is left at the output's name.
 pub fn open(
     bundle: &BundleFile,
-    trust: &Trust,
+    trust: &NamedTrust,
     key: Option<&OpenKey>,
     component: Option<ComponentId>,
     output: (&Path, Existing),

@@ -14,7 +14,7 @@ use airseal_pack::firmware::{ChipChoice, Firmware, FirmwareChecks};
 use airseal_pack::inspect::inspect;
 use airseal_pack::key::{KeyKind, PrivateKey, PublicKey};
 use airseal_pack::keyset::{KeysetFile, KeysetKeys, NewKeyset, RotateKeyset};
-use airseal_pack::open::{OpenKey, Trust, verify};
+use airseal_pack::open::{NamedTrust, OpenKey, verify};
 use airseal_pack::output::Existing;
 use airseal_pack::release::{add_envelopes, attach, cosign, sign_request};
 use airseal_pack::seal::{SealOutput, seal};
@@ -297,7 +297,7 @@ fn a_release_needs_as_many_signatures_as_the_keyset_says() {
             .iter()
             .any(|warning| warning.to_string().contains("1 of 2"))
     );
-    let by_keyset = Trust::Keyset(file);
+    let by_keyset = NamedTrust::Keyset(file);
     let bundle = BundleFile::open(&path).unwrap();
     let error = verify(&bundle, &by_keyset, &Control::default()).unwrap_err();
     assert!(error.to_string().contains("fewer signatures"), "{error}");
@@ -348,7 +348,7 @@ fn rotation_is_signed_by_old_and_new_roots_and_travels_in_the_bundle() {
         .0;
     let bundle = BundleFile::open(&path).unwrap();
     // Somebody who knows version 1 only follows the chain in the bundle.
-    let verified = verify(&bundle, &Trust::Keyset(first), &Control::default()).unwrap();
+    let verified = verify(&bundle, &NamedTrust::Keyset(first), &Control::default()).unwrap();
     assert_eq!(verified.accepted_under, 2);
     let inspection = inspect(&bundle).unwrap();
     assert_eq!(
@@ -357,7 +357,7 @@ fn rotation_is_signed_by_old_and_new_roots_and_travels_in_the_bundle() {
     );
 
     let strangers = signed(&keyset(&new, &new, 1), &new[..1]);
-    assert!(verify(&bundle, &Trust::Keyset(strangers), &Control::default()).is_err());
+    assert!(verify(&bundle, &NamedTrust::Keyset(strangers), &Control::default()).is_err());
 }
 
 #[test]

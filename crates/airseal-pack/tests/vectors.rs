@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use airseal_pack::control::Control;
 use airseal_pack::key::{KeyFile, KeyRole, NoPassphrase};
 use airseal_pack::keyset::KeysetFile;
-use airseal_pack::open::{OpenKey, Trust, open, verify};
+use airseal_pack::open::{NamedTrust, OpenKey, open, verify};
 use airseal_pack::output::Existing;
 use airseal_pack::{BundleFile, Error, ErrorKind};
 use serde_json::Value;
@@ -53,14 +53,14 @@ impl Vectors {
     fn bundle(&self, case: &Value) -> Result<(), Error> {
         let bundle = BundleFile::open(&self.path(&case["file"]))?;
         let trust = match case["keyset"].is_string() {
-            true => Trust::Keyset(KeysetFile::read(&self.path(&case["keyset"]))?),
+            true => NamedTrust::Keyset(KeysetFile::read(&self.path(&case["keyset"]))?),
             false => {
                 let names = case["trust"].as_array().unwrap();
                 let paths: Vec<PathBuf> = names
                     .iter()
                     .map(|name| self.key_path(name, "public_file"))
                     .collect();
-                Trust::read_keys(&paths, &NoPassphrase)?.key
+                NamedTrust::read_keys(&paths, &NoPassphrase)?.key
             }
         };
         let verified = verify(&bundle, &trust, &Control::default());

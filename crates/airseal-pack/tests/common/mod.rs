@@ -13,7 +13,7 @@ use airseal_pack::control::Control;
 use airseal_pack::entropy::SystemEntropy;
 use airseal_pack::firmware::{ChipChoice, Firmware, FirmwareChecks};
 use airseal_pack::key::{KeyFile, KeyKind, PrivateKey, PublicKey};
-use airseal_pack::open::{OpenKey, Opened, Trust, open};
+use airseal_pack::open::{NamedTrust, OpenKey, Opened, open};
 use airseal_pack::output::Existing;
 use airseal_pack::recipient::{Recipient, Recipients};
 use airseal_pack::seal::{SealOutput, SealRequest, Sealed, seal};
@@ -39,7 +39,7 @@ impl World {
         self.dir.path().join(name)
     }
 
-    pub fn trust(&self) -> Trust {
+    pub fn trust(&self) -> NamedTrust {
         trust(&self.signer)
     }
 
@@ -147,9 +147,9 @@ pub fn recipients(keys: &[&PrivateKey]) -> Recipients {
     recipients
 }
 
-pub fn trust(key: &PrivateKey) -> Trust {
+pub fn trust(key: &PrivateKey) -> NamedTrust {
     match key.public() {
-        Some(PublicKey::Signing(key)) => Trust::Keys(vec![key]),
+        Some(PublicKey::Signing(key)) => NamedTrust::Keys(vec![key]),
         _ => panic!("no signing key"),
     }
 }

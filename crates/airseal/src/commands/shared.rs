@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use airseal_format::signature::SigningPublicKey;
 use airseal_pack::key::{GroupKey, KeyFile, KeyRole, NoPassphrase, PrivateKey, PublicKey};
 use airseal_pack::keyset::KeysetFile;
-use airseal_pack::open::Trust;
+use airseal_pack::open::NamedTrust;
 use airseal_pack::output::{Existing, is_stdout};
 use airseal_pack::recipient::{Recipient, Recipients};
 use airseal_pack::release::Changed;
@@ -42,11 +42,11 @@ impl ForceArgs {
 #[derive(Clone, Debug, clap::Args)]
 #[group(required = true, multiple = false, id = "whose")]
 pub(crate) struct TrustArgs {
-    /// Trust releases signed by any one of these public keys
+    /// NamedTrust releases signed by any one of these public keys
     #[arg(long, value_name = "PUB", num_args = 1..)]
     pub(crate) trust: Vec<PathBuf>,
 
-    /// Trust releases as this keyset says, thresholds included
+    /// NamedTrust releases as this keyset says, thresholds included
     #[arg(long, value_name = "FILE")]
     pub(crate) keyset: Option<PathBuf>,
 }
@@ -56,11 +56,11 @@ impl TrustArgs {
     ///
     /// # Errors
     /// Refused or environment.
-    pub(crate) fn read(&self, ui: &Ui) -> Result<Trust, Failure> {
+    pub(crate) fn read(&self, ui: &Ui) -> Result<NamedTrust, Failure> {
         if let Some(keyset) = &self.keyset {
-            return Ok(Trust::Keyset(KeysetFile::read(keyset)?));
+            return Ok(NamedTrust::Keyset(KeysetFile::read(keyset)?));
         }
-        let loaded = Trust::read_keys(&self.trust, &NoPassphrase)?;
+        let loaded = NamedTrust::read_keys(&self.trust, &NoPassphrase)?;
         loaded.warnings.iter().for_each(|warning| ui.warn(warning));
         Ok(loaded.key)
     }

@@ -3,7 +3,7 @@
 use airseal_pack::bundle::BundleFile;
 use airseal_pack::control::Control;
 use airseal_pack::keyset::KeysetFile;
-use airseal_pack::open::{OpenKey, Trust, open};
+use airseal_pack::open::{NamedTrust, OpenKey, open};
 use airseal_pack::output::Existing;
 use airseal_protocol::path::Path as RequestPath;
 use airseal_server::api::types::{Revocation, RevokeDevice};
@@ -127,7 +127,7 @@ fn revoked(
     let output = bundle.with_file_name("opened-by-gate.bin");
     let opened = open(
         &file,
-        &Trust::Keyset(keyset),
+        &NamedTrust::Keyset(keyset),
         Some(&key),
         None,
         (&output, Existing::Refuse),
