@@ -374,6 +374,30 @@ fn wrong_fields_are_named() {
 }
 
 #[test]
+fn wrong_paths_and_queries_are_named_like_everything_else() {
+    let (_data, bench, _) = bench();
+    let cases = [
+        ("/api/v1/devices?limit=x", 400, "limit"),
+        ("/api/v1/devices?stat=revoked", 400, "stat"),
+        ("/api/v1/devices?limit=1&limit=2", 400, "limit"),
+        ("/api/v1/releases?offset=-1", 400, "offset"),
+        ("/api/v1/audit?limit=-1", 400, "limit"),
+        ("/api/v1/devices/%FF", 400, "id"),
+        ("/api/v1/releases/%FF", 400, "digest"),
+        ("/api/v1/products/%FF/00/trust", 400, "vendor"),
+        ("/api/v1/devices/..%2F..%2Fadmin-token", 404, "admin-token"),
+        ("/api/v1/../../admin-token", 404, "PROTOCOL"),
+    ];
+    for (path, status, word) in cases {
+        let answer = bench.admin().send("GET", path, "application/json", b"");
+        let kind = answer.header("content-type").map(str::to_owned);
+        assert_eq!(kind.as_deref(), Some("application/problem+json"), "{path}");
+        let problem: types::ProblemBody = answer.json(status);
+        assert!(problem.detail.contains(word), "{path}: {problem:?}");
+    }
+}
+
+#[test]
 fn every_action_is_in_the_audit_log() {
     let (_data, bench, vendor) = bench();
     let device = bench.device("lamp");

@@ -452,6 +452,38 @@ fn payload_ranges_follow_rfc_9110() {
 }
 
 #[test]
+fn a_path_that_names_no_release_is_answered_like_a_missing_one() {
+    let (_data, bench) = bench();
+    let device = bench.device("curious");
+    let mut stream = device.connect();
+    post(&mut stream, path::POLL, &device.poll_request()).expect("let in");
+    let upper = "AB".repeat(32);
+    for kind in [path::MANIFEST, path::ENVELOPE, path::PAYLOAD] {
+        for name in [
+            "%FF",
+            "..%2F..%2Fca.key",
+            "%00",
+            "ab",
+            &upper,
+            &"ab".repeat(33),
+        ] {
+            let url = format!("{kind}/{name}");
+            let answer = exchange(&mut stream, "GET", &url, &[], b"").expect("answer");
+            refused(&answer, ProblemCode::NoSuchRelease);
+        }
+        let url = format!("{kind}/../../../ca.key");
+        let answer = exchange(&mut stream, "GET", &url, &[], b"").expect("answer");
+        refused(&answer, ProblemCode::NoSuchPath);
+    }
+    let digest = "ab".repeat(32);
+    for query in ["ks=x", "ks=-1", "ks=4294967296", "ks=1&ks=2"] {
+        let url = format!("{}/{digest}?{query}", path::MANIFEST);
+        let answer = exchange(&mut stream, "GET", &url, &[], b"").expect("answer");
+        refused(&answer, ProblemCode::Malformed);
+    }
+}
+
+#[test]
 fn wrong_requests_are_named() {
     let (_data, bench) = bench();
     let device = bench.device("wrong");

@@ -10,7 +10,7 @@ use super::super::problem::AdminError;
 use super::super::types::{
     Claim, CreateDevice, DeviceDetail, DeviceInfo, DeviceList, ReleaseRef, Revocation, RevokeDevice,
 };
-use super::{JsonBody, check_text, note, product, view};
+use super::{Checked, JsonBody, check_text, note, product, view};
 use crate::auth::ClaimToken;
 use crate::store::{Decision, Device, EnrolmentState, NewClaim, Note};
 
@@ -77,6 +77,7 @@ pub(super) async fn create(
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ListQuery {
     after: Option<String>,
     limit: Option<u32>,
@@ -86,7 +87,7 @@ pub(super) struct ListQuery {
 /// `GET /api/v1/devices`
 pub(super) async fn list(
     State(app): State<Arc<App>>,
-    Query(query): Query<ListQuery>,
+    Checked(Query(query)): Checked<Query<ListQuery>>,
 ) -> Result<Json<DeviceList>, AdminError> {
     let state = query
         .state
@@ -115,7 +116,7 @@ pub(super) async fn list(
 /// `GET /api/v1/devices/{id}`
 pub(super) async fn show(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
+    Checked(Path(id)): Checked<Path<String>>,
 ) -> Result<Json<DeviceDetail>, AdminError> {
     let device = find(&app, &id).await?;
     let reports = app.store.reports(&device.id, REPORTS_SHOWN).await?;
@@ -130,7 +131,7 @@ pub(super) async fn show(
 /// `POST /api/v1/devices/{id}/revoke`
 pub(super) async fn revoke(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
+    Checked(Path(id)): Checked<Path<String>>,
     JsonBody(request): JsonBody<RevokeDevice>,
 ) -> Result<Json<Revocation>, AdminError> {
     check_text(&request.reason, "reason", REASON_MAX)?;
@@ -152,7 +153,7 @@ pub(super) async fn revoke(
 /// `POST /api/v1/devices/{id}/reinstate`
 pub(super) async fn reinstate(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
+    Checked(Path(id)): Checked<Path<String>>,
 ) -> Result<Json<DeviceInfo>, AdminError> {
     let note = note(&app, "device.reinstate", &id, "");
     let device = decide(&app, &id, &Decision::Reinstate, &note).await?;

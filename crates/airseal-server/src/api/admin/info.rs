@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::super::App;
 use super::super::problem::AdminError;
 use super::super::types::{AuditEntry, AuditList, ServerInfo, TrustInfo};
+use super::Checked;
 
 /// `GET /api/v1/server`
 pub(super) async fn server(State(app): State<Arc<App>>) -> Result<Json<ServerInfo>, AdminError> {
@@ -39,6 +40,7 @@ pub(super) async fn trust(State(app): State<Arc<App>>) -> Json<TrustInfo> {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct AuditQuery {
     limit: Option<u32>,
 }
@@ -46,7 +48,7 @@ pub(super) struct AuditQuery {
 /// `GET /api/v1/audit`
 pub(super) async fn audit(
     State(app): State<Arc<App>>,
-    Query(query): Query<AuditQuery>,
+    Checked(Query(query)): Checked<Query<AuditQuery>>,
 ) -> Result<Json<AuditList>, AdminError> {
     let limit = query.limit.unwrap_or(100).min(1000);
     let rows = app.store.audit(limit).await?;

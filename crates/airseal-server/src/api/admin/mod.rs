@@ -11,8 +11,9 @@ use std::sync::Arc;
 use airseal_format::{ClassId, VendorId};
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Request, State};
+use axum::extract::{FromRequest, FromRequestParts, Request, State};
 use axum::http::header;
+use axum::http::request::Parts;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -65,6 +66,24 @@ async fn require_token(State(app): State<Arc<App>>, request: Request, next: Next
     match token {
         Some(token) if app.tokens.accept(token.trim()) => next.run(request).await,
         _ => AdminError::unauthorized().into_response(),
+    }
+}
+
+/// A path or a query; what is wrong with it is said as with everything else.
+struct Checked<E>(E);
+
+impl<S, E> FromRequestParts<S> for Checked<E>
+where
+    S: Sync,
+    E: FromRequestParts<S>,
+    E::Rejection: std::fmt::Display,
+{
+    type Rejection = AdminError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let read = E::from_request_parts(parts, state).await;
+        read.map(Self)
+            .map_err(|rejection| AdminError::bad_request(rejection.to_string()))
     }
 }
 

@@ -10,14 +10,14 @@ use base64::engine::general_purpose::STANDARD;
 use super::super::App;
 use super::super::problem::AdminError;
 use super::super::types::{ProductTrust, SetTrust, TrustKey};
-use super::{JsonBody, note, product};
+use super::{Checked, JsonBody, note, product};
 use crate::publish::{Refusal, check_keyset_file, split_keysets};
 use crate::store::{Product, Trust};
 
 /// `GET /api/v1/products/{vendor}/{class}/trust`
 pub(super) async fn trust(
     State(app): State<Arc<App>>,
-    Path((vendor, class)): Path<(String, String)>,
+    Checked(Path((vendor, class))): Checked<Path<(String, String)>>,
 ) -> Result<Json<ProductTrust>, AdminError> {
     let product = product(&vendor, &class)?;
     let trust = app.store.trust(&product).await?.ok_or_else(|| {
@@ -32,7 +32,7 @@ pub(super) async fn trust(
 /// `PUT /api/v1/products/{vendor}/{class}/trust`
 pub(super) async fn set_trust(
     State(app): State<Arc<App>>,
-    Path((vendor, class)): Path<(String, String)>,
+    Checked(Path((vendor, class))): Checked<Path<(String, String)>>,
     JsonBody(request): JsonBody<SetTrust>,
 ) -> Result<Json<ProductTrust>, AdminError> {
     let product = product(&vendor, &class)?;

@@ -21,7 +21,7 @@ use super::super::types::{
     TRUST_LEN_HEADER, YankRelease,
 };
 use super::products::{other_trust, read_trust};
-use super::{JsonBody, check_text, from_json, note, view};
+use super::{Checked, JsonBody, check_text, from_json, note, view};
 use crate::publish::{Refusal, Sections, read_pack};
 use crate::store::{EnrolmentState, Inserted, Release, StoredEnvelope};
 
@@ -101,6 +101,7 @@ pub(super) async fn publish(
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ListQuery {
     offset: Option<u32>,
     limit: Option<u32>,
@@ -109,7 +110,7 @@ pub(super) struct ListQuery {
 /// `GET /api/v1/releases`
 pub(super) async fn list(
     State(app): State<Arc<App>>,
-    Query(query): Query<ListQuery>,
+    Checked(Query(query)): Checked<Query<ListQuery>>,
 ) -> Result<Json<ReleaseList>, AdminError> {
     let limit = query.limit.unwrap_or(100).clamp(1, 1000);
     let offset = query.offset.unwrap_or(0);
@@ -124,7 +125,7 @@ pub(super) async fn list(
 /// `GET /api/v1/releases/{digest}`
 pub(super) async fn show(
     State(app): State<Arc<App>>,
-    Path(digest): Path<String>,
+    Checked(Path(digest)): Checked<Path<String>>,
 ) -> Result<Json<ReleaseDetail>, AdminError> {
     let release = find(&app, &parse_digest(&digest)?).await?;
     let recipients = app.store.recipients_of(&release.digest).await?;
@@ -144,7 +145,7 @@ pub(super) async fn show(
 /// `POST /api/v1/releases/{digest}/yank`
 pub(super) async fn yank(
     State(app): State<Arc<App>>,
-    Path(digest): Path<String>,
+    Checked(Path(digest)): Checked<Path<String>>,
     JsonBody(request): JsonBody<YankRelease>,
 ) -> Result<Json<ReleaseInfo>, AdminError> {
     check_text(&request.reason, "reason", REASON_MAX)?;
@@ -163,7 +164,7 @@ pub(super) async fn yank(
 /// `POST /api/v1/releases/{digest}/envelopes`
 pub(super) async fn add_envelopes(
     State(app): State<Arc<App>>,
-    Path(digest): Path<String>,
+    Checked(Path(digest)): Checked<Path<String>>,
     body: Body,
 ) -> Result<Json<EnvelopesAdded>, AdminError> {
     let release = find(&app, &parse_digest(&digest)?).await?;

@@ -12,6 +12,8 @@ use airseal_format::Digest;
 use airseal_protocol::{CONTENT_TYPE, ProblemCode, path};
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::routing::{get, post};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -57,13 +59,27 @@ async fn read_message(
     }
 }
 
-/// The release that a path names, if it is one for this device and not withdrawn.
+/// The manifest digest in a path.
+struct Named(Digest);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = DeviceError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let digest = Path::<String>::from_request_parts(parts, state).await.ok();
+        digest
+            .and_then(|Path(digest)| path::digest_from_hex(&digest))
+            .map(|digest| Self(Digest(digest)))
+            .ok_or(DeviceError::new(ProblemCode::NoSuchRelease))
+    }
+}
+
+/// The release `digest`, if it is one for this device and not withdrawn.
 ///
 /// A release of another product and one that does not exist are answered alike.
-async fn release_for(app: &App, device: &Device, digest: &str) -> Result<Release, DeviceError> {
+async fn release_for(app: &App, device: &Device, digest: &Digest) -> Result<Release, DeviceError> {
     let missing = DeviceError::new(ProblemCode::NoSuchRelease);
-    let digest = path::digest_from_hex(digest).map(Digest).ok_or(missing)?;
-    let release = app.store.release(&digest).await?.ok_or(missing)?;
+    let release = app.store.release(digest).await?.ok_or(missing)?;
     if device.product != Some(release.product) {
         return Err(missing);
     }

@@ -1,9 +1,10 @@
 use std::io;
 use std::sync::Arc;
 
+use airseal_format::Digest;
 use airseal_protocol::{CONTENT_TYPE_BYTES, ProblemCode};
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
@@ -11,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::watch;
 
 use super::super::range::{Selection, select};
-use super::{App, DeviceError, release_for};
+use super::{App, DeviceError, Named, release_for};
 use crate::auth::Caller;
 use crate::tls::KeyHash;
 
@@ -20,9 +21,9 @@ pub(super) async fn payload(
     State(app): State<Arc<App>>,
     method: Method,
     headers: HeaderMap,
-    Path(digest): Path<String>,
     decisions: Decisions,
     caller: Caller,
+    Named(digest): Named,
 ) -> Result<Response, DeviceError> {
     let release = release_for(&app, &caller.device, &digest).await?;
     let len = release.payload_len;
@@ -95,7 +96,7 @@ struct Download {
     app: Arc<App>,
     decisions: watch::Receiver<u64>,
     key: KeyHash,
-    digest: String,
+    digest: Digest,
 }
 
 impl Download {

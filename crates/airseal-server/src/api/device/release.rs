@@ -2,12 +2,12 @@ use std::sync::Arc;
 
 use airseal_format::bundle::{Section, SectionKind};
 use airseal_protocol::{CONTENT_TYPE_BYTES, ProblemCode};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use super::{App, DeviceError, release_for};
+use super::{App, DeviceError, Named, release_for};
 use crate::auth::Caller;
 use crate::publish::split_keysets;
 
@@ -22,7 +22,7 @@ pub(super) struct ManifestQuery {
 pub(super) async fn manifest(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(digest): Path<String>,
+    Named(digest): Named,
     query: Result<Query<ManifestQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, DeviceError> {
     let Query(query) = query.map_err(|_| DeviceError::new(ProblemCode::Malformed))?;
@@ -45,7 +45,7 @@ pub(super) async fn manifest(
 pub(super) async fn envelope(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(digest): Path<String>,
+    Named(digest): Named,
 ) -> Result<Response, DeviceError> {
     let release = release_for(&app, &caller.device, &digest).await?;
     let envelopes = app
