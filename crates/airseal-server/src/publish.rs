@@ -14,7 +14,7 @@ use airseal_format::{
     ContentSuite, Digest, Error, Part, Reason, UnverifiedManifest, VerifiedManifest,
 };
 
-use crate::blob::BlobFolder;
+use crate::blob::{BlobFolder, Stored};
 use crate::store::{NewRelease, Product, Release, StoredEnvelope, Trust};
 
 /// Why a bundle or an envelope pack is not kept.
@@ -102,14 +102,15 @@ impl Sections {
         })
     }
 
-    /// Verifies signatures, keysets, envelopes and every chunk, then stores the payload.
+    /// Verifies signatures, keysets, envelopes and every chunk, then stores the payload; what is stored is to be
+    /// discarded when the release is not.
     pub(crate) fn verify_and_store(
         self,
         file: &mut File,
         trust: &Trust,
         blobs: &BlobFolder,
         now: u64,
-    ) -> Result<NewRelease, Refusal> {
+    ) -> Result<(NewRelease, Stored), Refusal> {
         let (manifest, rest) = UnverifiedManifest::parse_prefix(&self.manifest)?;
         let signatures = SignatureBlock::parse(rest)?;
         let (verified, chain) = self.verify_signatures(manifest, &signatures, trust)?;
@@ -127,8 +128,8 @@ impl Sections {
             Some(pack) => read_pack(verified.digest(), pack)?,
         };
         self.verify_payload(file, &verified)?;
-        let payload = blobs.store(file, self.payload_off, self.payload_len)?;
         let (trust, keysets) = self.keysets_of(trust, chain, header.keyset_version.0)?;
+        let stored = blobs.store(file, self.payload_off, self.payload_len)?;
         let release = Release {
             digest: verified.digest(),
             product: Product {
@@ -149,18 +150,19 @@ impl Sections {
                 .map(Iterator::collect)
                 .unwrap_or_default(),
             keysets,
-            payload,
+            payload: stored.id,
             payload_len: self.payload_len,
             published_at: now,
             yanked: None,
             manifest: self.manifest.clone(),
         };
-        Ok(NewRelease {
+        let new = NewRelease {
             release,
             envelopes,
             trust,
             given_trust: None,
-        })
+        };
+        Ok((new, stored))
     }
 
     /// Verifies the manifest under the product's trust. With keysets, also returns the chain with what the bundle adds.

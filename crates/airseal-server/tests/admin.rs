@@ -106,7 +106,7 @@ fn who_can_decrypt_is_shown_by_device() {
 
 #[test]
 fn the_same_sequence_with_another_digest_is_refused() {
-    let (_data, bench, vendor) = bench();
+    let (data, bench, vendor) = bench();
     let key = DeviceKey::new();
     let (first, _) = vendor.seal(&Wish::default(), &[&key]);
     let (second, _) = vendor.seal(&Wish::default(), &[&key]);
@@ -114,6 +114,29 @@ fn the_same_sequence_with_another_digest_is_refused() {
     let problem: types::ProblemBody = bench.admin().publish(&second).json(409);
     assert!(problem.detail.contains("release_seq 1"), "{problem:?}");
     assert_eq!(releases(&bench.admin()).len(), 1);
+    let blobs = std::fs::read_dir(data.path().join("blobs")).expect("folder");
+    assert_eq!(blobs.count(), 1, "the payload of the refused one is gone");
+}
+
+#[test]
+fn of_two_releases_with_one_sequence_at_a_time_one_is_stored() {
+    let (data, bench, vendor) = bench();
+    let key = DeviceKey::new();
+    let bundles: Vec<_> = (0..6)
+        .map(|_| vendor.seal(&Wish::default(), &[&key]).0)
+        .collect();
+    let mut statuses: Vec<u16> = std::thread::scope(|scope| {
+        let uploads: Vec<_> = bundles
+            .iter()
+            .map(|bundle| scope.spawn(|| bench.admin().publish(bundle).status))
+            .collect();
+        let statuses = uploads.into_iter().map(|upload| upload.join());
+        statuses.map(|status| status.expect("answered")).collect()
+    });
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 409, 409, 409, 409, 409]);
+    let blobs = std::fs::read_dir(data.path().join("blobs")).expect("folder");
+    assert_eq!(blobs.count(), 1);
 }
 
 #[test]

@@ -1,14 +1,17 @@
 //! Payload files, named by their SHA-256, in a folder.
 //!
 //! A blob appears by rename, so it is whole or not there; the folder is synced before a row in the database may name
-//! it. Blobs that no row names (a crash between the two) do no harm: publishing again finds them in place.
+//! it. Blobs that no row names (a crash between the two) do no harm: publishing again finds them in place. Until the
+//! row is written or refused no other blob is stored, so one that is discarded is nobody else's.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use tempfile::{Builder, NamedTempFile};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::error::StartError;
 use crate::files::{make_private_folder, sync_folder};
@@ -28,6 +31,30 @@ impl std::fmt::Display for BlobId {
 pub struct BlobFolder {
     root: PathBuf,
     temporary: PathBuf,
+    turn: Arc<Mutex<()>>,
+}
+
+/// A blob on its way into the database.
+#[derive(Debug)]
+pub struct Stored {
+    /// Its name.
+    pub id: BlobId,
+    /// Where it lies, if it was not there before.
+    new: Option<PathBuf>,
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl Stored {
+    /// Takes the blob out again, if it was not there before: no row names it.
+    pub fn discard(self) {
+        let Some(path) = self.new else {
+            return;
+        };
+        if let Err(error) = fs::remove_file(&path) {
+            tracing::warn!(%error, blob = %self.id, "a payload that nothing needs stays");
+        }
+        let _ = path.parent().map(fs::remove_dir);
+    }
 }
 
 impl BlobFolder {
@@ -39,6 +66,7 @@ impl BlobFolder {
         let folder = Self {
             root: data.join("blobs"),
             temporary: data.join("tmp"),
+            turn: Arc::default(),
         };
         for path in [&folder.root, &folder.temporary] {
             make_private_folder(path)?;
@@ -59,10 +87,11 @@ impl BlobFolder {
     }
 
     /// Stores `len` bytes of `source` from `offset` on. Durable on return; storing the same content again is free.
+    /// Waits for the blob before to be dropped; not to be called on a thread that serves.
     ///
     /// # Errors
     /// What the system says; [`io::ErrorKind::UnexpectedEof`] when `source` is too short.
-    pub fn store(&self, source: &mut File, offset: u64, len: u64) -> io::Result<BlobId> {
+    pub fn store(&self, source: &mut File, offset: u64, len: u64) -> io::Result<Stored> {
         source.seek(SeekFrom::Start(offset))?;
         let mut rest = source.take(len);
         let mut target = self.temporary()?;
@@ -83,16 +112,22 @@ impl BlobFolder {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let id = BlobId(hash.finalize().into());
+        let turn = Arc::clone(&self.turn).blocking_lock_owned();
         let path = self.path(&id);
         let folder = path.parent().unwrap_or(&self.root);
         fs::create_dir_all(folder)?;
         sync_folder(&self.root)?;
-        if !path.exists() {
+        let is_new = !path.exists();
+        if is_new {
             target.as_file().sync_all()?;
             target.persist(&path).map_err(|error| error.error)?;
         }
         sync_folder(folder)?;
-        Ok(id)
+        Ok(Stored {
+            id,
+            new: is_new.then_some(path),
+            _turn: turn,
+        })
     }
 
     /// Opens a blob for reading.
@@ -140,20 +175,21 @@ mod tests {
         (data, blobs)
     }
 
-    #[tokio::test]
-    async fn a_part_of_a_file_is_stored_under_its_digest() {
+    #[test]
+    fn a_part_of_a_file_is_stored_under_its_digest() {
         let (_data, blobs) = folder();
         let mut source = tempfile::tempfile().expect("tempfile");
         source.write_all(b"head payload tail").expect("write");
-        let id = blobs.store(&mut source, 5, 7).expect("stored");
+        let id = blobs.store(&mut source, 5, 7).expect("stored").id;
         assert_eq!(id, BlobId(Sha256::digest(b"payload").into()));
-        assert_eq!(blobs.store(&mut source, 5, 7).expect("again"), id);
-        let mut text = String::new();
-        let mut file = blobs.read(&id).await.expect("opens");
-        tokio::io::AsyncReadExt::read_to_string(&mut file, &mut text)
-            .await
-            .expect("reads");
-        assert_eq!(text, "payload");
+        let again = blobs.store(&mut source, 5, 7).expect("again");
+        assert_eq!(again.id, id);
+        again.discard();
+        let content = || fs::read(blobs.path(&id));
+        assert_eq!(content().expect("it was there before"), b"payload");
+        fs::remove_file(blobs.path(&id)).expect("removed");
+        blobs.store(&mut source, 5, 7).expect("stored").discard();
+        assert_eq!(content().expect_err("gone").kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

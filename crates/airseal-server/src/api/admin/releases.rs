@@ -31,13 +31,21 @@ pub(super) async fn publish(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Published>), AdminError> {
-    let Upload {
-        given,
-        file: upload,
-    } = receive(&app, trust_len(&headers)?, body).await?;
-    let (sections, upload) = blocking(move || {
-        let sections = Sections::read(&mut upload.reopen()?)?;
-        Ok((sections, upload))
+    let upload = receive(&app, trust_len(&headers)?, body).await?;
+    // From here on it ends as a whole, whether or not somebody waits for the answer.
+    match tokio::spawn(store(app, upload)).await {
+        Ok(answer) => answer,
+        Err(error) => Err(AdminError::internal(&error)),
+    }
+}
+
+async fn store(
+    app: Arc<App>,
+    Upload { given, file }: Upload,
+) -> Result<(StatusCode, Json<Published>), AdminError> {
+    let (sections, file) = blocking(move || {
+        let sections = Sections::read(&mut file.reopen()?)?;
+        Ok((sections, file))
     })
     .await?;
     let product = sections.product()?;
@@ -56,8 +64,8 @@ pub(super) async fn publish(
         ));
     };
     let (blobs, now) = (app.blobs.clone(), app.clock.now());
-    let mut new =
-        blocking(move || sections.verify_and_store(&mut upload.reopen()?, &trust, &blobs, now))
+    let (mut new, stored) =
+        blocking(move || sections.verify_and_store(&mut file.reopen()?, &trust, &blobs, now))
             .await?;
     new.given_trust = given;
     let ids: Vec<RecipientId> = new.envelopes.iter().map(|e| e.recipient_id).collect();
@@ -68,7 +76,11 @@ pub(super) async fn publish(
         digest.to_string(),
         &new.release.version,
     );
-    let (is_new, new_envelopes) = match app.store.insert_release(&new, &note).await? {
+    let inserted = app.store.insert_release(&new, &note).await;
+    if !matches!(inserted, Ok(Inserted::New)) && app.store.release(&digest).await?.is_none() {
+        stored.discard();
+    }
+    let (is_new, new_envelopes) = match inserted? {
         Inserted::New => (true, u64::try_from(ids.len()).unwrap_or(u64::MAX)),
         Inserted::Known { new_envelopes } => (false, new_envelopes),
         Inserted::OtherTrust => return Err(other_trust()),
