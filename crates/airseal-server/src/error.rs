@@ -118,8 +118,13 @@ pub enum StoreError {
         /// What the driver says.
         source: sqlx::Error,
     },
-    /// No connection to the database became free in time.
+    /// The database did not become free in time.
     Busy {
+        /// The transaction.
+        name: &'static str,
+    },
+    /// The disk of the database is full.
+    Full {
         /// The transaction.
         name: &'static str,
     },
@@ -141,7 +146,11 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Database { name, source } => write!(f, "database, {name}: {source}"),
-            Self::Busy { name } => write!(f, "database, {name}: too many requests at a time"),
+            Self::Busy { name } => write!(
+                f,
+                "database, {name}: not free in time; too many requests, or another program holds it"
+            ),
+            Self::Full { name } => write!(f, "database, {name}: the disk is full; free some space"),
             Self::NewerSchema { found, known } => write!(
                 f,
                 "the database has schema version {found}, this program knows up to {known}; use the newer program"
@@ -160,7 +169,10 @@ impl std::error::Error for StoreError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Database { source, .. } => Some(source),
-            Self::Busy { .. } | Self::NewerSchema { .. } | Self::Damaged { .. } => None,
+            Self::Busy { .. }
+            | Self::Full { .. }
+            | Self::NewerSchema { .. }
+            | Self::Damaged { .. } => None,
         }
     }
 }

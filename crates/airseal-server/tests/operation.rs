@@ -10,6 +10,7 @@ use airseal_server::api::types;
 use airseal_server::{Config, Server, StartError};
 use common::vendor::{Vendor, Wish};
 use common::{Admin, Bench, Device, refused};
+use sqlx::{Connection, Executor};
 
 #[test]
 fn a_restart_keeps_everything() {
@@ -81,22 +82,47 @@ fn a_file_in_place_of_the_data_folder_is_named() {
 fn a_database_of_a_newer_version_is_refused() {
     let data = tempfile::tempdir().expect("tempdir");
     Bench::start(data.path()).server.stop();
-    let runtime = tokio::runtime::Runtime::new().expect("runtime");
-    runtime.block_on(async {
-        use sqlx::{Connection, Executor};
-        let path = data.path().join("airseal.db");
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
-        let mut connection = sqlx::SqliteConnection::connect_with(&options)
-            .await
-            .expect("opens");
-        connection
-            .execute("PRAGMA user_version = 99")
-            .await
-            .expect("stamped");
-        connection.close().await.expect("closed");
-    });
+    OtherProgram::open(data.path()).execute("PRAGMA user_version = 99");
     let error = Server::start_blocking(Config::local(data.path())).expect_err("refused");
     assert!(error.to_string().contains("99"), "{error}");
+}
+
+/// Another program at work on the database of a server.
+struct OtherProgram {
+    runtime: tokio::runtime::Runtime,
+    database: sqlx::SqliteConnection,
+}
+
+impl OtherProgram {
+    fn open(data: &Path) -> Self {
+        let runtime = tokio::runtime::Runtime::new().expect("runtime");
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(data.join("airseal.db"));
+        let database = runtime.block_on(sqlx::SqliteConnection::connect_with(&options));
+        Self {
+            database: database.expect("opens"),
+            runtime,
+        }
+    }
+
+    fn execute(&mut self, statement: &'static str) {
+        let done = self.runtime.block_on(self.database.execute(statement));
+        done.expect(statement);
+    }
+}
+
+#[test]
+fn a_database_that_another_program_holds_is_waited_for_and_then_named() {
+    let data = tempfile::tempdir().expect("tempdir");
+    let bench = Bench::start(data.path());
+    let mut program = OtherProgram::open(data.path());
+    program.execute("BEGIN IMMEDIATE");
+    let request = types::CreateDevice::default();
+    let answer = bench.admin().call("POST", "/api/v1/devices", &request);
+    assert_eq!(answer.header("retry-after"), Some("30"));
+    let problem: types::ProblemBody = answer.json(503);
+    assert_eq!(problem.kind, "about:blank#busy");
+    program.execute("ROLLBACK");
+    bench.admin().claim("lamp");
 }
 
 #[test]

@@ -67,7 +67,7 @@ impl IntoResponse for DeviceError {
             headers.insert(header::CONTENT_RANGE, value);
         }
         if self.code == ProblemCode::Busy {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("30"));
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
         }
         response
     }
@@ -158,6 +158,15 @@ impl AdminError {
         Self::new(StatusCode::CONFLICT, "conflict", title, detail)
     }
 
+    fn storage_full() -> Self {
+        Self::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "storage-full",
+            "the server's disk is full",
+            "nothing was stored; free some space and try again",
+        )
+    }
+
     pub(crate) fn internal(error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "a request failed");
         Self::new(
@@ -171,7 +180,16 @@ impl AdminError {
 
 impl From<StoreError> for AdminError {
     fn from(error: StoreError) -> Self {
-        Self::internal(&error)
+        match error {
+            StoreError::Busy { .. } => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                "the server is busy",
+                "nothing was changed; try again after the time given",
+            ),
+            StoreError::Full { .. } => Self::storage_full(),
+            error => Self::internal(&error),
+        }
     }
 }
 
@@ -194,12 +212,9 @@ impl From<Refusal> for AdminError {
                 "the upload is larger than this server takes",
                 detail,
             ),
-            Refusal::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => Self::new(
-                StatusCode::INSUFFICIENT_STORAGE,
-                "storage-full",
-                "the server's disk is full",
-                "nothing was stored; free some space and publish again",
-            ),
+            Refusal::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                Self::storage_full()
+            }
             Refusal::Io(error) => Self::internal(&error),
         }
     }
@@ -224,6 +239,12 @@ impl IntoResponse for AdminError {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
         response
     }
 }
+
+/// Seconds after which a busy server is asked again.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("30");

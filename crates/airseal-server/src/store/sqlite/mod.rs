@@ -53,6 +53,11 @@ impl SqliteStore {
             SqlitePoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(Duration::from_secs(10))
+                // A full disk makes SQLite roll back by itself, and then sqlx believes it is inside for ever.
+                .before_acquire(|connection, _| {
+                    let is_sound = !connection.is_in_transaction();
+                    Box::pin(async move { Ok(is_sound) })
+                })
         };
         let writer = pool(1)
             .connect_with(options.clone())
@@ -135,11 +140,21 @@ impl From<sqlx::Error> for TxError {
 }
 
 fn named(name: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
-    move |source| match source {
-        sqlx::Error::PoolTimedOut => StoreError::Busy { name },
-        source => StoreError::Database { name, source },
+    move |source| match (&source, primary_code(&source)) {
+        (sqlx::Error::PoolTimedOut, _) | (_, Some(SQLITE_BUSY)) => StoreError::Busy { name },
+        (_, Some(SQLITE_FULL)) => StoreError::Full { name },
+        _ => StoreError::Database { name, source },
     }
 }
+
+/// What SQLite says went wrong, without the details that the upper bits of its result codes carry.
+fn primary_code(error: &sqlx::Error) -> Option<u32> {
+    let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xFF)
+}
+
+const SQLITE_BUSY: u32 = 5;
+const SQLITE_FULL: u32 = 13;
 
 impl Store for SqliteStore {
     fn token_hashes(&self) -> BoxFuture<'_, Result<Vec<[u8; 32]>, StoreError>> {

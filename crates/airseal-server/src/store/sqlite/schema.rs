@@ -2,6 +2,7 @@
 
 use sqlx::{Connection, Row, SqliteConnection};
 
+use super::named;
 use crate::error::StoreError;
 
 /// Brings a database to the newest schema.
@@ -10,7 +11,7 @@ use crate::error::StoreError;
 /// [`StoreError::NewerSchema`] when a newer program has written it.
 pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
-    let found = version(connection).await.map_err(named)?;
+    let found = version(connection).await.map_err(named("migrate"))?;
     if found > known {
         return Err(StoreError::NewerSchema { found, known });
     }
@@ -19,16 +20,16 @@ pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Sto
         let mut step = connection
             .begin_with("BEGIN IMMEDIATE")
             .await
-            .map_err(named)?;
+            .map_err(named("migrate"))?;
         sqlx::raw_sql(*sql)
             .execute(&mut *step)
             .await
-            .map_err(named)?;
+            .map_err(named("migrate"))?;
         sqlx::raw_sql(*stamp)
             .execute(&mut *step)
             .await
-            .map_err(named)?;
-        step.commit().await.map_err(named)?;
+            .map_err(named("migrate"))?;
+        step.commit().await.map_err(named("migrate"))?;
     }
     Ok(())
 }
@@ -38,13 +39,6 @@ async fn version(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> 
         .fetch_one(connection)
         .await?;
     row.try_get(0)
-}
-
-fn named(source: sqlx::Error) -> StoreError {
-    StoreError::Database {
-        name: "migrate",
-        source,
-    }
 }
 
 /// Each step and the stamp it leaves. Steps that were released never change.

@@ -111,3 +111,29 @@ async fn a_failed_transaction_leaves_nothing() {
     ));
     assert_eq!(store.audit(9).await.expect("asked").len(), 1);
 }
+
+#[tokio::test]
+async fn a_full_disk_is_named_and_leaves_nothing() {
+    let data = tempfile::tempdir().expect("tempdir");
+    let store = SqliteStore::open(&data.path().join("test.db"))
+        .await
+        .expect("opens");
+    let note = |detail: String| Note {
+        actor: "admin".into(),
+        action: "a".into(),
+        subject: "b".into(),
+        detail,
+        now: 1,
+    };
+    let full = "PRAGMA max_page_count = 1";
+    store.writer.execute(full).await.expect("no page more");
+    let long = note("x".repeat(1 << 20));
+    let error = store
+        .replace_token(&[1; 32], &long)
+        .await
+        .expect_err("full");
+    assert!(matches!(error, StoreError::Full { .. }), "{error}");
+    assert!(store.token_hashes().await.expect("asked").is_empty());
+    let short = note(String::new());
+    store.replace_token(&[2; 32], &short).await.expect("fits");
+}
