@@ -4,6 +4,9 @@ use crate::payload::{Geometry, Profile};
 use crate::wire::{Reader, Writer};
 use crate::{ComponentId, Digest, Error, FlashKeyCheck, Part, Reason};
 
+/// Bytes at the end of every slot that are kept for the device's install record.
+pub const RECORD_AREA_LEN: u32 = 8192;
+
 /// A component's 160 bytes as values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Component {

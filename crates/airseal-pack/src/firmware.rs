@@ -6,13 +6,12 @@ use airseal_esp::image::{AppDescriptor, Descriptor};
 use airseal_esp::partition::{DEFAULT_TABLE_OFFSET, PartitionTable};
 use airseal_esp::{Chip, Image, ImageError, ImageFault};
 use airseal_format::component::Component;
+use airseal_format::component::RECORD_AREA_LEN;
 
 use crate::Error;
 use crate::recognise::{FileKind, HEAD_LEN, Purpose, recognise};
 use crate::source::Source;
 
-/// Bytes at the end of every slot that hold the install record.
-pub const RECORD_AREA: u64 = 8 * 1024;
 /// Bytes of a secure-boot signature block behind the image.
 pub const SECURE_BOOT_SECTOR: u64 = 4 * 1024;
 const SECTOR: u64 = 4 * 1024;
@@ -247,7 +246,7 @@ fn check_fits(source: &Source, table: &Path, secure_boot_sector: bool) -> Result
     } else {
         0
     };
-    let needed = source.len().next_multiple_of(SECTOR) + signature + RECORD_AREA;
+    let needed = source.len().next_multiple_of(SECTOR) + signature + u64::from(RECORD_AREA_LEN);
     if needed <= u64::from(slot.size) {
         return Ok(());
     }

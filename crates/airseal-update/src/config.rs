@@ -5,7 +5,6 @@ use airseal_format::offer::Question;
 use airseal_format::recipient::Identity;
 use airseal_format::{ClassId, HardwareRevision, ReleaseOrder, SecurityVersion, VendorId};
 
-
 /// The constants of one device model, compiled into the firmware, and its keys.
 #[derive(Clone, Copy)]
 pub struct Config<'a> {

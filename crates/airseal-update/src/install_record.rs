@@ -10,6 +10,7 @@
 //! The last block is written after the whole image was read back; without it the slot
 //! counts as empty.
 
+use airseal_format::component::RECORD_AREA_LEN;
 use airseal_format::{ComponentId, Digest, KeysetVersion};
 
 use crate::port::{Fault, Slot, Slots};
@@ -32,7 +33,7 @@ pub struct Completion {
 
 /// Length of the record area of a slot, bytes.
 pub fn area_len(device: &impl Slots) -> u32 {
-    MIN_AREA_LEN
+    RECORD_AREA_LEN
         .checked_next_multiple_of(device.erase_len().max(1))
         .unwrap_or(u32::MAX)
 }
@@ -202,7 +203,6 @@ fn parse_head(head: &[u8; HEAD_LEN]) -> Option<(usize, u32)> {
     Some((len, u32::from_le_bytes(*head.get(8..)?.first_chunk()?)))
 }
 
-const MIN_AREA_LEN: u32 = 8192;
 const HEAD_MAGIC: &[u8; 4] = b"ASR1";
 const TAIL_MAGIC: &[u8; 4] = b"ASC1";
 const HEAD_LEN: usize = 64;

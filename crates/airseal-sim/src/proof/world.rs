@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use airseal_format::component::RECORD_AREA_LEN;
 use airseal_format::payload::Profile;
 use airseal_format::recipient::group::GroupIdentity;
 use airseal_format::{Digest, KeysetVersion, SecurityVersion};
@@ -74,7 +75,7 @@ impl Size {
 
     /// Bytes of a slot for it, record area included.
     pub(crate) fn slot_len(self) -> u32 {
-        (self.image_len().next_multiple_of(SECTOR) + RECORD_AREA) as u32
+        self.image_len().next_multiple_of(SECTOR) as u32 + RECORD_AREA_LEN
     }
 }
 
@@ -272,6 +273,5 @@ pub(crate) const BORN_WITH: u32 = 2;
 /// The last keyset there is.
 pub(crate) const LAST_KEYSET: u32 = 16;
 const GROUP: [u8; 32] = [9; 32];
-const RECORD_AREA: usize = 8192;
 const BUNDLE_HEADER: usize = airseal_format::bundle::HEADER_LEN;
 const SECTION_HEADER: usize = airseal_format::bundle::SECTION_HEADER_LEN;

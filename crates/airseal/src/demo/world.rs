@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use airseal_format::component::RECORD_AREA_LEN;
 use airseal_pack::firmware::{ChipChoice, Firmware, FirmwareChecks};
 use airseal_pack::keyset::KeysetFile;
 use airseal_pack::recipient::Recipients;
@@ -356,7 +357,7 @@ fn slot_len(images: &[PathBuf]) -> Result<u32, Failure> {
             fs::metadata(image).map_err(|error| Failure::io("can't read the firmware", &error))?;
         longest = longest.max(metadata.len());
     }
-    let wanted = (longest + airseal_pack::firmware::RECORD_AREA).next_multiple_of(64 * 1024);
+    let wanted = (longest + u64::from(RECORD_AREA_LEN)).next_multiple_of(64 * 1024);
     u32::try_from(wanted)
         .ok()
         .filter(|len| *len <= LARGEST_SLOT)
