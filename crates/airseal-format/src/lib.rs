@@ -18,6 +18,59 @@
 //!                                                   \____ decrypt ____/
 //! ```
 //!
+//! The compiler holds that order. A verified chunk is decrypted:
+//!
+//! ```
+//! use airseal_format::Error;
+//! use airseal_format::cipher::{ChunkCipher, Plaintext};
+//! use airseal_format::payload::VerifiedChunk;
+//!
+//! fn open(cipher: &ChunkCipher, chunk: VerifiedChunk<Vec<u8>>) -> Result<Plaintext<Vec<u8>>, Error> {
+//!     cipher.decrypt(chunk)
+//! }
+//! ```
+//!
+//! Bytes that nobody verified are not:
+//!
+//! ```compile_fail,E0308
+//! # use airseal_format::Error;
+//! # use airseal_format::cipher::{ChunkCipher, Plaintext};
+//! fn open(cipher: &ChunkCipher, chunk: Vec<u8>) -> Result<Plaintext<Vec<u8>>, Error> {
+//!     cipher.decrypt(chunk)
+//! }
+//! ```
+//!
+//! Nobody but the page makes a verified chunk of them:
+//!
+//! ```compile_fail,E0451
+//! # use airseal_format::ComponentId;
+//! # use airseal_format::payload::VerifiedChunk;
+//! fn pass(ciphertext: Vec<u8>) -> VerifiedChunk<Vec<u8>> {
+//!     VerifiedChunk { component: ComponentId(1), byte_offset: 0, ciphertext }
+//! }
+//! ```
+//!
+//! And the way to a page begins at a verified manifest. This compiles:
+//!
+//! ```
+//! use airseal_format::payload::PayloadTree;
+//! use airseal_format::{ComponentId, Error, VerifiedManifest};
+//!
+//! fn tree(manifest: &VerifiedManifest<'_>) -> Result<PayloadTree, Error> {
+//!     PayloadTree::new(manifest, ComponentId(1))
+//! }
+//! ```
+//!
+//! and this does not:
+//!
+//! ```compile_fail,E0308
+//! # use airseal_format::payload::PayloadTree;
+//! # use airseal_format::{ComponentId, Error, UnverifiedManifest};
+//! fn tree(manifest: &UnverifiedManifest<'_>) -> Result<PayloadTree, Error> {
+//!     PayloadTree::new(manifest, ComponentId(1))
+//! }
+//! ```
+//!
 //! No allocation, no I/O, no unsafe code, no panic on any input.
 
 #![no_std]

@@ -69,6 +69,35 @@
 //! - The rollback floor moves only with [`lifecycle::confirm`].
 //! - Every [`Refusal`] has a number, names who has to act, and says what to do.
 //!
+//! The compiler holds the first of these. A session owns the device, and hands it back only
+//! when it is over:
+//!
+//! ```
+//! use airseal_update::UpdateSession;
+//! use airseal_update::port::{Device, Fault, Slot};
+//!
+//! async fn erase<D: Device>(session: UpdateSession<'_, D>) -> Result<(), Fault> {
+//!     session.into_device().erase_slot(Slot::A, 0, 4096).await
+//! }
+//! ```
+//!
+//! While it runs, nobody reaches around it:
+//!
+//! ```compile_fail,E0616
+//! # use airseal_update::UpdateSession;
+//! # use airseal_update::port::{Device, Fault, Slot};
+//! async fn erase<D: Device>(session: &mut UpdateSession<'_, D>) -> Result<(), Fault> {
+//!     session.device.erase_slot(Slot::A, 0, 4096).await
+//! }
+//! ```
+//!
+//! and inside, the first erase takes a `Clearance`, which only the checks make and nobody
+//! outside can name:
+//!
+//! ```compile_fail,E0603
+//! use airseal_update::check::Clearance;
+//! ```
+//!
 //! # After a start
 //!
 //! Run [`lifecycle::heal`] before any network (a session's `begin` does it too), then test
