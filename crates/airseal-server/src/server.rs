@@ -45,7 +45,7 @@ impl Server {
         make_data_folder(&config.data)?;
         let lock = known.map_or_else(|| lock(&config.data), Ok)?;
         let now = config.clock.now();
-        let authority = Arc::new(CertificateAuthority::open(&config.data, now)?);
+        let authority = Arc::new(CertificateAuthority::open(&config.data)?);
         let ready = Ready {
             https: https.local_addr().unwrap_or(config.https),
             admin: admin.local_addr().unwrap_or(config.admin),

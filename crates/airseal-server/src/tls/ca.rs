@@ -28,7 +28,7 @@ impl CertificateAuthority {
     ///
     /// # Errors
     /// [`StartError`] when a file can't be read or written, or holds no such key.
-    pub fn open(data: &Path, now: u64) -> Result<Self, StartError> {
+    pub fn open(data: &Path) -> Result<Self, StartError> {
         let key_path = data.join(KEY_FILE);
         let certificate_path = data.join(CERTIFICATE_FILE);
         let key = match std::fs::read_to_string(&key_path) {
@@ -45,7 +45,7 @@ impl CertificateAuthority {
             }
             Err(error) => return Err(StartError::io(&key_path, error)),
         };
-        let params = authority_params(&key, now);
+        let params = authority_params(&key);
         let certificate_pem = match std::fs::read_to_string(&certificate_path) {
             Ok(pem) => pem,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -114,13 +114,12 @@ pub fn fingerprint(pem: &str) -> Option<[u8; 32]> {
     Some(Sha256::digest(&der).into())
 }
 
-fn authority_params(key: &KeyPair, now: u64) -> CertificateParams {
+fn authority_params(key: &KeyPair) -> CertificateParams {
     let mut params = CertificateParams::default();
     let fingerprint = Sha256::digest(key.subject_public_key_info());
     let short = fingerprint.get(..4).unwrap_or_default();
     params.distinguished_name = common_name(&format!("Airseal CA {}", hex::encode(short)));
-    let (year, month, day) = ymd(now.saturating_sub(DAY));
-    params.not_before = date_time_ymd(year, month, day);
+    params.not_before = date_time_ymd(FIRST_YEAR, 1, 1);
     params.not_after = date_time_ymd(LAST_YEAR, 12, 31);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -156,6 +155,9 @@ pub(crate) const DAY: u64 = 86_400;
 /// Life of a server certificate. Devices that check dates meet a fresh one long before: it is replaced after a third.
 pub(crate) const LEAF_DAYS: u64 = 90;
 
+/// The authority has no beginning that depends on the clock of its first start, which may be wrong.
+const FIRST_YEAR: i32 = 2020;
+
 /// The authority has no end that a fleet could meet; a change of authority is a decision, not a date.
 const LAST_YEAR: i32 = 2199;
 
@@ -163,13 +165,11 @@ const LAST_YEAR: i32 = 2199;
 mod tests {
     use super::*;
 
-    const NOW: u64 = 1_790_000_000;
-
     #[test]
     fn a_second_start_finds_the_same_authority() {
         let data = tempfile::tempdir().expect("tempdir");
-        let first = CertificateAuthority::open(data.path(), NOW).expect("made");
-        let second = CertificateAuthority::open(data.path(), NOW + 9 * DAY).expect("read");
+        let first = CertificateAuthority::open(data.path()).expect("made");
+        let second = CertificateAuthority::open(data.path()).expect("read");
         assert_eq!(first.certificate_pem(), second.certificate_pem());
     }
 
@@ -178,7 +178,7 @@ mod tests {
     fn the_authority_key_is_readable_by_its_owner_only() {
         use std::os::unix::fs::PermissionsExt;
         let data = tempfile::tempdir().expect("tempdir");
-        CertificateAuthority::open(data.path(), NOW).expect("made");
+        CertificateAuthority::open(data.path()).expect("made");
         let mode = std::fs::metadata(data.path().join(KEY_FILE))
             .expect("key file")
             .permissions()
@@ -189,10 +189,10 @@ mod tests {
     #[test]
     fn a_lost_authority_key_is_named_and_not_replaced() {
         let data = tempfile::tempdir().expect("tempdir");
-        CertificateAuthority::open(data.path(), NOW).expect("made");
+        CertificateAuthority::open(data.path()).expect("made");
         std::fs::remove_file(data.path().join(KEY_FILE)).expect("remove");
         assert!(matches!(
-            CertificateAuthority::open(data.path(), NOW),
+            CertificateAuthority::open(data.path()),
             Err(StartError::CaKey { .. })
         ));
     }

@@ -36,13 +36,15 @@ impl Leaf {
         })
     }
 
-    /// Replaces the certificate when a third of its life is over. Returns whether it did.
+    /// Replaces the certificate when a third of its life is over, or the clock went back to before it. Returns whether
+    /// it did.
     pub(crate) fn renew(&self, now: u64) -> Result<bool, StartError> {
         let issued_at = self
             .current
             .read()
             .map_or_else(|poisoned| poisoned.into_inner().issued_at, |c| c.issued_at);
-        if now < issued_at.saturating_add(LEAF_DAYS * DAY / 3) {
+        let fresh = issued_at.saturating_sub(DAY)..issued_at.saturating_add(LEAF_DAYS * DAY / 3);
+        if fresh.contains(&now) {
             return Ok(false);
         }
         let key = Arc::new(self.authority.issue(&self.names, now)?);
@@ -84,10 +86,12 @@ mod tests {
     fn a_certificate_is_replaced_after_a_third_of_its_life() {
         let data = tempfile::tempdir().expect("tempdir");
         let now = 1_790_000_000;
-        let authority = Arc::new(CertificateAuthority::open(data.path(), now).expect("authority"));
+        let authority = Arc::new(CertificateAuthority::open(data.path()).expect("authority"));
         let leaf = Leaf::new(authority, vec!["localhost".into()], now).expect("issued");
         assert!(!leaf.renew(now + 29 * DAY).expect("checked"));
         assert!(leaf.renew(now + 30 * DAY).expect("renewed"));
         assert!(!leaf.renew(now + 31 * DAY).expect("checked"));
+        assert!(!leaf.renew(now + 29 * DAY).expect("it holds since then"));
+        assert!(leaf.renew(now).expect("renewed after the clock went back"));
     }
 }
