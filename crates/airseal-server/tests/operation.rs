@@ -317,6 +317,51 @@ fn an_acknowledged_write_survives_kill_9() {
 }
 
 #[test]
+fn a_server_killed_in_the_middle_of_a_publication_starts_consistent() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let data = folder.path();
+    let vendor = Vendor::new();
+    let wish = |seq| Wish {
+        seq,
+        size: 3 << 20,
+        ..Default::default()
+    };
+    let recipient = common::vendor::DeviceKey::new();
+    let mut stored = 0;
+    for seq in 1..=6 {
+        let child = Child::start(data, "");
+        let releases = || -> Vec<types::ReleaseInfo> {
+            child
+                .admin
+                .get::<types::ReleaseList>("/api/v1/releases")
+                .releases
+        };
+        let left = std::fs::read_dir(data.join("tmp")).expect("tmp").count();
+        assert_eq!(left, 0, "leftovers");
+        for release in releases() {
+            let name = release.payload_sha256;
+            let blob = data.join("blobs").join(&name[..2]).join(&name);
+            let len = std::fs::metadata(blob).expect("its payload").len();
+            assert_eq!(len, release.payload_len);
+        }
+        assert!(releases().len() >= stored, "what was acknowledged stays");
+        let (bundle, _) = vendor.seal(&wish(seq), &[&recipient]);
+        let (admin, trust) = (child.admin.clone(), vendor.trust());
+        let upload = std::thread::spawn(move || {
+            std::panic::catch_unwind(|| admin.publish_with(&trust, &bundle).status)
+        });
+        std::thread::sleep(std::time::Duration::from_millis(8 * seq));
+        drop(child);
+        let status = upload.join().expect("ended");
+        stored += usize::from(status.is_ok_and(|status| status == 201));
+    }
+    let child = Child::start(data, "");
+    let (bundle, _) = vendor.seal(&wish(7), &[&recipient]);
+    let answer = child.admin.publish_with(&vendor.trust(), &bundle);
+    assert_eq!(answer.status, 201, "{}", answer.text());
+}
+
+#[test]
 fn a_folder_with_other_things_in_it_keeps_them() {
     let folder = tempfile::tempdir().expect("tempdir");
     let file = folder.path().join("tmp/thesis/chapter");
