@@ -187,13 +187,24 @@ impl Device {
         key: &rcgen::KeyPair,
         certificate_name: &str,
     ) -> Self {
+        let params =
+            rcgen::CertificateParams::new(vec![certificate_name.to_owned()]).expect("params");
+        let certificate = params.self_signed(key).expect("certificate");
+        Self::with_chain(address, ca_pem, name, vec![certificate.into()], key)
+    }
+
+    /// Shows these certificates, the first of which is for `key`, whatever they are.
+    pub fn with_chain(
+        address: SocketAddr,
+        ca_pem: &str,
+        name: &str,
+        chain: Vec<CertificateDer<'static>>,
+        key: &rcgen::KeyPair,
+    ) -> Self {
         let mut roots = RootCertStore::empty();
         roots
             .add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).expect("ca"))
             .expect("root");
-        let params =
-            rcgen::CertificateParams::new(vec![certificate_name.to_owned()]).expect("params");
-        let certificate = params.self_signed(key).expect("certificate");
         let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let tls = ClientConfig::builder_with_provider(Arc::new(
             rustls::crypto::aws_lc_rs::default_provider(),
@@ -201,7 +212,7 @@ impl Device {
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("TLS 1.3")
         .with_root_certificates(roots)
-        .with_client_auth_cert(vec![certificate.into()], private)
+        .with_client_auth_cert(chain, private)
         .expect("client certificate");
         Self {
             address,
