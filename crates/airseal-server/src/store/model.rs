@@ -323,7 +323,8 @@ pub enum Inserted {
         /// Envelopes added.
         new_envelopes: u64,
     },
-    /// The product has releases and another trust than the one given.
+    /// The product has another trust by now than the one it was verified under, or releases and another than the one
+    /// given.
     OtherTrust,
     /// Another release of the product has this sequence.
     SequenceTaken {

@@ -193,14 +193,15 @@ pub(crate) async fn trust_follows_the_longer_chain_only(store: &dyn Store) {
         trust: Trust::Keysets(chain.to_vec()),
         ..release(n, seq)
     };
-    for (n, chain, expected) in [
-        (1, &b"a"[..], &b"a"[..]),
-        (2, b"ab", b"ab"),
-        (3, b"a", b"ab"),
-        (4, b"xyz", b"ab"),
+    for (n, chain, inserted, expected) in [
+        (1, &b"a"[..], Inserted::New, &b"a"[..]),
+        (2, b"ab", Inserted::New, b"ab"),
+        (3, b"a", Inserted::New, b"ab"),
+        (4, b"xyz", Inserted::OtherTrust, b"ab"),
     ] {
         let new = with_chain(n, u64::from(n), chain);
-        store.insert_release(&new, &note).await.expect("stored");
+        let done = store.insert_release(&new, &note).await;
+        assert_eq!(done.expect("asked"), inserted, "{n}");
         let trust = store.trust(&PRODUCT).await.expect("asked");
         assert_eq!(trust, Some(Trust::Keysets(expected.to_vec())));
     }
@@ -219,11 +220,16 @@ pub(crate) async fn trust_is_set_before_the_first_release_only(store: &dyn Store
             .await
             .expect("set")
     );
-    assert_eq!(store.trust(&PRODUCT).await.expect("asked"), Some(keys));
-    store
-        .insert_release(&release(1, 1), &note)
-        .await
-        .expect("stored");
+    let trust = store.trust(&PRODUCT).await.expect("asked");
+    assert_eq!(trust.as_ref(), Some(&keys));
+    let overtaken = store.insert_release(&release(1, 1), &note).await;
+    assert_eq!(overtaken.expect("asked"), Inserted::OtherTrust);
+    let verified = NewRelease {
+        trust: keys,
+        ..release(1, 1)
+    };
+    let inserted = store.insert_release(&verified, &note).await;
+    assert_eq!(inserted.expect("asked"), Inserted::New);
     let other = Trust::Keys(vec![SigningPublicKey::Ed25519([5; 32])]);
     assert!(
         !store

@@ -69,7 +69,14 @@ pub(super) async fn insert(
     let release = &new.release;
     let old_trust = trust(c, &release.product).await?;
     let is_first = !has_releases(c, &release.product).await?;
-    if !is_first && new.given_trust.is_some() && new.given_trust != old_trust {
+    let is_given = new.given_trust.is_some();
+    let is_same_line = |old: &Trust| new.trust.continues(old) || old.continues(&new.trust);
+    let is_refused = match &old_trust {
+        Some(old) if !is_first => !is_same_line(old) || (is_given && new.given_trust != old_trust),
+        Some(old) => !is_given && !is_same_line(old),
+        None => false,
+    };
+    if is_refused {
         return Ok(Inserted::OtherTrust);
     }
     if by_digest(c, &release.digest).await?.is_some() {
@@ -92,7 +99,7 @@ pub(super) async fn insert(
     }
     write_release(c, release).await?;
     write_envelopes(c, &release.digest, &new.envelopes).await?;
-    if new.given_trust.is_some() && is_first {
+    if is_given && is_first {
         write_trust(c, &release.product, &new.trust).await?;
         let product = &release.product;
         let note = Note {
@@ -102,22 +109,11 @@ pub(super) async fn insert(
             ..note.clone()
         };
         note_in_audit(c, &note).await?;
-    } else if extends(old_trust.as_ref(), &new.trust) {
+    } else if old_trust.is_none_or(|old| new.trust.continues(&old)) {
         write_trust(c, &release.product, &new.trust).await?;
     }
     note_in_audit(c, note).await?;
     Ok(Inserted::New)
-}
-
-/// Whether `new` continues the keyset chain in force; of two uploads at a time the shorter chain must not win.
-fn extends(old: Option<&Trust>, new: &Trust) -> bool {
-    match (old, new) {
-        (None, _) => true,
-        (Some(Trust::Keysets(old)), Trust::Keysets(new)) => {
-            new.len() > old.len() && new.starts_with(old)
-        }
-        (Some(_), _) => false,
-    }
 }
 
 async fn write_release(c: &mut SqliteConnection, release: &Release) -> Result<(), TxError> {
