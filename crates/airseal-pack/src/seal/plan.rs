@@ -59,10 +59,20 @@ impl<'a> Plan<'a> {
                 "write MIN..MAX",
             ));
         }
+        check_stepping_stone(request)?;
         let vendor_id = vendor_id(required("--vendor", request.vendor)?);
         let class_id = class_id(vendor_id, required("--class", request.class)?);
         let version = version_text(request, firmware)?;
         let security_version = security_version(request, firmware)?;
+        if request.min_security_version > security_version {
+            return Err(Error::usage(
+                format!(
+                    "--min-security-version {} is above the release's own, {security_version}: no device could install it",
+                    request.min_security_version
+                ),
+                "name the lowest security version of the releases that may be updated to this one",
+            ));
+        }
         let keyset_version = match request.keyset {
             Some(keyset) => check_keyset(
                 keyset,
@@ -246,6 +256,20 @@ fn check_signers(request: &SealRequest<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+/// Devices only go forward: whoever runs what is asked for would have to go back.
+fn check_stepping_stone(request: &SealRequest<'_>) -> Result<(), Error> {
+    if request.min_sequence == 0 || request.min_sequence < request.sequence {
+        return Ok(());
+    }
+    Err(Error::usage(
+        format!(
+            "--min-seq {} is not below --seq {}: no device could install it",
+            request.min_sequence, request.sequence
+        ),
+        "name the number of an earlier release that devices must run before this one",
+    ))
+}
+
 fn check_recipients(
     request: &SealRequest<'_>,
     keeps_content_key: bool,
@@ -309,8 +333,8 @@ fn check_keyset(
     security_version: u32,
     warnings: &mut Vec<Warning>,
 ) -> Result<KeysetVersion, Error> {
-    let last = file.last()?;
-    let SignedKeyset { keyset, .. } = last;
+    file.trust(None)?;
+    let SignedKeyset { keyset, .. } = file.last()?;
     let header = keyset.header();
     let refuse = |message: String, remedy: &str| Err(Error::refused(file.name(), message, remedy));
     if header.vendor_id != vendor_id {

@@ -210,6 +210,32 @@ fn a_keyset_with_thresholds_rotates_and_old_keys_end() {
 }
 
 #[test]
+fn a_release_that_nobody_could_install_is_not_made() {
+    let room = Room::new().with_release();
+    for (more, word) in [
+        ("--min-seq 7", "--min-seq 7 is not below --seq 7"),
+        ("--min-seq 8", "--min-seq 8 is not below --seq 7"),
+        ("--min-security-version 1", "above the release's own, 0"),
+    ] {
+        let error = room.fails(2, &format!("seal fw.bin -o no.seal {SEAL} {more}"));
+        assert!(error.contains(word), "{error}");
+    }
+    room.ok(&format!("seal fw.bin -o yes.seal {SEAL} --min-seq 6"));
+    room.ok("key new --kind signing -o root1");
+    room.ok("key new --kind signing -o root2");
+    room.ok("keyset new --vendor example.com --root root1.key root2.pub --root-threshold 2 --release vendor.pub -o keyset");
+    let seal = format!("seal fw.bin -o no.seal {SEAL} --keyset keyset");
+    let error = room.fails(1, &seal);
+    assert!(
+        error.contains("has 1 of 2 root signatures") && error.contains("airseal keyset sign"),
+        "{error}"
+    );
+    assert!(!room.file("no.seal").exists());
+    room.ok("keyset sign keyset --sign root2.key");
+    room.ok(&seal);
+}
+
+#[test]
 fn an_air_gapped_signature_comes_back_as_a_file() {
     let room = Room::new().with_release();
     let draft = SEAL.replace("--sign vendor.key", "--unsigned");
