@@ -333,8 +333,8 @@ fn check_keyset(
     security_version: u32,
     warnings: &mut Vec<Warning>,
 ) -> Result<KeysetVersion, Error> {
-    file.trust(None)?;
-    let SignedKeyset { keyset, .. } = file.last()?;
+    let last = file.last()?;
+    let SignedKeyset { keyset, .. } = last;
     let header = keyset.header();
     let refuse = |message: String, remedy: &str| Err(Error::refused(file.name(), message, remedy));
     if header.vendor_id != vendor_id {

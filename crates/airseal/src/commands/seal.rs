@@ -162,6 +162,9 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         ui.warn("--expires lies in the past: no device that knows the date will take this release");
     }
     let keyset = args.keyset.as_deref().map(KeysetFile::read).transpose()?;
+    if let Some(keyset) = &keyset {
+        keyset.trust(None)?;
+    }
     let recipients = args.recipients.read(&args.passphrase, ui)?;
     let only = args
         .only
