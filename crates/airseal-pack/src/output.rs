@@ -49,11 +49,11 @@ impl OutputFile {
             let mut builder = Builder::new();
             builder.prefix(".airseal-").suffix(".part");
             set_mode(&mut builder, access);
-            builder.tempfile_in(directory_of(target))
+            builder.tempfile_in(directory_of(&behind_link(target)))
         };
         let temporary = temporary.map_err(|error| Error::io("create", target, error))?;
         Ok(OutputFile {
-            target: target.to_owned(),
+            target: behind_link(target),
             existing,
             temporary: Some(temporary),
         })
@@ -157,14 +157,25 @@ pub fn check_target(target: &Path, existing: Existing) -> Result<(), Error> {
     if is_stdout(target) {
         return Ok(());
     }
-    match fs::symlink_metadata(target) {
-        Ok(metadata) if metadata.is_dir() => Err(Error::refused(
-            target.display().to_string(),
-            "is a directory",
-            "name a file",
-        )),
-        Ok(_) if existing == Existing::Refuse => Err(exists(target)),
+    let refuse = |what, remedy| Err(Error::refused(target.display().to_string(), what, remedy));
+    match fs::metadata(target) {
+        Ok(metadata) if metadata.is_dir() => refuse("is a directory", "name a file"),
+        Ok(metadata) if !metadata.is_file() => refuse(
+            "is a device or a pipe, which a file would replace",
+            "name a file, or - for standard output",
+        ),
+        _ if existing == Existing::Refuse && fs::symlink_metadata(target).is_ok() => {
+            Err(exists(target))
+        }
         _ => Ok(()),
+    }
+}
+
+/// What a link leads to; the link stays.
+fn behind_link(target: &Path) -> PathBuf {
+    match fs::canonicalize(target) {
+        Ok(real) if target.is_symlink() => real,
+        _ => target.to_owned(),
     }
 }
 
