@@ -59,7 +59,7 @@ struct EnrollArgs {
 #[derive(Debug, clap::Args)]
 struct ListArgs {
     /// Only devices in this state: claimed, active or revoked
-    #[arg(long, value_name = "STATE")]
+    #[arg(long, value_name = "STATE", value_parser = ["claimed", "active", "revoked"], hide_possible_values = true)]
     state: Option<String>,
 
     #[command(flatten)]

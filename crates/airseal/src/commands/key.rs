@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use airseal_pack::key::{
     EmbedFormat, KeyFile, KeyInfo, KeyKind, PrivateKey, embed, private_to_pem, public_to_pem,
 };
-use airseal_pack::output::{Access, check_target, write_file};
+use airseal_pack::output::{Access, check_target, is_stdout, write_file};
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser as _;
 
@@ -107,6 +107,10 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn new(args: &NewArgs, ui: &Ui) -> Result<(), Failure> {
+    if is_stdout(&args.output) {
+        return Err(Failure::usage("a key is not written to standard output")
+            .hint("name the files with --output NAME: NAME.key and NAME.pub"));
+    }
     let private_path = with_extension(&args.output, "key");
     let public_path = with_extension(&args.output, "pub");
     let existing = args.force.existing();
@@ -136,6 +140,14 @@ fn new(args: &NewArgs, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn show(args: &ShowArgs, ui: &Ui) -> Result<(), Failure> {
+    if is_stdout(&args.file) {
+        return Err(Failure::usage("a key is not read from standard input")
+            .hint("name its file, which can be kept from other users"));
+    }
+    if args.format.is_some() && ui.json() {
+        return Err(Failure::usage("--format and --json contradict each other")
+            .hint("--json alone has the public key too"));
+    }
     let key = keys::read(
         &args.file,
         args.kind.map(KeyKind::role),

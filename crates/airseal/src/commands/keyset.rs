@@ -52,12 +52,13 @@ struct NewArgs {
         long,
         value_name = "K",
         default_value_t = 1,
-        allow_negative_numbers = true
+        allow_negative_numbers = true,
+        value_parser = clap::value_parser!(u8).range(1..=8)
     )]
     threshold: u8,
 
     /// How many root keys must agree, 1 to 3 [default: --threshold]
-    #[arg(long, value_name = "K", allow_negative_numbers = true)]
+    #[arg(long, value_name = "K", allow_negative_numbers = true, value_parser = clap::value_parser!(u8).range(1..=3))]
     root_threshold: Option<u8>,
 
     /// The vendor's name
@@ -112,11 +113,11 @@ struct RotateArgs {
     sign: Vec<String>,
 
     /// How many root keys and how many release keys must agree [default: as before]
-    #[arg(long, value_name = "K", allow_negative_numbers = true)]
+    #[arg(long, value_name = "K", allow_negative_numbers = true, value_parser = clap::value_parser!(u8).range(1..=8))]
     threshold: Option<u8>,
 
     /// How many root keys must agree, 1 to 3 [default: --threshold, or as before]
-    #[arg(long, value_name = "K", allow_negative_numbers = true)]
+    #[arg(long, value_name = "K", allow_negative_numbers = true, value_parser = clap::value_parser!(u8).range(1..=3))]
     root_threshold: Option<u8>,
 
     /// No release above this security version is accepted [default: as before]

@@ -42,11 +42,11 @@ impl ForceArgs {
 #[derive(Clone, Debug, clap::Args)]
 #[group(required = true, multiple = false, id = "whose")]
 pub(crate) struct TrustArgs {
-    /// NamedTrust releases signed by any one of these public keys
+    /// Trust releases signed by any one of these public keys
     #[arg(long, value_name = "PUB", num_args = 1..)]
     pub(crate) trust: Vec<PathBuf>,
 
-    /// NamedTrust releases as this keyset says, thresholds included
+    /// Trust releases as this keyset says, thresholds included
     #[arg(long, value_name = "FILE")]
     pub(crate) keyset: Option<PathBuf>,
 }
@@ -123,21 +123,30 @@ impl RecipientArgs {
 /// Opens what `--sign` names.
 ///
 /// # Errors
-/// Refused or environment.
+/// Refused or environment; usage for one key twice.
 pub(crate) fn signers(
     specs: &[String],
     passphrase: &PassphraseArgs,
     ui: &Ui,
 ) -> Result<Vec<Box<dyn Signer>>, Failure> {
     passphrase.check()?;
-    specs
-        .iter()
-        .map(|spec| {
-            let loaded = open_signer(spec, passphrase)?;
-            loaded.warnings.iter().for_each(|warning| ui.warn(warning));
-            Ok(loaded.key)
-        })
-        .collect()
+    let mut signers: Vec<Box<dyn Signer>> = Vec::new();
+    for spec in specs {
+        let loaded = open_signer(spec, passphrase)?;
+        loaded.warnings.iter().for_each(|warning| ui.warn(warning));
+        let id = loaded.key.public_key().key_id();
+        if signers
+            .iter()
+            .any(|known| known.public_key().key_id() == id)
+        {
+            return Err(
+                Failure::usage(format_args!("--sign {spec}: key {id} signs already"))
+                    .hint("two signatures by one key count once; give another key"),
+            );
+        }
+        signers.push(loaded.key);
+    }
+    Ok(signers)
 }
 
 /// Reads a public signing key (a private file does too).

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::harness::{Room, SEAL, done, skip};
+use crate::harness::{Room, SEAL, done, firmware, skip, tool};
 
 #[test]
 fn the_first_help_fits_one_screen() {
@@ -329,6 +329,45 @@ fn an_existing_output_is_refused_without_force() {
     assert_eq!(room.read("fw.seal"), before);
     room.ok(&format!("seal fw.bin -o fw.seal --force {SEAL}"));
     assert_ne!(room.read("fw.seal"), before);
+}
+
+#[cfg(unix)]
+#[test]
+fn force_replaces_files_only_and_follows_links() {
+    let room = Room::new().with_release();
+    assert!(tool(&room, "mkfifo", "pipe").is_some());
+    let open = "open fw.seal --trust vendor.pub --key dev.key --force";
+    for special in ["pipe", "/dev/null"] {
+        let error = room.fails(1, &format!("{open} -o {special}"));
+        assert!(error.contains("a device or a pipe"), "{error}");
+        let metadata = std::fs::metadata(room.file(special)).unwrap();
+        assert!(!metadata.is_file(), "{special} became a file");
+    }
+    std::fs::create_dir(room.file("there")).unwrap();
+    room.write("there/real", b"before");
+    std::os::unix::fs::symlink("there/real", room.file("link")).unwrap();
+    room.ok(&format!("{open} -o link"));
+    assert!(room.file("link").is_symlink());
+    assert_eq!(room.read("there/real"), firmware());
+}
+
+#[test]
+fn calls_that_make_no_sense_are_usage_errors() {
+    let room = Room::new().with_release();
+    let keyset = "keyset new --root vendor.key --release vendor.pub --vendor v -o k";
+    for line in [
+        format!("{keyset} --threshold 0"),
+        format!("{keyset} --threshold 9"),
+        format!("{keyset} --root-threshold 4"),
+        "device list --state bogus".to_owned(),
+        "key show vendor.pub --format raw --json".to_owned(),
+        "key show -".to_owned(),
+        "key new --kind signing -o -".to_owned(),
+        format!("seal fw.bin -o two.seal {SEAL} --sign vendor.key"),
+    ] {
+        room.fails(2, &line);
+    }
+    assert!(!room.file("two.seal").exists() && !room.file("-.key").exists());
 }
 
 #[test]
