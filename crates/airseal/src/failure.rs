@@ -99,6 +99,10 @@ impl Failure {
         let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
         let hint = if has(&["UnknownIssuer", "BadSignature", "unknown issuer"]) {
             "the server's certificate is not from the authority given: name its ca.pem with --ca (`airseal server trust` writes it)"
+        } else if has(&["CaUsedAsEndEntity"]) {
+            "the server shows the authority's own certificate: give it one that the authority signed"
+        } else if has(&["ProtocolVersion", "peer is incompatible"]) {
+            "the server must speak TLS 1.3: allow it there"
         } else if has(&["NotValidForName"]) {
             "the server's certificate is for other names: start it with `airseal serve --name HOST`, or use a name it has"
         } else if has(&["CertificateRequired"]) {

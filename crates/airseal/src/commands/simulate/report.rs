@@ -133,6 +133,13 @@ fn split(text: fmt::Arguments<'_>) -> Failure {
 pub(super) fn client_failure(error: ClientError) -> Failure {
     match error {
         ClientError::Refusal(refusal) => refused(&refusal),
+        ClientError::Problem {
+            code: 0,
+            status,
+            title,
+            ..
+        } => Failure::refused(format_args!("the server says: {title} (HTTP {status})"))
+            .hint("is the address right, and does this server have the release?"),
         ClientError::Problem { code, title, .. } => {
             split(format_args!("the server says: {title}")).code(code)
         }
