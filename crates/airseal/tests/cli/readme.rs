@@ -1,4 +1,4 @@
-//! The README's session, as it is printed, from an empty folder.
+//! The sessions of README and CLI.md, as they are printed, from an empty folder.
 
 use std::process::{Command, Stdio};
 
@@ -22,6 +22,20 @@ fn the_readme_works_as_printed() {
         run(&serving.room, &line, Some(&serving.admin));
     }
     assert!(rest.last().unwrap().contains("# refused"));
+}
+
+#[test]
+fn the_sessions_of_cli_md_work_as_printed() {
+    let text = include_str!("../../../../docs/CLI.md");
+    let serving = Serving::start(Room::new());
+    for heading in ["## A session from nothing", "## Several signers"] {
+        for line in commands(text, heading) {
+            let line = line.replace("https://127.0.0.1:8443", &serving.https);
+            run(&serving.room, &line, Some(&serving.admin));
+        }
+    }
+    let shown = serving.room.json("keyset show keyset");
+    assert_eq!(shown["complete"], true, "{shown}");
 }
 
 /// Runs one line in a shell; it must do what its comment says.
@@ -66,6 +80,7 @@ fn commands(text: &str, heading: &str) -> Vec<String> {
             block
                 .replace("\\\n", " ")
                 .lines()
+                .skip(1)
                 .map(str::to_owned)
                 .collect::<Vec<_>>()
         })
