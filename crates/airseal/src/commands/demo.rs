@@ -33,11 +33,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         keep: args.keep,
     };
     let ending = demo::run(&options, ui, &mut story)?;
-    let wrong = ending
-        .events
-        .iter()
-        .filter(|event| !event.is_as_expected())
-        .count();
+    let wrong = unexpected(&ending.events);
     if !ui.json() {
         let _ = summary(&ending, started, wrong, ui);
     }
@@ -46,11 +42,23 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         interrupt::wait();
         kept.end();
     }
-    match wrong {
+    verdict(&ending.events)
+}
+
+fn unexpected(events: &[Event]) -> usize {
+    events
+        .iter()
+        .filter(|event| !event.is_as_expected())
+        .count()
+}
+
+/// Decides the exit code.
+fn verdict(events: &[Event]) -> Result<(), Failure> {
+    match unexpected(events) {
         0 => Ok(()),
         wrong => Err(Failure::refused(format_args!(
             "{wrong} of {} events were not as expected",
-            ending.events.len()
+            events.len()
         ))),
     }
 }
@@ -190,4 +198,28 @@ fn is_on_the_path(program: &Path) -> bool {
             .canonicalize()
             .is_ok_and(|found| found == program)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_event_that_is_not_as_expected_is_exit_code_1() {
+        let mut told = |_: Told<'_>| {};
+        let mut story = Story::new(&mut told);
+        story.event("hall", "installs", "1.0.0", "1.0.0");
+        story.event("hall", "takes a forgery", "refused", "refused");
+        let mut events = story.take();
+        assert!(verdict(&events).is_ok());
+        if let Some(last) = events.last_mut() {
+            last.seen = "installed".to_owned();
+        }
+        let failure = verdict(&events).err();
+        assert_eq!(
+            failure.as_ref().map(|failure| failure.kind.exit_code()),
+            Some(1)
+        );
+        assert!(failure.is_some_and(|failure| failure.message.starts_with("1 of 2 events")));
+    }
 }
