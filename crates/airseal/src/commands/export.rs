@@ -97,11 +97,8 @@ fn recipients(args: &StaticArgs, ui: &Ui) -> Result<Vec<ExportRecipient>, Failur
                 path.display()
             ))
         })?;
-        let name = path
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        // Of every simulated device the file is called device.pub: the folder tells them apart.
+        let name = path.with_extension("").to_string_lossy().into_owned();
         recipients.push(ExportRecipient { id, name });
     }
     Ok(recipients)
