@@ -17,7 +17,7 @@ pub(crate) struct Args {
     #[arg(value_name = "BUNDLE")]
     bundle: PathBuf,
 
-    /// Sign with this key: a key file, or command:PROGRAM that gets the bytes on stdin (repeatable)
+    /// Sign with this key: a key file, or command:PROGRAM that prints the public key as PEM with AIRSEAL_SIGN=public, and with AIRSEAL_SIGN=sign signs the bytes on stdin (repeatable)
     #[arg(long, value_name = "KEY", required = true)]
     sign: Vec<String>,
 

@@ -61,7 +61,7 @@ struct ListArgs {
 /// Show a release, and who can decrypt it
 #[derive(Debug, clap::Args)]
 struct ShowArgs {
-    /// Its digest, or the first digits of it, or its version
+    /// Its digest, or at least the first 6 digits of it, or its version
     #[arg(value_name = "RELEASE")]
     release: String,
 
@@ -72,7 +72,7 @@ struct ShowArgs {
 /// Withdraw a release: no device is given it any more
 #[derive(Debug, clap::Args)]
 struct YankArgs {
-    /// Its digest, or the first digits of it, or its version
+    /// Its digest, or at least the first 6 digits of it, or its version
     #[arg(value_name = "RELEASE")]
     release: String,
 
@@ -125,6 +125,7 @@ fn list(args: &ListArgs, ui: &Ui) -> Result<(), Failure> {
     }
     let mut table = Table::new(&[
         "DIGEST",
+        "CLASS",
         "VERSION",
         "NUMBER",
         "SECURITY",
@@ -147,6 +148,7 @@ fn list(args: &ListArgs, ui: &Ui) -> Result<(), Failure> {
         table.row_with_verdict(
             [
                 release.manifest_digest.chars().take(12).collect(),
+                release.class_id.chars().take(8).collect(),
                 release.version.clone(),
                 release.release_seq.to_string(),
                 release.security_version.to_string(),
@@ -247,8 +249,9 @@ fn find(client: &Client, name: &str) -> Result<String, Failure> {
                 .hint("airseal release list shows them"),
         ),
         several => Err(
-            Failure::usage(format_args!("{name} names {} releases", several.len()))
-                .hint("give the digest, or its first digits, as airseal release list shows it"),
+            Failure::usage(format_args!("{name} names {} releases", several.len())).hint(
+                "give the digest, or at least its first 6 digits, as airseal release list shows it",
+            ),
         ),
     }
 }

@@ -19,11 +19,11 @@ pub(crate) struct Args {
     data: PathBuf,
 
     /// Where devices connect
-    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8443")]
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8443", value_parser = address)]
     https: SocketAddr,
 
     /// Where administrators connect: plain HTTP on a loopback address, TLS on any other
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8440")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8440", value_parser = address)]
     admin: SocketAddr,
 
     /// The address devices know the server by, when it is not the one listened on
@@ -66,6 +66,12 @@ pub(crate) fn failure(error: &StartError) -> Failure {
         Some((message, hint)) => Failure::environment(message).hint(hint),
         None => Failure::environment(text),
     }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "write an IP address and a port, as 127.0.0.1:8443; host names go to --name".to_owned()
+    })
 }
 
 fn text(ready: &Ready, ui: &Ui) -> String {
