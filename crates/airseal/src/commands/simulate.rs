@@ -69,6 +69,10 @@ struct DeviceArgs {
     #[arg(long, value_name = "FROM", conflicts_with = "server")]
     from: Option<PathBuf>,
 
+    /// The way it takes: https with --server, static with --from [default: the one that fits]
+    #[arg(long, value_name = "https|static|noise", value_parser = ["https", "static", "noise"], hide_possible_values = true)]
+    transport: Option<String>,
+
     /// Let power fail after every N chunks until the update is done, or at random
     #[arg(long, value_name = "N|random", allow_negative_numbers = true, value_parser = cuts)]
     cut_power_at: Option<Cuts>,
@@ -141,6 +145,7 @@ struct DeviceArgs {
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let Command::Device(args) = &args.command;
+    check_transport(args)?;
     let home = Home::new(&args.state);
     if let Some(path) = &args.report {
         check_target(path, args.force.existing())?;
@@ -176,6 +181,24 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     }
     ui.result(&report, text)?;
     result
+}
+
+fn check_transport(args: &DeviceArgs) -> Result<(), Failure> {
+    let wrong = |message: &str, hint: &str| Err(Failure::usage(message).hint(hint));
+    match args.transport.as_deref() {
+        Some("noise") => wrong(
+            "--transport noise is not built yet",
+            "take https with --server, or static with --from",
+        ),
+        Some("https") if args.server.is_none() => {
+            wrong("--transport https needs a server", "add --server URL")
+        }
+        Some("static") if args.from.is_none() => wrong(
+            "--transport static needs a place to take the release from",
+            "add --from with what `airseal export static` wrote, or a sealed file",
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// Asks the source once and does what it says.

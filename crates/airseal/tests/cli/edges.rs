@@ -362,6 +362,9 @@ fn calls_that_make_no_sense_are_usage_errors() {
         "device list --state bogus".to_owned(),
         "key show vendor.pub --format raw --json".to_owned(),
         "key show -".to_owned(),
+        "simulate device --state d --transport noise --server https://127.0.0.1:1".to_owned(),
+        "simulate device --state d --transport https --from fw.seal".to_owned(),
+        "simulate device --state d --transport static".to_owned(),
         "key new --kind signing -o -".to_owned(),
         format!("seal fw.bin -o two.seal {SEAL} --sign vendor.key"),
     ] {
