@@ -187,11 +187,6 @@ impl HttpsClient {
         Ok(EnrollResponse::parse(&body)?.device_id.to_owned())
     }
 
-    /// Reads the body that was announced.
-    fn reader(&mut self) -> BodyReader<'_> {
-        BodyReader(self)
-    }
-
     /// Fetches what lies under a path, whatever the device makes of it.
     ///
     /// # Errors
@@ -411,17 +406,29 @@ impl Source for HttpsClient {
     }
 }
 
-struct BodyReader<'c>(&'c mut HttpsClient);
+/// The body that was announced.
+struct BodyReader<'c> {
+    client: &'c mut HttpsClient,
+    /// Where in a payload the next byte stands; none for other files.
+    at: Option<u64>,
+}
 
 impl Read for BodyReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.0.link.as_ref().is_none_or(|link| link.body_left == 0) {
+        let link = self.client.link.as_ref();
+        if link.is_none_or(|link| link.body_left == 0) {
             return Ok(0);
         }
-        self.0.body(buffer, u64::MAX).map_err(|error| match error {
+        let read = self.client.body(buffer, u64::MAX);
+        let read = read.map_err(|error| match error {
             ClientError::Io(error) => error,
             other => io::Error::other(other.to_string()),
-        })
+        })?;
+        if let Some(at) = &mut self.at {
+            self.client.traffic.add_payload(*at, read as u64);
+            *at += read as u64;
+        }
+        Ok(read)
     }
 }
 
@@ -432,10 +439,20 @@ impl StaticFiles for HttpsClient {
         wanted: Option<Fetch>,
     ) -> Result<Box<dyn Read + '_>, ClientError> {
         let answer = self.get(&format!("/{path}"), wanted)?;
-        if answer.skip > 0 {
-            return Err(Refusal::BadRange.into());
-        }
-        Ok(Box::new(self.reader()))
+        let mut body = BodyReader {
+            client: self,
+            at: wanted.map(|wanted| wanted.offset - answer.skip),
+        };
+        io::copy(&mut (&mut body).take(answer.skip), &mut io::sink())?;
+        Ok(Box::new(body))
+    }
+
+    fn traffic(&self) -> Option<&Traffic> {
+        Some(&self.traffic)
+    }
+
+    fn forget_traffic(&mut self) {
+        self.traffic.forget();
     }
 }
 

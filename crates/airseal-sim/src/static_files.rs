@@ -15,6 +15,7 @@ use crate::device::SimDevice;
 use crate::fault::{FaultPlan, FaultTransport, Faulty, UNKNOWN_LEN};
 use crate::https::ClientError;
 use crate::source::Source;
+use crate::traffic::Traffic;
 
 /// Files by path, whole or in part. Errors never name the path: it is a secret.
 pub trait StaticFiles {
@@ -27,6 +28,14 @@ pub trait StaticFiles {
         path: &str,
         wanted: Option<Fetch>,
     ) -> Result<Box<dyn Read + '_>, ClientError>;
+
+    /// What came over the network, where there is one.
+    fn traffic(&self) -> Option<&Traffic> {
+        None
+    }
+
+    /// Starts the count anew.
+    fn forget_traffic(&mut self) {}
 }
 
 /// A folder on this machine.
@@ -76,9 +85,35 @@ impl StaticFiles for Exported {
         path: &str,
         wanted: Option<Fetch>,
     ) -> Result<Box<dyn Read + '_>, ClientError> {
-        let stream = self.files.open(path, wanted)?;
+        let stream = self.files.open(path, wanted);
+        let stream = stream.map_err(|error| explain(error, wanted.is_some()))?;
         let faults = self.faults.as_mut();
         Ok(Box::new(Faulty { stream, faults }))
+    }
+}
+
+/// A file server's answer names no reason: this is what it means for a device.
+fn explain(error: ClientError, is_payload: bool) -> ClientError {
+    match error {
+        ClientError::Problem {
+            status: status @ (404 | 410),
+            code,
+            retry_after,
+            ..
+        } => ClientError::Problem {
+            status,
+            code,
+            title: match is_payload {
+                true => format!(
+                    "HTTP {status} for the payload, although the index is there; copy the whole exported folder, with blobs"
+                ),
+                false => format!(
+                    "HTTP {status}, there is no release at this address; compare it with the list of paths that `airseal export static` wrote, and copy the exported folder to the server's root"
+                ),
+            },
+            retry_after,
+        },
+        other => other,
     }
 }
 
@@ -105,6 +140,14 @@ impl Source for Exported {
         if let Some(faults) = &mut self.faults {
             faults.reconnect();
         }
+    }
+
+    fn traffic(&self) -> Option<&Traffic> {
+        self.files.traffic()
+    }
+
+    fn forget_traffic(&mut self) {
+        self.files.forget_traffic();
     }
 }
 

@@ -250,6 +250,7 @@ impl Client {
     fn unreachable(&self, error: &ureq::Error) -> Failure {
         Failure::connection(
             format_args!("{}: {error}", self.base),
+            None,
             "is the server running (airseal serve), and is this its administration address (--server, AIRSEAL_SERVER)?",
         )
     }

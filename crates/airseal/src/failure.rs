@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 /// Why a command ends, which decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,12 +94,23 @@ impl Failure {
         Failure::environment(format_args!("{action}: {error}"))
     }
 
-    /// A connection that failed: what to do depends on who ended it.
-    pub(crate) fn connection(text: impl fmt::Display, otherwise: &str) -> Failure {
+    /// A connection that failed: what to do depends on who ended it. `authority` is the file of the certificate that the
+    /// server was checked with.
+    pub(crate) fn connection(
+        text: impl fmt::Display,
+        authority: Option<&Path>,
+        otherwise: &str,
+    ) -> Failure {
         let text = text.to_string();
         let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
         let hint = if has(&["UnknownIssuer", "BadSignature", "unknown issuer"]) {
-            "the server's certificate is not from the authority given: name its ca.pem with --ca (`airseal server trust` writes it)"
+            let authority = authority.map_or_else(
+                || "the authority given".to_owned(),
+                |file| format!("the authority in {}", file.display()),
+            );
+            return Failure::environment(&text).hint(format!(
+                "the server's certificate is not from {authority}: name that of its own authority with --ca (`airseal server trust` writes the one of `airseal serve`)"
+            ));
         } else if has(&["CaUsedAsEndEntity"]) {
             "the server shows the authority's own certificate: give it one that the authority signed"
         } else if has(&["ProtocolVersion", "peer is incompatible"]) {

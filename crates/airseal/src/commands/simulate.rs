@@ -157,7 +157,9 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         (Some(url), _) => {
             let mut client = client(url, &home, args)?;
             if let Some(token) = claim(args)? {
-                let name = client.enroll(&device, &token).map_err(client_failure)?;
+                let name = client
+                    .enroll(&device, &token)
+                    .map_err(|error| client_failure(error, &args.ca))?;
                 report.enrolled_as = Some(name);
             }
             round(device, client, args, &mut report, ui)?
@@ -216,7 +218,7 @@ fn round<S: Source>(
     agent.faults = faults(args)?;
     let outcome = agent
         .round(&mut |event| report.events.push(event))
-        .map_err(client_failure);
+        .map_err(|error| client_failure(error, &args.ca));
     report.power_cuts = count_cuts(&report.events);
     if let Some(traffic) = agent.source.traffic() {
         let once = traffic.payload - traffic.twice;
@@ -228,7 +230,7 @@ fn round<S: Source>(
         Ok(outcome) => format!("{outcome:?}").to_lowercase(),
         Err(failure) => failure.message.clone(),
     };
-    let result = outcome.and_then(|outcome| verdict(outcome, &report.events));
+    let result = outcome.and_then(|outcome| verdict(outcome, &report.events, &args.ca));
     Ok((agent.device, result))
 }
 
@@ -241,7 +243,9 @@ fn start(
     let mut agent = agent(device, SealedFile::standard_input(), args);
     let started = agent.start(ResetReason::Power, &mut |event| report.events.push(event));
     report.outcome = "booted".to_owned();
-    let result = started.map(|_| ()).map_err(client_failure);
+    let result = started
+        .map(|_| ())
+        .map_err(|error| client_failure(error, &args.ca));
     (agent.device, result)
 }
 

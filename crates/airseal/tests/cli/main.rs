@@ -16,3 +16,4 @@ mod readme;
 mod releases;
 #[cfg(feature = "serve")]
 mod server;
+mod static_https;

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::path::Path;
 
 use airseal_pack::key::DevicePublicKey;
 use airseal_sim::SimDevice;
@@ -76,8 +77,8 @@ pub(super) fn count_cuts(events: &[Event]) -> u32 {
     u32::try_from(cuts).unwrap_or(u32::MAX)
 }
 
-/// The exit code and the reason of a round, from what happened last.
-pub(super) fn verdict(outcome: Outcome, events: &[Event]) -> Result<(), Failure> {
+/// The exit code and the reason of a round, from what happened last; `ca` is the file of the server's authority.
+pub(super) fn verdict(outcome: Outcome, events: &[Event], ca: &Path) -> Result<(), Failure> {
     let last = events.iter().rev().find_map(|event| match event {
         Event::NoEnvelope { release } => Some(
             Failure::refused(format_args!(
@@ -108,6 +109,7 @@ pub(super) fn verdict(outcome: Outcome, events: &[Event]) -> Result<(), Failure>
         ),
         Event::Interrupted { why } => Some(Failure::connection(
             why,
+            Some(ca),
             "run it again: the device goes on where it stopped",
         )),
         _ => None,
@@ -129,8 +131,8 @@ fn split(text: fmt::Arguments<'_>) -> Failure {
     }
 }
 
-/// A failed request.
-pub(super) fn client_failure(error: ClientError) -> Failure {
+/// A failed request; `ca` is the file of the server's authority.
+pub(super) fn client_failure(error: ClientError, ca: &Path) -> Failure {
     match error {
         ClientError::Refusal(refusal) => refused(&refusal),
         ClientError::Problem {
@@ -150,6 +152,7 @@ pub(super) fn client_failure(error: ClientError) -> Failure {
         .hint("send the sealed file once more; the device goes on where it was"),
         other => Failure::connection(
             other,
+            Some(ca),
             "is the server running (airseal serve), and is this its address for devices?",
         ),
     }
