@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
+
 use crate::harness::{Room, SEAL, firmware, tool};
 
 #[test]
@@ -396,4 +398,31 @@ fn an_espressif_image_is_checked_before_it_is_sealed() {
     );
     assert!(error.contains("smallest slot"), "{error}");
     assert!(!room.file("d.seal").exists());
+}
+
+#[test]
+fn one_of_several_components_is_opened_by_its_id() {
+    let room = Room::new();
+    let vectors = format!("{}/../../vectors/v1", env!("CARGO_MANIFEST_DIR"));
+    let open = format!(
+        "open {vectors}/good/two-places.seal --trust {vectors}/keys/release-a.pub --key {vectors}/keys/device-1.key"
+    );
+    let index: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(format!("{vectors}/index.json")).unwrap()).unwrap();
+    let cases = index["cases"].as_array().unwrap();
+    let case = cases.iter().find(|case| case["name"] == "two-places");
+    let components = case.unwrap()["components"].as_array().unwrap();
+    assert_eq!(components.len(), 2);
+    for component in components {
+        let id = &component["id"];
+        let opened = room.json(&format!("{open} --component {id} -o {id}.bin"));
+        assert_eq!(opened["component"], *id);
+        let digest = hex::encode(Sha256::digest(room.read(&format!("{id}.bin"))));
+        assert_eq!(component["sha256"], digest);
+    }
+    for (component, what) in [("", "--component: 1, 7"), ("--component 2", "it has 1, 7")] {
+        let error = room.fails(2, &format!("{open} {component} -o other.bin"));
+        assert!(error.contains(what), "{error}");
+    }
+    assert!(!room.file("other.bin").exists());
 }

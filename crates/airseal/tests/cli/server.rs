@@ -428,8 +428,24 @@ fn a_device_refuses_what_is_no_release() {
         "login.html",
         b"<html><body>Please sign in to the network</body></html>",
     );
-    let error = room.fails(1, "simulate device --state d --from login.html");
-    assert!(error.contains("<html>"), "{error}");
+    let image = format!(
+        "{}/../../firmware/images/esp32c3-wifi-1.0.0.bin",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    for (from, what) in [
+        ("login.html", "an HTML page"),
+        ("vendor.pub", "a PEM key"),
+        (&image, "an Espressif image"),
+    ] {
+        let error = room.fails(1, &format!("simulate device --state d --from {from}"));
+        assert!(error.contains(from) && error.contains(what), "{error}");
+    }
+    let page = room.run_with(
+        "simulate device --state d --from -",
+        &room.read("login.html"),
+    );
+    assert_eq!(page.code, 1);
+    assert!(page.stderr.contains("<html>"), "{}", page.stderr);
     let other = room.fails(1, "simulate device --state d --from fw.seal");
     assert!(other.contains("no envelope"), "{other}");
     let missing = room.fails(2, "simulate device --state fresh --from fw.seal");

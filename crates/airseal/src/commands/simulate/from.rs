@@ -1,6 +1,8 @@
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::Path;
 
+use airseal_pack::recognise::{FileKind, HEAD_LEN, Purpose, recognise};
 use airseal_sim::fault::FaultPlan;
 use airseal_sim::home::Home;
 use airseal_sim::source::SealedFile;
@@ -9,21 +11,34 @@ use airseal_sim::static_files::{Exported, Folder};
 use super::{DeviceArgs, client};
 use crate::failure::Failure;
 
-/// A sealed file, which must be there.
+/// A sealed file, which must be there. What is a known kind of another file does not get as far as the device.
 ///
 /// # Errors
-/// Environment, or refused for a directory.
+/// Environment, or refused for a directory or another kind of file.
 pub(super) fn sealed_file(path: &Path) -> Result<SealedFile, Failure> {
     if path.as_os_str() == "-" {
         return Ok(SealedFile::standard_input());
     }
     let failed = |error| Failure::io(format_args!("can't read {}", path.display()), &error);
     let file = File::open(path).map_err(failed)?;
-    if file.metadata().map_err(failed)?.is_dir() {
+    let metadata = file.metadata().map_err(failed)?;
+    if metadata.is_dir() {
         return Err(Failure::refused(format_args!(
             "{}: is a directory, neither a sealed file nor DIR/CAPABILITY of an exported folder",
             path.display()
         )));
+    }
+    let mut head = Vec::new();
+    if metadata.is_file() {
+        let mut start = file.take(HEAD_LEN as u64);
+        start.read_to_end(&mut head).map_err(failed)?;
+    }
+    match recognise(&head) {
+        None | Some(FileKind::Bundle | FileKind::Encrypted) => {}
+        Some(kind) => {
+            let what = format_args!("{}: is {kind}, not a sealed file", path.display());
+            return Err(Failure::refused(what).hint(kind.remedy(Purpose::ReadBundle)));
+        }
     }
     Ok(SealedFile::new(path.to_owned()))
 }
