@@ -154,13 +154,14 @@ impl KeysetFile {
         }
         let mut trusted =
             trusted.ok_or_else(|| Error::refused(&*self.name, "holds no keyset", ""))?;
-        for next in bundle.into_iter().flat_map(BundleFile::keysets) {
-            match trusted
-                .follow(next)
-                .map_err(|error| fail(bundle.map_or("", BundleFile::name), error))?
-            {
-                Followed::Skipped => {}
-                Followed::Newer(newer) => trusted = newer,
+        if let Some(bundle) = bundle {
+            for next in bundle.keysets() {
+                let followed = trusted.follow(next);
+                if let Followed::Newer(newer) =
+                    followed.map_err(|error| carried_fault(bundle, error))?
+                {
+                    trusted = newer;
+                }
             }
         }
         Ok(trusted)
@@ -197,5 +198,21 @@ impl KeysetFile {
     /// The file's bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
+    }
+}
+
+/// A keyset that came with the bundle breaks a rule.
+pub(crate) fn carried_fault(bundle: &BundleFile, source: airseal_format::Error) -> Error {
+    let remedy = match source.reason {
+        Reason::TooFewSignatures => {
+            "the keyset it carries lacks root signatures: airseal keyset sign, then seal it again"
+        }
+        _ => "",
+    };
+    Error::Format {
+        file: bundle.name().to_owned(),
+        part_offset: 0,
+        source,
+        remedy: remedy.to_owned(),
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use airseal_format::cipher::{ContentKey, PayloadKeys};
 use airseal_format::component::Component;
+use airseal_format::keyset::{Roles, TrustedKeyset};
 use airseal_format::payload::{Geometry, PayloadTree, VerifiedChunk, VerifiedPage, image_header};
 use airseal_format::recipient::Identity;
 use airseal_format::recipient::group::GroupIdentity;
@@ -24,7 +25,7 @@ use crate::Error;
 use crate::bundle::BundleFile;
 use crate::control::{Activity, Control};
 use crate::key::{KeyFile, KeyRole, Loaded, PassphraseSource, PrivateKey, PublicKey};
-use crate::keyset::KeysetFile;
+use crate::keyset::{KeysetFile, carried_fault};
 use crate::output::{Access, Existing, OutputFile};
 use crate::parallel::{self, BufferPool};
 use crate::seal::blocks;
@@ -91,17 +92,25 @@ impl NamedTrust {
         };
         match self {
             NamedTrust::Keys(keys) => {
-                check_carried_keysets(bundle.keysets().map(Ok)).map_err(fail)?;
+                check_carried_keysets(bundle.keysets().map(Ok))
+                    .map_err(|error| carried_fault(bundle, error))?;
                 let anchors = TrustAnchor::new(keys).map_err(fail)?;
                 check_signer(bundle, &signatures, keys)?;
                 anchors
                     .verify_manifest(bundle.manifest(), &signatures)
                     .map_err(fail)
             }
-            NamedTrust::Keyset(file) => file
-                .trust(Some(bundle))?
-                .verify_manifest(bundle.manifest(), &signatures)
-                .map_err(fail),
+            NamedTrust::Keyset(file) => {
+                let trusted = file.trust(Some(bundle))?;
+                trusted
+                    .verify_manifest(bundle.manifest(), &signatures)
+                    .map_err(|error| match error.reason {
+                        Reason::TooFewSignatures => {
+                            too_few_signers(bundle, &signatures, &trusted, error)
+                        }
+                        _ => fail(error),
+                    })
+            }
         }
     }
 }
@@ -128,6 +137,37 @@ fn check_signer(
         source: FormatError::new(Part::Signatures, "count", 0, Reason::TooFewSignatures),
         remedy: "give the vendor's public key (airseal key show prints a key's id), or do not use this file".to_owned(),
     })
+}
+
+/// Names who signed and whose signatures the keyset asks for.
+fn too_few_signers(
+    bundle: &BundleFile,
+    signatures: &SignatureBlock<'_>,
+    trusted: &TrustedKeyset<'_>,
+    source: FormatError,
+) -> Error {
+    let header = trusted.header();
+    let signers: Vec<String> = signatures
+        .entries()
+        .map(|entry| entry.key_id.to_string())
+        .collect();
+    let wanted: Vec<String> = trusted
+        .keys()
+        .filter(|row| row.roles.contains(Roles::RELEASE))
+        .map(|row| row.key_id.to_string())
+        .collect();
+    Error::Signatures {
+        file: bundle.name().to_owned(),
+        message: format!(
+            "fewer signatures than keyset version {} asks for: signed by {}, wanted are {} of {}",
+            header.version,
+            signers.join(", "),
+            header.k_release,
+            wanted.join(", ")
+        ),
+        source,
+        remedy: "add the missing ones with airseal cosign, or do not use this file".to_owned(),
+    }
 }
 
 /// What `verify` found.

@@ -133,7 +133,17 @@ impl CommandSigner {
             ));
         }
         let pem = run(&name, program, "public", &[])?;
-        let key = KeyFile::parse(&name, &pem, Some(KeyRole::Signing), &NoPassphrase)?;
+        let key = KeyFile::parse(&name, &pem, Some(KeyRole::Signing), &NoPassphrase);
+        let key = key.map_err(|error| match error {
+            Error::Refused {
+                subject, message, ..
+            } => Error::refused(
+                subject,
+                format!("with AIRSEAL_SIGN=public its output {message}"),
+                "the program prints its public key as SubjectPublicKeyInfo PEM then, and signs only with AIRSEAL_SIGN=sign",
+            ),
+            other => other,
+        })?;
         match key {
             KeyFile::Public(PublicKey::Signing(public)) => Ok(CommandSigner {
                 name,

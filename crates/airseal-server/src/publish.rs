@@ -6,12 +6,12 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use airseal_format::bundle::{SectionKind, Walk};
 use airseal_format::envelope::{Pack, PackEntry};
-use airseal_format::keyset::{CarriedOrder, Followed, SignedKeyset, TrustedKeyset};
+use airseal_format::keyset::{CarriedOrder, Followed, KeyRow, Roles, SignedKeyset, TrustedKeyset};
 use airseal_format::payload::PayloadTree;
-use airseal_format::signature::SignatureBlock;
+use airseal_format::signature::{SignatureBlock, SigningPublicKey};
 use airseal_format::trust::{TrustAnchor, check_carried_keysets};
 use airseal_format::{
-    ContentSuite, Digest, Error, Part, Reason, UnverifiedManifest, VerifiedManifest,
+    ContentSuite, Digest, Error, KeyId, Part, Reason, UnverifiedManifest, VerifiedManifest,
 };
 
 use crate::blob::{BlobFolder, Stored};
@@ -22,6 +22,8 @@ use crate::store::{NewRelease, Product, Release, StoredEnvelope, Trust};
 pub(crate) enum Refusal {
     /// The bytes break the format, a signature or a hash.
     Format(Error),
+    /// Those who signed are not those whose signatures the product's trust asks for; the text names both.
+    Signers(Error, String),
     /// More than this server takes.
     TooLarge(&'static str),
     /// Reading or writing failed.
@@ -176,7 +178,9 @@ impl Sections {
             Trust::Keys(keys) => {
                 let anchors = TrustAnchor::new(keys)?;
                 check_carried_keysets(self.keysets.iter().map(|bytes| SignedKeyset::parse(bytes)))?;
-                Ok((anchors.verify_manifest(manifest, signatures)?, None))
+                let verified = anchors.verify_manifest(manifest, signatures);
+                let wanted = keys.iter().map(SigningPublicKey::key_id);
+                Ok((named(verified, signatures, 1, wanted)?, None))
             }
             Trust::Keysets(chain) => {
                 let mut extended = chain.clone();
@@ -190,8 +194,14 @@ impl Sections {
                         extended.extend(bytes);
                     }
                 }
-                let verified = in_force.verify_manifest(manifest, signatures)?;
-                Ok((verified, Some(extended)))
+                let verified = in_force.verify_manifest(manifest, signatures);
+                let may_sign = |row: &KeyRow| row.roles.contains(Roles::RELEASE);
+                let wanted = in_force.keys().filter(may_sign).map(|row| row.key_id);
+                let threshold = in_force.header().k_release;
+                Ok((
+                    named(verified, signatures, threshold, wanted)?,
+                    Some(extended),
+                ))
             }
         }
     }
@@ -254,6 +264,30 @@ impl Sections {
         }
         Ok(())
     }
+}
+
+/// Names who signed and whose signatures are wanted when these are too few.
+fn named<T>(
+    verified: Result<T, Error>,
+    signatures: &SignatureBlock<'_>,
+    threshold: u8,
+    wanted: impl Iterator<Item = KeyId>,
+) -> Result<T, Refusal> {
+    let list = |ids: &mut dyn Iterator<Item = KeyId>| {
+        let ids: Vec<String> = ids.map(|id| id.to_string()).collect();
+        ids.join(", ")
+    };
+    verified.map_err(|error| match error.reason {
+        Reason::TooFewSignatures => Refusal::Signers(
+            error,
+            format!(
+                "signed by {}, wanted for this product are {threshold} of {}",
+                list(&mut signatures.entries().map(|entry| entry.key_id)),
+                list(&mut { wanted }),
+            ),
+        ),
+        _ => error.into(),
+    })
 }
 
 /// Checks an envelope pack of the release `digest`.

@@ -329,7 +329,7 @@ fn ambiguous(name: &str) -> Error {
     Error::refused(
         name,
         "a P-256 key without an airseal-kind line may be for signing or for a device",
-        "write `airseal-kind: signing-p256` or `airseal-kind: device-p256` on a line before BEGIN",
+        "write `airseal-kind: signing-p256` or `airseal-kind: device-p256` on a line before BEGIN; airseal key show --kind signing-p256 (or device-p256) shows it as it is",
     )
 }
 

@@ -131,6 +131,18 @@ impl AdminError {
         self
     }
 
+    fn unprocessable(error: &airseal_format::Error, detail: String) -> Self {
+        Self {
+            code: Some(error.reason.code()),
+            ..Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                error.reason.word(),
+                "the upload is refused",
+                detail,
+            )
+        }
+    }
+
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(
             StatusCode::BAD_REQUEST,
@@ -196,16 +208,10 @@ impl From<StoreError> for AdminError {
 impl From<Refusal> for AdminError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Format(error) => Self {
-                code: Some(error.reason.code()),
-                ..Self::new(
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    error.reason.word(),
-                    "the upload is refused",
-                    error.to_string(),
-                )
-                .remedy("nothing was stored; airseal verify checks the file before it is published")
-            },
+            Refusal::Format(error) => Self::unprocessable(&error, error.to_string())
+                .remedy("nothing was stored; airseal verify checks the file before it is published"),
+            Refusal::Signers(error, names) => Self::unprocessable(&error, format!("{error}: {names}"))
+                .remedy("nothing was stored; let the missing ones sign (airseal cosign), or publish what they signed"),
             Refusal::TooLarge(detail) => Self::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "too-large",

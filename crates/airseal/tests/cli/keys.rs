@@ -144,7 +144,10 @@ fn openssl_keys_are_read_by_their_algorithm() {
         "openssl",
         "ecparam -name prime256v1 -genkey -noout -out p.pem",
     );
-    assert!(room.fails(1, "key show p.pem").contains("signing-p256"));
+    assert!(
+        room.fails(1, "key show p.pem")
+            .contains("--kind signing-p256")
+    );
     assert_eq!(
         room.json("key show p.pem --kind device-p256")["kind"],
         "device-p256"

@@ -182,6 +182,14 @@ fn a_keyset_with_thresholds_rotates_and_old_keys_end() {
     room.ok(&format!("seal fw.bin -o one.seal {seal}"));
     let error = room.fails(1, "verify one.seal --keyset ks");
     assert!(error.contains("fewer signatures"), "{error}");
+    for name in ["k1", "k2"] {
+        let id = room.json(&format!("key show {name}.pub"))["id"].clone();
+        assert!(error.contains(id.as_str().unwrap()), "{name}: {error}");
+    }
+    assert!(
+        error.contains("wanted are 2 of") && error.contains("airseal cosign"),
+        "{error}"
+    );
     let digest = room.json("inspect one.seal")["manifest_digest"].clone();
     room.ok("cosign one.seal --sign k2.key");
     assert_eq!(room.json("inspect one.seal")["manifest_digest"], digest);
@@ -290,23 +298,17 @@ fn a_program_signs_in_place_of_a_key_file() {
     let done = room.run_args(&[&seal[..], &rest[..]].concat());
     assert_eq!(done.code, 0, "{}", done.stderr);
     room.ok("verify h.seal --trust vendor.pub");
-    room.write("broken.sh", b"exit 4\n");
-    let seal = [
-        "seal",
-        "fw.bin",
-        "-o",
-        "x.seal",
-        "--sign",
-        "command:sh broken.sh",
-    ];
-    let done = room.run_args(&[&seal[..], &rest[..]].concat());
-    assert_eq!(done.code, 1, "{}", done.stderr);
-    assert!(
-        done.stderr.contains("command:sh broken.sh"),
-        "{}",
-        done.stderr
-    );
-    assert!(!room.file("x.seal").exists());
+    for (script, remedy) in [("exit 4", "by hand"), ("echo hello", "PEM")] {
+        room.write("broken.sh", script.as_bytes());
+        let program = "command:sh broken.sh";
+        let seal = ["seal", "fw.bin", "-o", "x.seal", "--sign", program];
+        let done = room.run_args(&[&seal[..], &rest[..]].concat());
+        assert_eq!(done.code, 1, "{}", done.stderr);
+        for words in [program, "AIRSEAL_SIGN=public", remedy] {
+            assert!(done.stderr.contains(words), "{}", done.stderr);
+        }
+        assert!(!room.file("x.seal").exists());
+    }
 }
 
 #[test]

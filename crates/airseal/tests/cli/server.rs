@@ -268,6 +268,23 @@ fn an_upload_that_does_not_verify_is_refused_and_not_kept() {
 }
 
 #[test]
+fn a_release_signed_by_the_wrong_key_names_who_signed_and_who_should_have() {
+    let serving = Serving::start(Room::new().with_release());
+    serving.ok("release publish fw.seal --trust vendor.pub");
+    serving.ok("key new --kind signing -o other");
+    let args = SEAL
+        .replace("vendor.key", "other.key")
+        .replace("--seq 7", "--seq 8");
+    serving.ok(&format!("seal fw.bin -o other.seal {args}"));
+    let error = serving.fails(1, "release publish other.seal");
+    for name in ["other", "vendor"] {
+        let id = serving.json(&format!("key show {name}.pub"))["id"].clone();
+        assert!(error.contains(id.as_str().unwrap()), "{name}: {error}");
+    }
+    assert!(error.contains("cosign"), "{error}");
+}
+
+#[test]
 fn a_token_is_needed_and_never_shown() {
     let serving = Serving::start(Room::new());
     let none = serving.fails(2, "device list --data elsewhere");
