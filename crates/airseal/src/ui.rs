@@ -140,6 +140,13 @@ impl Ui {
 
     /// A usage error, or help, as clap wrote it.
     pub(crate) fn clap(&self, error: &clap::Error) -> FailureKind {
+        if self.json && error.kind() == clap::error::ErrorKind::DisplayVersion {
+            let version = serde_json::json!({"name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION")});
+            return match self.value(&version) {
+                Ok(()) => FailureKind::OutputClosed,
+                Err(failure) => failure.kind,
+            };
+        }
         if self.json && error.use_stderr() {
             let text = error.render().to_string();
             let (message, hint) = text.split_once("\n\n").unwrap_or((&text, ""));
@@ -168,7 +175,7 @@ impl Ui {
         }
     }
 
-    /// A bar for `total` steps or bytes on a terminal, silence elsewhere.
+    /// A bar for `total` steps or bytes on a terminal, silence elsewhere; 0 while that is not known.
     pub(crate) fn progress(&self, what: &'static str, total: u64) -> Progress {
         Progress::new(what, total, self.watched() && !self.json)
     }

@@ -211,7 +211,7 @@ fn round<S: Source>(
     report: &mut Report,
     ui: &Ui,
 ) -> Result<(SimDevice, Result<(), Failure>), Failure> {
-    let bar = ui.progress("installing", 1);
+    let bar = ui.progress("installing", 0);
     let mut agent = agent(device, source, args);
     agent.on_progress(bar.setter());
     agent.cuts = args.cut_power_at.clone().unwrap_or(Cuts::Never);

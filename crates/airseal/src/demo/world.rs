@@ -228,7 +228,7 @@ impl World {
 /// One device asks the server once and does what it says.
 pub(super) fn ask(member: &mut Member, ui: &Ui) -> Result<Round, Failure> {
     interrupt::check()?;
-    let bar = ui.progress("installing", 1);
+    let bar = ui.progress("installing", 0);
     member.agent.on_progress(bar.setter());
     Ok(member.round())
 }

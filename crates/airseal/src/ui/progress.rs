@@ -17,14 +17,7 @@ impl Progress {
         }
         let bar =
             ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
-        let template = if total == 0 {
-            "{msg} {bytes} {spinner}"
-        } else {
-            "{msg:14} [{bar:30}] {bytes}/{total_bytes} {eta}"
-        };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("=> "));
-        }
+        set_style(&bar, if total == 0 { UNKNOWN } else { KNOWN });
         bar.set_message(what);
         bar.enable_steady_tick(Duration::from_millis(200));
         Progress { bar }
@@ -39,11 +32,24 @@ impl Progress {
     pub(crate) fn setter(&self) -> impl FnMut(u64, u64) + Send + 'static {
         let bar = self.bar.clone();
         move |done, total| {
+            if bar.length() == Some(0) {
+                set_style(&bar, KNOWN);
+            }
             bar.set_length(total);
             bar.set_position(done);
         }
     }
 }
+
+fn set_style(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+}
+
+const KNOWN: &str = "{msg:14} [{bar:30}] {bytes}/{total_bytes} {eta}";
+/// While it is not known how much there is.
+const UNKNOWN: &str = "{msg} {spinner}";
 
 impl Drop for Progress {
     fn drop(&mut self) {

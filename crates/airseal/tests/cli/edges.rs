@@ -22,6 +22,14 @@ fn the_first_help_fits_one_screen() {
 }
 
 #[test]
+fn the_version_is_data_too() {
+    let room = Room::new();
+    let version = room.json("--version");
+    let text = format!("airseal {}", version["version"].as_str().unwrap());
+    assert_eq!(room.ok("--version").trim_end(), text);
+}
+
+#[test]
 fn usage_errors_exit_with_2_and_say_what_is_missing() {
     let room = Room::new();
     let without = SEAL.replace("--sign vendor.key ", "");
