@@ -31,7 +31,7 @@ enum Command {
     override_usage = "airseal envelope add [OPTIONS] <BUNDLE> --content-key <FILE> --to <PUB>... | --to-list <FILE>"
 )]
 struct AddArgs {
-    /// The sealed file
+    /// The sealed file, always needed
     #[arg(value_name = "BUNDLE")]
     bundle: Option<PathBuf>,
 

@@ -108,7 +108,7 @@ struct RotateArgs {
     #[arg(long, value_name = "KEY", num_args = 1..)]
     offer: Vec<String>,
 
-    /// Keys that sign the change, such as the old roots
+    /// Keys that sign the change, such as the old roots: key files, or command:PROGRAM as `airseal cosign --help` tells
     #[arg(long, value_name = "KEY", num_args = 1..)]
     sign: Vec<String>,
 
@@ -142,7 +142,7 @@ struct SignArgs {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// Sign with this root key (repeatable)
+    /// Sign with this root key: a key file, or command:PROGRAM as `airseal cosign --help` tells (repeatable)
     #[arg(long, value_name = "KEY", required = true)]
     sign: Vec<String>,
 

@@ -18,7 +18,7 @@ use crate::work;
     override_usage = "airseal open [OPTIONS] <BUNDLE> --trust <PUB>... | --keyset <FILE> --key <KEY> -o <OUT>"
 )]
 pub(crate) struct Args {
-    /// The sealed file; - is standard input
+    /// The sealed file, always needed; - is standard input
     #[arg(value_name = "BUNDLE")]
     bundle: Option<PathBuf>,
 

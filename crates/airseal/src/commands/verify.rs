@@ -13,7 +13,7 @@ use crate::work;
 #[derive(Clone, Debug, clap::Args)]
 #[command(override_usage = "airseal verify [OPTIONS] <BUNDLE> --trust <PUB>... | --keyset <FILE>")]
 pub(crate) struct Args {
-    /// The sealed file; - is standard input
+    /// The sealed file, always needed; - is standard input
     #[arg(value_name = "BUNDLE")]
     bundle: Option<PathBuf>,
 
