@@ -148,13 +148,6 @@ impl ChunkCipher {
         })
     }
 
-    /// Encrypts the bytes that lie at `byte_offset` of the component; for sealing.
-    ///
-    /// `byte_offset` is a multiple of 64.
-    pub fn encrypt(&self, byte_offset: u64, bytes: &mut [u8]) {
-        self.apply(byte_offset, bytes);
-    }
-
     fn apply(&self, byte_offset: u64, bytes: &mut [u8]) {
         let key: &[u8; 32] = &self.key;
         match self.suite {
@@ -170,6 +163,23 @@ impl ChunkCipher {
                 cipher.apply_keystream(bytes);
             }
         }
+    }
+}
+
+/// Encrypts one component; for sealing.
+///
+/// A stream cipher that encrypts also decrypts, verified or not: that is why a device's [`ChunkCipher`] leads to none.
+pub struct ChunkSealer(ChunkCipher);
+
+impl ChunkSealer {
+    /// The sealer of one component.
+    pub fn new(keys: &PayloadKeys, component: ComponentId) -> Self {
+        Self(keys.cipher(component))
+    }
+
+    /// Encrypts the bytes that lie at `byte_offset` of the component, a multiple of 64.
+    pub fn encrypt(&self, byte_offset: u64, bytes: &mut [u8]) {
+        self.0.apply(byte_offset, bytes);
     }
 }
 

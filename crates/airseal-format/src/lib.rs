@@ -40,6 +40,15 @@
 //! }
 //! ```
 //!
+//! Nor as bytes to be encrypted, which a stream cipher would decrypt:
+//!
+//! ```compile_fail,E0599
+//! # use airseal_format::cipher::ChunkCipher;
+//! fn open(cipher: &ChunkCipher, chunk: &mut [u8]) {
+//!     cipher.encrypt(0, chunk)
+//! }
+//! ```
+//!
 //! Nobody but the page makes a verified chunk of them:
 //!
 //! ```compile_fail,E0451

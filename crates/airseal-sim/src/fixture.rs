@@ -2,7 +2,7 @@
 //! encoders alone. Their keys are numbers: nothing made here is secret.
 
 use airseal_format::bundle::{self, Section, SectionKind};
-use airseal_format::cipher::{ContentKey, PayloadKeys};
+use airseal_format::cipher::{ChunkSealer, ContentKey, PayloadKeys};
 use airseal_format::component::{Component, Destination, FlashEncryption, Kind};
 use airseal_format::envelope;
 use airseal_format::keyset::{self, KeyRow, Roles};
@@ -408,7 +408,7 @@ fn seal_component(
     let id = component.id;
     let g = Geometry::new(profile, id, file_off, len).expect("the image fits the profile");
     let mut ciphertext = image.to_vec();
-    keys.cipher(id).encrypt(0, &mut ciphertext);
+    ChunkSealer::new(keys, id).encrypt(0, &mut ciphertext);
     let (mut top, mut groups) = (Vec::new(), Vec::new());
     for page in 0..g.pages() {
         let first = page * profile.fan_out();

@@ -7,7 +7,7 @@
     reason = "a helper shared by test files, each of which uses its part"
 )]
 
-use airseal_format::cipher::{ContentKey, PayloadKeys};
+use airseal_format::cipher::{ChunkSealer, ContentKey, PayloadKeys};
 use airseal_format::component::{Component, Destination, FlashEncryption, Kind};
 use airseal_format::keyset::{self, KeyRow, Roles};
 use airseal_format::manifest::{self, Extension, Header, VersionText};
@@ -69,7 +69,7 @@ pub fn seal(mut header: Header, plaintext: &[u8], extensions: &[Extension<'_>]) 
     let len = plaintext.len() as u64;
     let g = Geometry::new(header.profile, id, 0, len).unwrap();
     let mut ciphertext = plaintext.to_vec();
-    keys.cipher(id).encrypt(0, &mut ciphertext);
+    ChunkSealer::new(&keys, id).encrypt(0, &mut ciphertext);
     let (mut top, mut groups) = (Vec::new(), Vec::new());
     for page in 0..g.pages() {
         let first = page * header.profile.fan_out();

@@ -1,6 +1,6 @@
 //! The two passes: binding the content key to the firmware, then encrypting, hashing and writing.
 
-use airseal_format::cipher::{ContentKey, PayloadKeys};
+use airseal_format::cipher::{ChunkSealer, ContentKey, PayloadKeys};
 use airseal_format::payload::{Geometry, image_header, leaf_header, node_header, root_header};
 use airseal_format::{ComponentId, ContentSuite, Digest};
 use aws_lc_rs::cipher::{AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
@@ -168,7 +168,7 @@ pub(crate) fn blocks(
 enum BlockCipher {
     None,
     Aes(Box<EncryptingKey>),
-    Other(airseal_format::cipher::ChunkCipher),
+    Other(ChunkSealer),
 }
 
 impl BlockCipher {
@@ -188,7 +188,7 @@ impl BlockCipher {
                         Error::refused("cipher", "AES-256-CTR is not available on this machine", "")
                     })
             }
-            ContentSuite::ChaCha20 => Ok(BlockCipher::Other(keys.cipher(component))),
+            ContentSuite::ChaCha20 => Ok(BlockCipher::Other(ChunkSealer::new(keys, component))),
         }
     }
 
@@ -203,7 +203,7 @@ impl BlockCipher {
                 key.less_safe_encrypt(bytes, EncryptionContext::Iv128(FixedLength::from(iv)))
                     .expect("counter mode takes any length");
             }
-            BlockCipher::Other(cipher) => cipher.encrypt(offset, bytes),
+            BlockCipher::Other(sealer) => sealer.encrypt(offset, bytes),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The central promise: who holds the server, the content key and a device's own keys
 //! still makes no device run a byte that the vendor did not sign.
 
-use airseal_format::cipher::{ContentKey, PayloadKeys};
+use airseal_format::cipher::{ChunkSealer, ContentKey, PayloadKeys};
 use airseal_format::payload::{Geometry, Profile, leaf_header, node_header, root_header};
 use airseal_format::{ComponentId, ContentSuite, Digest, Part, Reason};
 use airseal_sim::fixture::To;
@@ -26,7 +26,7 @@ fn forged_chunk(bench: &Bench) -> Vec<u8> {
     let salt = &plan.header.payload_salt;
     let keys = PayloadKeys::derive(ContentSuite::Aes256Ctr, &key, salt);
     let mut evil = vec![0xEE; CHUNK];
-    keys.cipher(ComponentId(1)).encrypt(0, &mut evil);
+    ChunkSealer::new(&keys, ComponentId(1)).encrypt(0, &mut evil);
     evil
 }
 
