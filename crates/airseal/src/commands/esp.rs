@@ -1,0 +1,23 @@
+use crate::failure::Failure;
+use crate::ui::Ui;
+
+mod info;
+mod shared;
+
+/// Espressif's formats: images, tables, flash encryption, secure boot, eFuses
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Info(info::Args),
+}
+
+pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    match &args.command {
+        Command::Info(args) => info::run(args, ui),
+    }
+}

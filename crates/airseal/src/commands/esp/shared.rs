@@ -1,0 +1,24 @@
+//! Arguments that several commands for Espressif's formats have.
+
+use airseal_esp::Chip;
+use clap::builder::TypedValueParser as _;
+
+/// A chip's name, in any usual spelling.
+pub(crate) fn chip() -> impl clap::builder::TypedValueParser<Value = Chip> {
+    clap::builder::NonEmptyStringValueParser::new().try_map(|name| {
+        Chip::from_name(&name).ok_or_else(|| {
+            let names: Vec<&str> = Chip::ALL.iter().map(|chip| chip.name()).collect();
+            format!("no chip is called that; known are {}", names.join(", "))
+        })
+    })
+}
+
+/// A number as people write addresses: decimal or with `0x`.
+pub(crate) fn address(text: &str) -> Result<u32, String> {
+    let text = text.replace('_', "");
+    let number = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    number.map_err(|_| "needed is a number below 4 GiB, such as 0x10000 or 65536".to_owned())
+}
