@@ -2,6 +2,7 @@
 //!
 //! - [`chip`]: chip ids, names, and where each family keeps its bootloader.
 //! - [`image`]: application and bootloader images: header, segments, checksum, appended SHA-256, descriptors.
+//! - [`otadata`]: which slot starts, and how that is changed.
 //! - [`partition`]: the partition table in its binary and its CSV form.
 //!
 //! Everything read here comes from outside, so nothing panics on it and every refusal names a field and an offset.
@@ -12,6 +13,7 @@ extern crate std;
 
 pub mod chip;
 pub mod image;
+pub mod otadata;
 pub mod partition;
 
 pub use chip::Chip;
