@@ -10,7 +10,7 @@ use serde_json::Value;
 
 fn data(name: &str) -> Vec<u8> {
     std::fs::read(format!(
-        "{}/tests/data/partitions/{name}",
+        "{}/../../vectors/esp/partitions/{name}",
         env!("CARGO_MANIFEST_DIR")
     ))
     .unwrap()

@@ -308,7 +308,7 @@ mod tests {
                 Some(FileKind::EspImage)
             );
         }
-        let bootloader = shipped("crates/airseal-esp/tests/data/images/esp32c3-bootloader.bin");
+        let bootloader = shipped("vectors/esp/images/esp32c3-bootloader.bin");
         assert!(!looks_random(&bootloader));
     }
 
