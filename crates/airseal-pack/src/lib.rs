@@ -14,6 +14,7 @@ pub mod bundle;
 pub mod content_key;
 pub mod control;
 pub mod entropy;
+pub mod esp;
 pub mod export;
 pub mod firmware;
 pub mod inspect;

@@ -2,6 +2,8 @@ use crate::failure::Failure;
 use crate::ui::Ui;
 
 mod info;
+mod otadata;
+mod partitions;
 mod shared;
 
 /// Espressif's formats: images, tables, flash encryption, secure boot, eFuses
@@ -14,10 +16,14 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Info(info::Args),
+    Partitions(partitions::Args),
+    Otadata(otadata::Args),
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     match &args.command {
         Command::Info(args) => info::run(args, ui),
+        Command::Partitions(args) => partitions::run(args, ui),
+        Command::Otadata(args) => otadata::run(args, ui),
     }
 }

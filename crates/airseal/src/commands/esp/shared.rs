@@ -22,3 +22,21 @@ pub(crate) fn address(text: &str) -> Result<u32, String> {
     };
     number.map_err(|_| "needed is a number below 4 GiB, such as 0x10000 or 65536".to_owned())
 }
+
+/// The size of a flash: bytes, or with K, KB, M, MB.
+pub(crate) fn flash_size(text: &str) -> Result<u64, String> {
+    let upper = text.to_ascii_uppercase();
+    let digits = upper.trim_end_matches('B');
+    let (digits, shift) = match (digits.strip_suffix('M'), digits.strip_suffix('K')) {
+        (Some(digits), _) => (digits, 20),
+        (None, Some(digits)) => (digits, 10),
+        (None, None) => (upper.as_str(), 0),
+    };
+    let number = match digits.strip_prefix("0X") {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => digits.parse(),
+    };
+    number
+        .map(|number| u64::from(number) << shift)
+        .map_err(|_| "needed is a size such as 4MB".to_owned())
+}

@@ -1,0 +1,6 @@
+//! Espressif's files on the host: what they are, whether a chip would boot from them, and how they are made.
+
+pub mod area;
+pub mod info;
+pub mod otadata;
+pub mod partitions;
