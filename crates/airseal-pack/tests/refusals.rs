@@ -232,10 +232,7 @@ fn input_of_the_wrong_kind() {
     assert!(refuse_firmware(&random, &checks).contains("flash-encrypted"));
     random[0] = 0x12;
     assert!(refuse_firmware(&random, &checks).contains("flash-encrypted"));
-    let bootloader = std::fs::read(shipped(
-        "vectors/esp/images/esp32c3-bootloader.bin",
-    ))
-    .unwrap();
+    let bootloader = std::fs::read(shipped("vectors/esp/images/esp32c3-bootloader.bin")).unwrap();
     assert!(refuse_firmware(&bootloader, &checks).contains("descriptor"));
 }
 
