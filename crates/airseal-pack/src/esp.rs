@@ -1,6 +1,8 @@
 //! Espressif's files on the host: what they are, whether a chip would boot from them, and how they are made.
 
 pub mod area;
+pub mod dump;
+pub mod flash_check;
 pub mod info;
 pub mod otadata;
 pub mod partitions;

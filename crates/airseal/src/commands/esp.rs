@@ -1,6 +1,7 @@
 use crate::failure::Failure;
 use crate::ui::Ui;
 
+mod flash_check;
 mod info;
 mod otadata;
 mod partitions;
@@ -16,6 +17,7 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Info(info::Args),
+    FlashCheck(flash_check::Args),
     Partitions(partitions::Args),
     Otadata(otadata::Args),
 }
@@ -23,6 +25,7 @@ enum Command {
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     match &args.command {
         Command::Info(args) => info::run(args, ui),
+        Command::FlashCheck(args) => flash_check::run(args, ui),
         Command::Partitions(args) => partitions::run(args, ui),
         Command::Otadata(args) => otadata::run(args, ui),
     }

@@ -284,3 +284,68 @@ fn a_slot_that_the_table_does_not_have_is_refused() {
     assert!(stderr.contains("0x2000"), "{stderr}");
     assert_eq!(room.files(), ["in", "short"]);
 }
+
+#[test]
+fn a_flash_is_told_to_boot_and_what() {
+    let room = Room::new();
+    let mut dump = flash();
+    room.write("flash.bin", &dump);
+    let verdict = room.json("esp flash-check flash.bin --chip esp32c3");
+    assert_eq!(verdict["boots"], "ota_0");
+    assert_eq!(verdict["app"], "vector-app 1.4.2");
+    assert!(verdict["reason"].as_str().unwrap().contains("factory"));
+
+    let mut record = vec![0xFF; 32];
+    record[..4].copy_from_slice(&2u32.to_le_bytes());
+    record[28..].copy_from_slice(&0x55F6_3774_u32.to_le_bytes());
+    dump[0xE000..0xE020].copy_from_slice(&record);
+    room.write("flash.bin", &dump);
+    let verdict = room.json("esp flash-check flash.bin --chip esp32c3");
+    assert_eq!(verdict["boots"], "ota_1");
+    assert_eq!(verdict["reason"], serde_json::Value::Null);
+    assert!(
+        room.ok("esp flash-check flash.bin --chip esp32c3")
+            .contains("record 1 selects ota_1")
+    );
+}
+
+#[test]
+fn a_flash_that_does_not_boot_is_refused_with_the_first_reason() {
+    let room = Room::new();
+    let check = |dump: &[u8], word: &str| {
+        room.write("flash.bin", dump);
+        let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32c3");
+        assert!(
+            stderr.contains("would not boot") && stderr.contains(word),
+            "{word}: {stderr}"
+        );
+    };
+    let whole = flash();
+    let mut dump = whole.clone();
+    dump[..0x8000].fill(0xFF);
+    check(&dump, "bootloader at 0x0: is erased");
+    let mut dump = whole.clone();
+    dump[0x8000] = 0;
+    check(&dump, "partition table at 0x8000");
+    let mut dump = whole.clone();
+    dump[0x8010] ^= 1;
+    check(&dump, "MD5");
+    let mut dump = whole.clone();
+    dump[0x11_0100] ^= 1;
+    dump[0x21_0100] ^= 1;
+    check(&dump, "factory (factory) at 0x10000: is erased");
+    check(&whole[..0x20_0000], "beyond the flash");
+    room.write("flash.bin", &whole);
+    let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32s3");
+    assert!(stderr.contains("chip_id"), "{stderr}");
+}
+
+#[test]
+fn an_application_older_than_the_efuses_allow_does_not_boot() {
+    let room = Room::new();
+    room.write("flash.bin", &flash());
+    let line = "esp flash-check flash.bin --chip esp32c3 --rollback anti";
+    room.ok(&format!("{line} --efuse-version 3"));
+    let stderr = room.fails(1, &format!("{line} --efuse-version 4"));
+    assert!(stderr.contains("would not boot"), "{stderr}");
+}

@@ -8,6 +8,7 @@ use airseal_pack::esp::otadata::{OtaInfo, describe, parse, select, to_partition}
 use airseal_pack::output::{Access, check_target, is_stdout, write_file};
 use airseal_pack::source::Source;
 
+use super::shared::RollbackChoice;
 use crate::commands::shared::{ForceArgs, distinct};
 use crate::failure::Failure;
 use crate::ui::Ui;
@@ -96,13 +97,6 @@ impl From<LayoutArgs> for Layout {
             factory: args.factory,
         }
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum RollbackChoice {
-    None,
-    On,
-    Anti,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]

@@ -3,6 +3,14 @@
 use airseal_esp::Chip;
 use clap::builder::TypedValueParser as _;
 
+/// How a bootloader was built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum RollbackChoice {
+    None,
+    On,
+    Anti,
+}
+
 /// A chip's name, in any usual spelling.
 pub(crate) fn chip() -> impl clap::builder::TypedValueParser<Value = Chip> {
     clap::builder::NonEmptyStringValueParser::new().try_map(|name| {
