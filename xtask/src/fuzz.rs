@@ -190,7 +190,7 @@ fn plant(workshop: &Workshop, seeds: &Path) -> Result<(), Failure> {
             _ => {}
         }
     }
-    for (folder, target) in ESP_SEEDS {
+    for &(folder, target) in ESP_SEEDS {
         for file in files(&workshop.root.join("vectors/esp").join(folder))? {
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             put(seeds, target, &name, &fs::read(&file)?)?;
@@ -242,7 +242,11 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 }
 
 /// Folders of `vectors/esp`, and the target that reads such files.
-const ESP_SEEDS: [(&str, &str); 2] = [("images", "esp_files"), ("partitions", "esp_files")];
+const ESP_SEEDS: &[(&str, &str)] = &[
+    ("images", "esp_files"),
+    ("partitions", "esp_files"),
+    ("partitions", "esp_partitions"),
+];
 
 /// Seeds of the targets whose input is no file of the vectors.
 const SMALL_SEEDS: [(&str, &str, &str); 4] = [

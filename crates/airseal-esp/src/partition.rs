@@ -394,7 +394,10 @@ impl fmt::Display for PartitionFault {
                 f,
                 "no end marker (FF FF ...) behind the rows at offset {offset:#x}"
             ),
-            PartitionFault::TooManyRows => write!(f, "more than {MAX_ROWS} rows"),
+            PartitionFault::TooManyRows => write!(
+                f,
+                "too many rows: a table holds {MAX_ROWS}, or one less with a checksum"
+            ),
             PartitionFault::Field { line, field } => {
                 write!(f, "line {line}: {field} can't be understood")
             }

@@ -74,7 +74,7 @@ fn both_forms_are_written_byte_for_byte_as_espressif_tool_writes_them() {
     for (name, table_offset) in TABLES {
         let csv = data(&format!("{name}.csv"));
         let table = PartitionTable::parse(&csv, *table_offset).unwrap();
-        let binary = table.to_binary(*name != "nomd5");
+        let binary = table.to_binary(*name != "nomd5").unwrap();
         assert_eq!(&binary[..], data(&format!("{name}.bin")), "{name}");
         let back = PartitionTable::from_binary(&binary).unwrap();
         let text = data(&format!("{name}.roundtrip.csv"));
@@ -84,6 +84,20 @@ fn both_forms_are_written_byte_for_byte_as_espressif_tool_writes_them() {
             "{name}"
         );
     }
+}
+
+#[test]
+fn a_table_without_room_for_its_end_is_refused() {
+    let rows = |count: u32| {
+        let lines = (0..count).map(|n| format!("n{n},data,undefined,,0x1000\n"));
+        lines.collect::<String>()
+    };
+    let table = |count| PartitionTable::from_csv(&rows(count), DEFAULT_TABLE_OFFSET);
+    assert!(table(94).unwrap().to_binary(true).is_ok());
+    let full = table(95).unwrap();
+    assert_eq!(full.to_binary(true), Err(PartitionFault::TooManyRows));
+    assert!(PartitionTable::from_binary(&full.to_binary(false).unwrap()).is_ok());
+    assert_eq!(table(96).unwrap_err(), PartitionFault::TooManyRows);
 }
 
 #[test]
@@ -117,7 +131,7 @@ fn a_table_out_of_order_is_refused_as_csv_and_warned_about_as_binary() {
     ));
     let text = "a,data,phy,0x9000,0x1000\nb,data,nvs,0xe000,0x4000";
     let table = PartitionTable::from_csv(text, DEFAULT_TABLE_OFFSET).unwrap();
-    let mut binary = table.to_binary(false);
+    let mut binary = table.to_binary(false).unwrap();
     let (first, second) = binary[..64].split_at_mut(32);
     first.swap_with_slice(second);
     let table = PartitionTable::from_binary(&binary).unwrap();
@@ -192,7 +206,7 @@ proptest! {
     #[test]
     fn what_is_read_is_written_and_read_again(text in "([ab]{1,3},(app|data),(ota_[0-3]|nvs|factory|0x10),,(64K|1M|0x3000),(encrypted|readonly)?\n){1,6}") {
         if let Ok(table) = PartitionTable::from_csv(&text, DEFAULT_TABLE_OFFSET) {
-            let again = PartitionTable::from_binary(&table.to_binary(true)).unwrap();
+            let again = PartitionTable::from_binary(&table.to_binary(true).unwrap()).unwrap();
             prop_assert_eq!(again.as_slice(), table.as_slice());
             let again = PartitionTable::from_csv(&table.csv().to_string(), DEFAULT_TABLE_OFFSET).unwrap();
             prop_assert_eq!(again.as_slice(), table.as_slice());

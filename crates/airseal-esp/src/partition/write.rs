@@ -5,15 +5,22 @@ use core::fmt;
 use md5::{Digest, Md5};
 
 use super::{
-    FLAG_ENCRYPTED, FLAG_READONLY, MAX_TABLE_LEN, MD5_MAGIC, Partition, PartitionTable, ROW_LEN,
-    ROW_MAGIC, names,
+    FLAG_ENCRYPTED, FLAG_READONLY, MAX_TABLE_LEN, MD5_MAGIC, Partition, PartitionFault,
+    PartitionTable, ROW_LEN, ROW_MAGIC, names,
 };
 
 impl PartitionTable {
     /// The binary form, 0xC00 bytes, with a row for the MD5 of the rows or without.
-    pub fn to_binary(&self, with_md5: bool) -> [u8; MAX_TABLE_LEN] {
+    ///
+    /// # Errors
+    /// [`PartitionFault::TooManyRows`] if the rows leave no room for the end marker.
+    pub fn to_binary(&self, with_md5: bool) -> Result<[u8; MAX_TABLE_LEN], PartitionFault> {
+        let needed = self.as_slice().len() + usize::from(with_md5);
         let mut bytes = [0xFF; MAX_TABLE_LEN];
         let (places, _) = bytes.as_chunks_mut::<ROW_LEN>();
+        if needed >= places.len() {
+            return Err(PartitionFault::TooManyRows);
+        }
         let mut places = places.iter_mut();
         let mut md5 = Md5::new();
         for (row, place) in self.as_slice().iter().zip(&mut places) {
@@ -25,7 +32,7 @@ impl PartitionTable {
             place[..2].copy_from_slice(&MD5_MAGIC);
             place[16..].copy_from_slice(&sum);
         }
-        bytes
+        Ok(bytes)
     }
 
     /// The CSV form, to be written with `{}`.

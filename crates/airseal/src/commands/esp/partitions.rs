@@ -80,7 +80,13 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let (table, warnings) = read(&table_args.input, place)?;
     warnings.iter().for_each(|warning| ui.warn(warning));
     let bytes = match md5 {
-        Some(md5) => table.to_binary(md5).to_vec(),
+        Some(md5) => table
+            .to_binary(md5)
+            .map_err(|fault| {
+                Failure::refused(format_args!("{}: {fault}", table_args.input.display()))
+                    .hint("merge partitions, or leave out the checksum with --no-md5")
+            })?
+            .to_vec(),
         None => table.csv().to_string().into_bytes(),
     };
     let existing = table_args.force.existing();
