@@ -1,6 +1,7 @@
 //! Facts about Espressif chips that Airseal needs, without allocation and without I/O of its own.
 //!
 //! - [`chip`]: chip ids, names, and where each family keeps its bootloader.
+//! - [`flash_encryption`]: what the chip stores for what is written, in both schemes.
 //! - [`image`]: application and bootloader images: header, segments, checksum, appended SHA-256, descriptors.
 //! - [`otadata`]: which slot starts, and how that is changed.
 //! - [`partition`]: the partition table in its binary and its CSV form.
@@ -12,6 +13,7 @@
 extern crate std;
 
 pub mod chip;
+pub mod flash_encryption;
 pub mod image;
 pub mod otadata;
 pub mod partition;
