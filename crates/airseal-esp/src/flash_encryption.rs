@@ -282,10 +282,7 @@ impl fmt::Display for RegionFault {
                 write!(f, "address {address:#x} is not a multiple of 16")
             }
             RegionFault::Length { len: 0 } => f.write_str("there is nothing to encrypt"),
-            RegionFault::Length { len } => write!(
-                f,
-                "length {len} is not a multiple of 16: pad it to one with 0xFF first"
-            ),
+            RegionFault::Length { len } => write!(f, "length {len} is not a multiple of 16"),
             RegionFault::Beyond { end, limit } => {
                 write!(f, "it ends at {end:#x}, the address space at {limit:#x}")
             }

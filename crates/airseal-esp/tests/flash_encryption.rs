@@ -102,7 +102,7 @@ proptest! {
         start in 0usize..200, len in 1usize..200, base in 0u32..0x800,
     ) {
         let key = key(name, DEFAULT_CRYPT_CONFIG);
-        let plain: Vec<u8> = (0..400 * 16).map(|i| (i * 31 >> 3) as u8).collect();
+        let plain: Vec<u8> = (0..400 * 16).map(|i| ((i * 31) >> 3) as u8).collect();
         let base = base * 16;
         let mut whole = plain.clone();
         key.encrypt(base, &mut whole).unwrap();

@@ -3,6 +3,8 @@
 pub mod area;
 pub mod dump;
 pub mod flash_check;
+pub mod flash_files;
+pub mod flash_key;
 pub mod info;
 pub mod otadata;
 pub mod partitions;

@@ -2,6 +2,7 @@ use crate::failure::Failure;
 use crate::ui::Ui;
 
 mod flash_check;
+mod flash_crypt;
 mod info;
 mod otadata;
 mod partitions;
@@ -19,6 +20,8 @@ enum Command {
     Info(info::Args),
     FlashCheck(flash_check::Args),
     Partitions(partitions::Args),
+    FlashEncrypt(flash_crypt::EncryptArgs),
+    FlashDecrypt(flash_crypt::DecryptArgs),
     Otadata(otadata::Args),
 }
 
@@ -26,6 +29,8 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     match &args.command {
         Command::Info(args) => info::run(args, ui),
         Command::FlashCheck(args) => flash_check::run(args, ui),
+        Command::FlashEncrypt(args) => flash_crypt::encrypt(args, ui),
+        Command::FlashDecrypt(args) => flash_crypt::decrypt(args, ui),
         Command::Partitions(args) => partitions::run(args, ui),
         Command::Otadata(args) => otadata::run(args, ui),
     }

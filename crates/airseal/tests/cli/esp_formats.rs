@@ -349,3 +349,146 @@ fn an_application_older_than_the_efuses_allow_does_not_boot() {
     let stderr = room.fails(1, &format!("{line} --efuse-version 4"));
     assert!(stderr.contains("would not boot"), "{stderr}");
 }
+
+#[test]
+fn flash_encryption_of_files_is_that_of_espsecure() {
+    let room = Room::new();
+    let cases: Vec<serde_json::Value> =
+        serde_json::from_slice(&vector("flashenc/cases.json")).unwrap();
+    for case in cases {
+        let text = |field: &str| case[field].as_str().unwrap();
+        let chip = match (text("key"), text("plain")) {
+            ("k192.key" | "k256.key", _) => "esp32",
+            ("x128d.key", _) => "esp32c2",
+            (_, "images/esp32c3-bootloader.bin") => "esp32c3",
+            ("x512.key", _) => "esp32p4",
+            _ => "esp32s3",
+        };
+        room.write("key", &vector(&format!("flashenc/{}", text("key"))));
+        room.write("in", &vector(text("plain")));
+        let config = case["flash_crypt_conf"].as_u64().unwrap_or(0xF);
+        let options = format!(
+            "--chip {chip} --key key --address {} --flash-crypt-conf {config} --force",
+            case["address"]
+        );
+        room.ok(&format!("esp flash-encrypt in out {options}"));
+        assert!(room.read("out") == vector(text("cipher")), "{case}");
+        room.ok(&format!("esp flash-decrypt out back {options}"));
+        assert!(room.read("back") == vector(text("plain")), "{case}");
+    }
+}
+
+#[test]
+fn regions_and_keys_that_do_not_fit_are_refused_and_nothing_is_written() {
+    let room = Room::new();
+    room.write("k32", &[7; 32]);
+    room.write("k24", &[7; 24]);
+    room.write("in", &[1; 64]);
+    room.write("odd", &[1; 37]);
+    room.write("app", &vector("images/app.bin"));
+    room.write("boot", &vector("images/esp32c3-bootloader.bin"));
+    room.write("container", b"\xCF\xB6\x88\x07 and so on up to...");
+    let c3 = "out --chip esp32c3 --key k32 --address";
+    let cases = [
+        (format!("flash-encrypt in {c3} 8"), "multiple of 16"),
+        (format!("flash-encrypt odd {c3} 0x10000"), "pad"),
+        (format!("flash-encrypt in {c3} 0xfffffff0"), "address space"),
+        (
+            "flash-encrypt in out --chip esp32 --key k32 --address 0xfffff0".to_owned(),
+            "0x1000000",
+        ),
+        (
+            "flash-encrypt in out --chip esp32c3 --key k24 --address 0".to_owned(),
+            "24",
+        ),
+        (format!("flash-encrypt app {c3} 0x18000"), "0x10000"),
+        (
+            "flash-encrypt app out --chip esp32s3 --key k32 --address 0x10000".to_owned(),
+            "chip_id",
+        ),
+        (
+            format!("flash-encrypt container {c3} 0x10000"),
+            "esp_encrypted_img",
+        ),
+        (format!("flash-decrypt boot {c3} 0"), "not flash-encrypted"),
+    ];
+    let before = room.files();
+    for (line, word) in cases {
+        let stderr = room.fails(1, &format!("esp {line}"));
+        assert!(stderr.contains(word), "{line}: {stderr}");
+        assert!(stderr.contains("what to do"), "{line}: {stderr}");
+        assert_eq!(room.files(), before, "{line}");
+    }
+}
+
+/// The same flash as [`flash`], encrypted part by part as a factory does.
+fn encrypted_flash(room: &Room) -> Vec<u8> {
+    let mut dump = flash();
+    room.write("key", &[0x5A; 32]);
+    for (offset, len) in [
+        (0, 0x8000),
+        (0x8000, 0x1000),
+        (0xD000, 0x2000),
+        (0x11_0000, 0x2_0000),
+        (0x21_0000, 0x2_0000),
+    ] {
+        room.write("part", &dump[offset..offset + len]);
+        room.ok(&format!(
+            "esp flash-encrypt part part.enc --chip esp32c3 --key key --address {offset} --force"
+        ));
+        dump[offset..offset + len].copy_from_slice(&room.read("part.enc"));
+    }
+    dump
+}
+
+#[test]
+fn an_encrypted_flash_is_checked_with_its_key() {
+    let room = Room::new();
+    let dump = encrypted_flash(&room);
+    room.write("flash.bin", &dump);
+    let verdict = room.json("esp flash-check flash.bin --chip esp32c3 --key key");
+    assert_eq!(verdict["boots"], "ota_0");
+    let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32c3");
+    assert!(stderr.contains("--key"), "{stderr}");
+    room.write("other", &[0x5B; 32]);
+    let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32c3 --key other");
+    assert!(stderr.contains("another key"), "{stderr}");
+    room.write("short", &[0x5B; 24]);
+    let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32c3 --key short");
+    assert!(stderr.contains("24"), "{stderr}");
+}
+
+#[test]
+fn data_that_was_encrypted_for_another_address_is_told_with_that_address() {
+    let room = Room::new();
+    let mut dump = encrypted_flash(&room);
+    let slot = dump[0x21_0000..0x23_0000].to_vec();
+    dump[0x11_0000..0x13_0000].copy_from_slice(&slot);
+    dump[0x21_0000..0x23_0000].fill(0xFF);
+    room.write("flash.bin", &dump);
+    let done = room.run("esp flash-check flash.bin --chip esp32c3 --key key --json");
+    let verdict: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(done.code, 1);
+    let found: Vec<&str> = verdict["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| step["found"].as_str().unwrap())
+        .collect();
+    assert!(
+        found
+            .iter()
+            .any(|found| found.contains("was encrypted for address 0x210000")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_plain_image_in_an_encrypted_flash_is_told() {
+    let room = Room::new();
+    let mut dump = encrypted_flash(&room);
+    dump[..0x8000].copy_from_slice(&flash()[..0x8000]);
+    room.write("flash.bin", &dump);
+    let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32c3 --key key");
+    assert!(stderr.contains("is not encrypted"), "{stderr}");
+}

@@ -2,11 +2,13 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use airseal_esp::Chip;
+use airseal_pack::esp::dump::FlashCipher;
 use airseal_pack::esp::flash_check::{FlashCheck, RollbackKind, Verdict};
+use airseal_pack::esp::flash_key;
 use airseal_pack::source::Source;
 
 use super::otadata::records_text;
-use super::shared::{RollbackChoice, address, chip};
+use super::shared::{RollbackChoice, address, chip, crypt_config};
 use crate::failure::Failure;
 use crate::ui::Ui;
 
@@ -20,6 +22,14 @@ pub(crate) struct Args {
     /// The chip it belongs to
     #[arg(long, value_name = "CHIP", value_parser = chip())]
     chip: Chip,
+
+    /// The flash encryption key, as bare bytes; without it the flash is taken as it is
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+
+    /// The original ESP32's FLASH_CRYPT_CONFIG
+    #[arg(long, value_name = "N", value_parser = crypt_config, default_value = "0xF", requires = "key")]
+    flash_crypt_conf: u8,
 
     /// Where the partition table lies in flash
     #[arg(long, value_name = "ADDRESS", value_parser = address, default_value = "0x8000")]
@@ -36,9 +46,13 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let source = Source::open(&args.dump)?;
+    let key = match &args.key {
+        Some(path) => Some(flash_key::read(path, args.chip, args.flash_crypt_conf)?),
+        None => None,
+    };
     let verdict = FlashCheck {
         chip: args.chip,
-        cipher: None,
+        cipher: key.as_ref().map(|key| key as &dyn FlashCipher),
         table_offset: args.table_offset,
         rollback: match args.rollback {
             RollbackChoice::None => RollbackKind::Off,

@@ -31,6 +31,15 @@ pub(crate) fn address(text: &str) -> Result<u32, String> {
     number.map_err(|_| "needed is a number below 4 GiB, such as 0x10000 or 65536".to_owned())
 }
 
+/// The original ESP32's `FLASH_CRYPT_CONFIG`: four bits.
+pub(crate) fn crypt_config(text: &str) -> Result<u8, String> {
+    address(text)
+        .ok()
+        .and_then(|number| u8::try_from(number).ok())
+        .filter(|number| *number <= 0xF)
+        .ok_or_else(|| "needed is a number from 0 to 0xF".to_owned())
+}
+
 /// The size of a flash: bytes, or with K, KB, M, MB.
 pub(crate) fn flash_size(text: &str) -> Result<u64, String> {
     let upper = text.to_ascii_uppercase();
