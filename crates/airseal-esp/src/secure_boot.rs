@@ -8,6 +8,11 @@ use core::fmt;
 
 use sha2::{Digest, Sha256};
 
+pub mod v1;
+pub mod write;
+
+mod montgomery;
+
 /// Length of a signature sector in bytes; images are padded to a multiple of it.
 pub const SECTOR_LEN: usize = 4096;
 /// Length of a block in bytes.
@@ -61,7 +66,8 @@ impl Scheme {
         }
     }
 
-    fn digest_len(self) -> usize {
+    /// Bytes of the digest over the image: SHA-384 with P-384, SHA-256 with all others.
+    pub fn digest_len(self) -> usize {
         match self {
             Scheme::EcdsaP384 => 48,
             _ => 32,
