@@ -8,3 +8,4 @@ pub mod flash_key;
 pub mod info;
 pub mod otadata;
 pub mod partitions;
+pub mod signatures;

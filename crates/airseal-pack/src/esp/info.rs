@@ -5,12 +5,14 @@ use std::path::Path;
 use airseal_esp::image::Descriptor;
 use airseal_esp::otadata::{OTADATA_LEN, OtaData, Rollback};
 use airseal_esp::partition::{DEFAULT_TABLE_OFFSET, MAX_TABLE_LEN, Partition, PartitionTable};
+use airseal_esp::secure_boot::{SECTOR_LEN, sector_offset};
 use airseal_esp::{Image, ImageError, ImageFault};
 use serde::Serialize;
 
 use super::area::Area;
 use super::otadata::{self, OtaInfo};
 use super::partitions::{self, NO_MD5, RowInfo};
+use super::signatures::{self, BlockInfo};
 use crate::Error;
 use crate::recognise::{FileKind, HEAD_LEN, recognise};
 use crate::source::Source;
@@ -98,6 +100,8 @@ pub struct ImageInfo {
     pub image_len: u64,
     /// What lies behind the image.
     pub trailing: Trailing,
+    /// The signature blocks of secure boot v2 behind it.
+    pub signature_blocks: Vec<BlockInfo>,
     /// What an application says about itself.
     pub app_desc: Option<AppDescInfo>,
     /// What a bootloader says about itself.
@@ -371,10 +375,24 @@ pub(crate) fn image_info(
         sha256_ok: image.hash.map(|_| damage.is_none()),
         image_len: image.len,
         trailing,
+        signature_blocks: signature_blocks(area, image.len)?,
         app_desc: app_desc(&image.descriptor),
         bootloader_desc: bootloader_desc(&image.descriptor),
     })
 }
+
+/// The blocks of the sector behind an image, if one begins there.
+fn signature_blocks(area: Area<'_>, image_len: u64) -> Result<Vec<BlockInfo>, Error> {
+    let place = sector_offset(image_len);
+    let sector = area.bytes(place, SECTOR_LEN)?;
+    if sector.len() < SECTOR_LEN || sector.first() != Some(&BLOCK_MAGIC) {
+        return Ok(Vec::new());
+    }
+    let image = area.bytes(0, usize::try_from(place).unwrap_or(0))?;
+    Ok(signatures::blocks(&image, &sector))
+}
+
+const BLOCK_MAGIC: u8 = 0xE7;
 
 fn app_desc(descriptor: &Descriptor) -> Option<AppDescInfo> {
     let Descriptor::App(app) = descriptor else {

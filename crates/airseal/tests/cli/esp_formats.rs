@@ -492,3 +492,106 @@ fn a_plain_image_in_an_encrypted_flash_is_told() {
     let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32c3 --key key");
     assert!(stderr.contains("is not encrypted"), "{stderr}");
 }
+
+#[test]
+fn signature_blocks_are_shown_with_the_digests_of_their_keys() {
+    let room = Room::new();
+    for name in ["rsa0", "ec192", "ec256", "ec384"] {
+        room.write(
+            "signed",
+            &vector(&format!("secureboot/v2-{name}-bootloader.signed")),
+        );
+        let digest = hex::encode(vector(&format!("secureboot/v2-{name}.digest.bin")));
+        let info = room.json("esp info signed");
+        let block = &info["signature_blocks"][0];
+        assert_eq!(block["key_digest"], digest, "{name}");
+        assert_eq!(block["image_digest_ok"], true, "{name}");
+        assert!(room.ok("esp info signed").contains(&digest));
+    }
+    room.write("signed", &vector("secureboot/v2-multi.signed"));
+    let info = room.json("esp info signed");
+    assert!(info["signature_blocks"].as_array().unwrap().len() > 1);
+}
+
+/// [`flash`] with a signed bootloader and a signed application in slot 0.
+fn signed_flash() -> Vec<u8> {
+    let mut dump = flash();
+    for (offset, name) in [(0, "v2-rsa0-bootloader"), (0x11_0000, "v2-rsa0-app")] {
+        let bytes = vector(&format!("secureboot/{name}.signed"));
+        dump[offset..offset + bytes.len()].copy_from_slice(&bytes);
+    }
+    dump
+}
+
+#[test]
+fn secure_boot_is_played_with_the_keys_that_are_trusted() {
+    let room = Room::new();
+    for key in ["rsa0", "rsa1", "ec256"] {
+        let name = format!("v2-{key}-pub.pem");
+        room.write(key, &vector(&format!("secureboot/{name}")));
+    }
+    room.write("private", &vector("secureboot/v2-rsa0.pem"));
+    room.write("flash.bin", &signed_flash());
+    let line = "esp flash-check flash.bin --chip esp32c3 --sb-key";
+    let verdict = room.json(&format!("{line} rsa0"));
+    assert_eq!(verdict["boots"], "ota_0");
+    room.ok(&format!("{line} ec256 rsa0"));
+    let stderr = room.fails(1, &format!("{line} rsa1"));
+    assert!(stderr.contains("by another key"), "{stderr}");
+    let stderr = room.fails(1, &format!("{line} private"));
+    assert!(stderr.contains("-pubout"), "{stderr}");
+
+    let mut dump = signed_flash();
+    dump[0x11_0000 + 100] ^= 1;
+    room.write("flash.bin", &dump);
+    let stderr = room.fails(1, &format!("{line} rsa0"));
+    assert!(stderr.contains("would not boot"), "{stderr}");
+    room.write("flash.bin", &flash());
+    let stderr = room.fails(1, &format!("{line} rsa0"));
+    assert!(stderr.contains("is not signed"), "{stderr}");
+}
+
+#[test]
+fn every_scheme_is_verified_on_a_bootloader() {
+    let room = Room::new();
+    let mut dump = flash();
+    for (name, holds) in [
+        ("rsa0", true),
+        ("rsa1", true),
+        ("ec256", true),
+        ("ec256b", true),
+        ("ec384", true),
+        ("ec192", false),
+    ] {
+        let bytes = vector(&format!("secureboot/v2-{name}-bootloader.signed"));
+        dump[..bytes.len()].copy_from_slice(&bytes);
+        room.write("flash.bin", &dump);
+        room.write("key", &vector(&format!("secureboot/v2-{name}-pub.pem")));
+        let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32c3 --sb-key key");
+        assert_eq!(stderr.contains("bootloader at"), !holds, "{name}: {stderr}");
+    }
+    for name in ["flip-body", "flip-sig-crcfixed", "badcrc"] {
+        let bytes = vector(&format!("secureboot/neg-v2-{name}.signed"));
+        dump[..bytes.len()].copy_from_slice(&bytes);
+        room.write("flash.bin", &dump);
+        for key in ["rsa0", "ec256", "rsa1"] {
+            room.write("key", &vector(&format!("secureboot/v2-{key}-pub.pem")));
+            let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32c3 --sb-key key");
+            assert!(stderr.contains("bootloader at"), "{name}: {stderr}");
+        }
+    }
+}
+
+#[test]
+fn a_bootloader_whose_header_a_flashing_tool_rewrote_after_signing_is_told() {
+    let room = Room::new();
+    let mut dump = signed_flash();
+    dump[2] = 0;
+    dump[3] = 0x3F;
+    let hash = <sha2::Sha256 as sha2::Digest>::digest(&dump[..20560 - 32]);
+    dump[20560 - 32..20560].copy_from_slice(&hash);
+    room.write("flash.bin", &dump);
+    room.write("key", &vector("secureboot/v2-rsa0-pub.pem"));
+    let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32c3 --sb-key key");
+    assert!(stderr.contains("rewrote the header"), "{stderr}");
+}

@@ -3,8 +3,9 @@ use std::path::PathBuf;
 
 use airseal_esp::Chip;
 use airseal_pack::esp::dump::FlashCipher;
-use airseal_pack::esp::flash_check::{FlashCheck, RollbackKind, Verdict};
+use airseal_pack::esp::flash_check::{FlashCheck, RollbackKind, SignatureCheck, Verdict};
 use airseal_pack::esp::flash_key;
+use airseal_pack::esp::signatures::{BootKey, BootKeys};
 use airseal_pack::source::Source;
 
 use super::otadata::records_text;
@@ -31,6 +32,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = crypt_config, default_value = "0xF", requires = "key")]
     flash_crypt_conf: u8,
 
+    /// Check the signatures of secure boot v2: public keys in PEM form, of which one must have signed
+    #[arg(long, value_name = "PEM", num_args = 1..)]
+    sb_key: Vec<PathBuf>,
+
     /// Where the partition table lies in flash
     #[arg(long, value_name = "ADDRESS", value_parser = address, default_value = "0x8000")]
     table_offset: u32,
@@ -50,6 +55,8 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Some(path) => Some(flash_key::read(path, args.chip, args.flash_crypt_conf)?),
         None => None,
     };
+    let keys = args.sb_key.iter().map(|path| BootKey::read(path));
+    let keys = BootKeys(keys.collect::<Result<_, _>>()?);
     let verdict = FlashCheck {
         chip: args.chip,
         cipher: key.as_ref().map(|key| key as &dyn FlashCipher),
@@ -59,7 +66,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             RollbackChoice::On => RollbackKind::On,
             RollbackChoice::Anti => RollbackKind::Anti(args.efuse_version),
         },
-        signatures: None,
+        signatures: (!keys.0.is_empty()).then_some(&keys as &dyn SignatureCheck),
     }
     .run(&source)?;
     verdict.warnings.iter().for_each(|warning| ui.warn(warning));

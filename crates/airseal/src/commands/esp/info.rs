@@ -114,6 +114,14 @@ fn image_text(text: &mut String, image: &ImageInfo) -> std::fmt::Result {
         (Some(hash), Some(holds)) => writeln!(text, "SHA-256      {hash} {}", verdict(holds))?,
         _ => writeln!(text, "SHA-256      none: damage may go unnoticed")?,
     }
+    for block in &image.signature_blocks {
+        let what = match (block.scheme, &block.key_digest, block.image_digest_ok) {
+            (Some(scheme), Some(digest), Some(true)) => format!("{scheme}, key digest {digest}"),
+            (Some(scheme), ..) => format!("{scheme}, of another image"),
+            _ => block.damage.clone().unwrap_or_default(),
+        };
+        writeln!(text, "signature {}  {what}", block.index)?;
+    }
     let behind = match image.trailing {
         Trailing::Nothing => "",
         Trailing::Erased => ", then 0xFF",
