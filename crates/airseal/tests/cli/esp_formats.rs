@@ -595,3 +595,19 @@ fn a_bootloader_whose_header_a_flashing_tool_rewrote_after_signing_is_told() {
     let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32c3 --sb-key key");
     assert!(stderr.contains("rewrote the header"), "{stderr}");
 }
+
+#[test]
+fn encrypted_otadata_is_shown_with_the_key_and_its_address() {
+    let room = Room::new();
+    let dump = encrypted_flash(&room);
+    room.write("otadata", &dump[0xD000..0xF000]);
+    let line = "esp otadata show otadata --slots 2 --factory";
+    let options = "--key key --chip esp32c3 --address";
+    let shown = room.json(&format!("{line} {options} 0xd000"));
+    assert_eq!(shown["boots"], "factory");
+    assert_eq!(shown["entries"][0]["seq"], serde_json::Value::Null);
+    let elsewhere = room.json(&format!("{line} {options} 0xe000"));
+    assert_ne!(elsewhere["entries"][0]["seq"], serde_json::Value::Null);
+    room.fails(1, &format!("{line} {options} 0xd008"));
+    room.fails(2, &format!("{line} --key key"));
+}

@@ -1,14 +1,16 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use airseal_esp::Chip;
 use airseal_esp::otadata::{
     BootSlot, Layout, OTADATA_LEN, OtaData, OtaState, Rollback, SecureVersions,
 };
+use airseal_pack::esp::flash_key;
 use airseal_pack::esp::otadata::{OtaInfo, describe, parse, select, to_partition};
 use airseal_pack::output::{Access, check_target, is_stdout, write_file};
 use airseal_pack::source::Source;
 
-use super::shared::RollbackChoice;
+use super::shared::{RollbackChoice, address, chip, crypt_config};
 use crate::commands::shared::{ForceArgs, distinct};
 use crate::failure::Failure;
 use crate::ui::Ui;
@@ -47,6 +49,22 @@ struct ShowArgs {
     /// With anti-rollback: the secure version of the application in each slot, ota_0 first
     #[arg(long, value_name = "N,N..", value_delimiter = ',')]
     slot_versions: Vec<u32>,
+
+    /// Decrypt it first: the flash encryption key, as bare bytes
+    #[arg(long, value_name = "FILE", requires_all = ["chip", "address"])]
+    key: Option<PathBuf>,
+
+    /// The chip the key belongs to
+    #[arg(long, value_name = "CHIP", value_parser = chip(), requires = "key")]
+    chip: Option<Chip>,
+
+    /// Where the partition lies in flash, on which its encryption depends
+    #[arg(long, value_name = "ADDRESS", value_parser = address, requires = "key")]
+    address: Option<u32>,
+
+    /// The original ESP32's FLASH_CRYPT_CONFIG
+    #[arg(long, value_name = "N", value_parser = crypt_config, default_value = "0xF", requires = "key")]
+    flash_crypt_conf: u8,
 }
 
 /// Make the partition in which another slot is chosen
@@ -173,7 +191,15 @@ pub(crate) fn records_text(info: &OtaInfo) -> String {
 }
 
 fn show(args: &ShowArgs, ui: &Ui) -> Result<(), Failure> {
-    let data = read(&args.file)?;
+    let mut bytes = read_bytes(&args.file)?;
+    if let (Some(key), Some(chip), Some(address)) = (&args.key, args.chip, args.address) {
+        let key = flash_key::read(key, chip, args.flash_crypt_conf)?;
+        key.decrypt(address, &mut bytes).map_err(|fault| {
+            Failure::refused(format_args!("{}: {fault}", args.file.display()))
+                .hint("give the offset of the partition, and the whole partition of 0x2000 bytes")
+        })?;
+    }
+    let data = parse(&args.file.display().to_string(), &bytes)?;
     let versions: Vec<Option<u32>> = args.slot_versions.iter().copied().map(Some).collect();
     if args.rollback == RollbackChoice::Anti && versions.len() != usize::from(args.layout.slots) {
         return Err(
@@ -220,15 +246,16 @@ fn choose(args: &SelectArgs, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn read(path: &Path) -> Result<OtaData, Failure> {
+    Ok(parse(&path.display().to_string(), &read_bytes(path)?)?)
+}
+
+/// The whole partition, or one byte more of a longer file.
+fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     let source = Source::open(path)?;
-    let mut bytes = vec![
-        0;
-        usize::try_from(source.len())
-            .unwrap_or(0)
-            .min(OTADATA_LEN + 1)
-    ];
+    let len = usize::try_from(source.len()).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; len.min(OTADATA_LEN + 1)];
     source.read_at(0, &mut bytes)?;
-    Ok(parse(source.name(), &bytes)?)
+    Ok(bytes)
 }
 
 /// `factory`, `ota_1` or just `1`.
