@@ -2,6 +2,7 @@
 
 pub mod area;
 pub mod dump;
+pub mod efuse_audit;
 pub mod flash_check;
 pub mod flash_files;
 pub mod flash_key;
