@@ -1,6 +1,7 @@
 //! Espressif's files on the host: what they are, whether a chip would boot from them, and how they are made.
 
 pub mod area;
+pub mod boot_key;
 pub mod dump;
 pub mod efuse_audit;
 pub mod flash_check;
@@ -9,4 +10,7 @@ pub mod flash_key;
 pub mod info;
 pub mod otadata;
 pub mod partitions;
+pub mod sign;
 pub mod signatures;
+
+mod refusal;

@@ -17,7 +17,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::Error;
 
 mod embed;
-mod pem;
+pub(crate) mod pem;
 mod pkcs;
 
 pub use embed::{EmbedFormat, embed};
