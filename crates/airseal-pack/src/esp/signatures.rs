@@ -1,23 +1,14 @@
 //! Signatures of secure boot, version 2: what a sector of blocks claims, and whether a trusted key made one of them.
 
-use std::path::Path;
-
 use airseal_esp::image::HEADER_LEN;
 use airseal_esp::secure_boot::{SECTOR_LEN, Scheme, SignatureBlock, sector_offset};
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, RSA_PSS_2048_8192_SHA256,
-    RsaPublicKeyComponents, UnparsedPublicKey,
-};
-use pkcs8::SubjectPublicKeyInfoRef;
-use pkcs8::der::asn1::{ObjectIdentifier, UintRef};
-use pkcs8::der::{Decode, Document, Reader, SliceReader};
 use serde::Serialize;
 use sha2::{Digest, Sha256, Sha384};
 
+use super::boot_key::BootPublicKey;
 use super::dump::View;
 use super::flash_check::SignatureCheck;
 use crate::Error;
-use crate::source::Source;
 
 /// A block as it is shown.
 #[derive(Clone, Debug, Serialize)]
@@ -61,87 +52,9 @@ pub fn blocks(image: &[u8], sector: &[u8]) -> Vec<BlockInfo> {
         .collect()
 }
 
-/// A public key that secure boot trusts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BootKey {
-    scheme: Scheme,
-    /// Big-endian: modulus and exponent, or both coordinates.
-    parts: [Vec<u8>; 2],
-}
-
-impl BootKey {
-    /// Reads a public key in PEM form, as `openssl pkey -pubout` writes it.
-    ///
-    /// # Errors
-    /// `Io`; refused if the file holds no public key of a scheme that secure boot knows.
-    pub fn read(path: &Path) -> Result<BootKey, Error> {
-        let source = Source::open(path)?;
-        let refuse = |message: String, remedy: &str| Error::refused(source.name(), message, remedy);
-        let bytes = source.head(0, PEM_MAX)?;
-        let text = std::str::from_utf8(&bytes).unwrap_or_default();
-        let (label, document) = Document::from_pem(text)
-            .map_err(|error| refuse(format!("is no PEM key: {error}"), PUBLIC_ONLY))?;
-        if label != "PUBLIC KEY" {
-            return Err(refuse(
-                format!("is a {label}, not a public key"),
-                PUBLIC_ONLY,
-            ));
-        }
-        parse_public(document.as_bytes()).ok_or_else(|| {
-            refuse(
-                "is of a kind or size that secure boot does not take".to_owned(),
-                "secure boot v2 takes RSA-3072 and ECDSA on P-192, P-256 and P-384",
-            )
-        })
-    }
-
-    fn made(&self, block: &SignatureBlock<'_>) -> bool {
-        let [first, second] = &self.parts;
-        match (block.rsa_key(), block.ecdsa_key()) {
-            (Some((modulus, exponent)), _) => {
-                reversed(modulus) == *first && exponent.to_be_bytes().ends_with(second)
-            }
-            (_, Some((x, y))) => {
-                self.scheme == block.scheme() && reversed(x) == *first && reversed(y) == *second
-            }
-            _ => false,
-        }
-    }
-
-    fn verify(&self, block: &SignatureBlock<'_>, image: &[u8]) -> Result<(), String> {
-        let [first, second] = &self.parts;
-        let holds = match self.scheme {
-            Scheme::Rsa3072 => RsaPublicKeyComponents {
-                n: first,
-                e: second,
-            }
-            .verify(
-                &RSA_PSS_2048_8192_SHA256,
-                image,
-                &reversed(block.signature()),
-            ),
-            Scheme::EcdsaP192 => {
-                return Err("ECDSA P-192 can't be verified by this version".to_owned());
-            }
-            Scheme::EcdsaP256 | Scheme::EcdsaP384 => {
-                let algorithm = if self.scheme == Scheme::EcdsaP256 {
-                    &ECDSA_P256_SHA256_FIXED
-                } else {
-                    &ECDSA_P384_SHA384_FIXED
-                };
-                let point = [&[4], first.as_slice(), second.as_slice()].concat();
-                let (r, s) = block.signature().split_at(first.len());
-                let signature = [reversed(r), reversed(s)].concat();
-                UnparsedPublicKey::new(algorithm, point).verify(image, &signature)
-            }
-        };
-        holds.map_err(|_| "the signature does not hold under this key".to_owned())
-    }
-}
-
 /// Keys of which one must have signed.
 #[derive(Clone, Debug)]
-pub struct BootKeys(pub Vec<BootKey>);
+pub struct BootKeys(pub Vec<BootPublicKey>);
 
 impl SignatureCheck for BootKeys {
     fn check(&self, view: View<'_>, image_len: u64) -> Result<Result<String, String>, Error> {
@@ -180,7 +93,10 @@ impl BootKeys {
                     break;
                 }
             };
-            let Some(key) = self.0.iter().find(|key| key.made(&block)) else {
+            let Some(key) = self.0.iter().find(|key| {
+                key.key_digest()
+                    .is_ok_and(|digest| digest == block.key_digest())
+            }) else {
                 why.get_or_insert(format!(
                     "signature block {index} is by another key, with digest {}",
                     hex::encode(block.key_digest())
@@ -191,12 +107,12 @@ impl BootKeys {
                 why.get_or_insert(changed(&block, image, image_len));
                 continue;
             }
-            match key.verify(&block, image) {
-                Ok(()) => return Ok(format!("signed ({}, block {index})", block.scheme().name())),
-                Err(fault) => {
-                    why.get_or_insert(format!("signature block {index}: {fault}"));
-                }
+            if key.verifies(&key.digest(image), &big_endian(&block)) {
+                return Ok(format!("signed ({}, block {index})", block.scheme().name()));
             }
+            why.get_or_insert(format!(
+                "signature block {index}: the signature does not hold under its key"
+            ));
         }
         Err(why.unwrap_or_else(|| {
             format!(
@@ -253,61 +169,13 @@ fn digest_for(block: &SignatureBlock<'_>, image: &[u8]) -> Vec<u8> {
     }
 }
 
-fn parse_public(der: &[u8]) -> Option<BootKey> {
-    let info = SubjectPublicKeyInfoRef::from_der(der).ok()?;
-    let bits = info.subject_public_key.as_bytes()?;
-    if info.algorithm.oid == RSA {
-        let mut reader = SliceReader::new(bits).ok()?;
-        let (modulus, exponent) = reader
-            .sequence(|reader| {
-                let modulus: UintRef<'_> = reader.decode()?;
-                let exponent: UintRef<'_> = reader.decode()?;
-                Ok::<_, pkcs8::der::Error>((
-                    modulus.as_bytes().to_vec(),
-                    exponent.as_bytes().to_vec(),
-                ))
-            })
-            .ok()?;
-        return (modulus.len() == 384).then_some(BootKey {
-            scheme: Scheme::Rsa3072,
-            parts: [modulus, exponent],
-        });
-    }
-    if info.algorithm.oid != EC {
-        return None;
-    }
-    let curve = info.algorithm.parameters_oid().ok()?;
-    let scheme = [
-        (P192, Scheme::EcdsaP192),
-        (P256, Scheme::EcdsaP256),
-        (P384, Scheme::EcdsaP384),
-    ]
-    .into_iter()
-    .find(|(oid, _)| *oid == curve)
-    .map(|(_, scheme)| scheme)?;
-    let len = scheme.coordinate_len()?;
-    match bits.split_first()? {
-        (4, point) if point.len() == 2 * len => {
-            let (x, y) = point.split_at(len);
-            Some(BootKey {
-                scheme,
-                parts: [x.to_vec(), y.to_vec()],
-            })
-        }
-        _ => None,
-    }
+/// The signature as its scheme's mathematics takes it.
+fn big_endian(block: &SignatureBlock<'_>) -> Vec<u8> {
+    let signature = block.signature();
+    let part = block.scheme().coordinate_len().unwrap_or(signature.len());
+    let parts = signature.chunks(part.max(1));
+    parts.flat_map(|part| part.iter().rev()).copied().collect()
 }
 
-fn reversed(bytes: &[u8]) -> Vec<u8> {
-    bytes.iter().rev().copied().collect()
-}
-
-const PUBLIC_ONLY: &str = "make a public key of it: openssl pkey -in KEY -pubout -out PUB (-pubin for one that is public)";
-const PEM_MAX: usize = 1 << 16;
 /// Longest image whose header is searched for; bootloaders are shorter.
 const SEARCH_MAX: usize = 256 << 10;
-const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
-const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
-const P192: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.1");
-const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
-const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");

@@ -538,8 +538,9 @@ fn secure_boot_is_played_with_the_keys_that_are_trusted() {
     room.ok(&format!("{line} ec256 rsa0"));
     let stderr = room.fails(1, &format!("{line} rsa1"));
     assert!(stderr.contains("by another key"), "{stderr}");
-    let stderr = room.fails(1, &format!("{line} private"));
-    assert!(stderr.contains("-pubout"), "{stderr}");
+    room.ok(&format!("{line} private"));
+    room.write("rsa0.digest", &vector("secureboot/v2-rsa0.digest.bin"));
+    room.fails(1, &format!("{line} rsa0.digest"));
 
     let mut dump = signed_flash();
     dump[0x11_0000 + 100] ^= 1;
@@ -555,20 +556,13 @@ fn secure_boot_is_played_with_the_keys_that_are_trusted() {
 fn every_scheme_is_verified_on_a_bootloader() {
     let room = Room::new();
     let mut dump = flash();
-    for (name, holds) in [
-        ("rsa0", true),
-        ("rsa1", true),
-        ("ec256", true),
-        ("ec256b", true),
-        ("ec384", true),
-        ("ec192", false),
-    ] {
+    for name in ["rsa0", "rsa1", "ec192", "ec256", "ec256b", "ec384"] {
         let bytes = vector(&format!("secureboot/v2-{name}-bootloader.signed"));
         dump[..bytes.len()].copy_from_slice(&bytes);
         room.write("flash.bin", &dump);
         room.write("key", &vector(&format!("secureboot/v2-{name}-pub.pem")));
         let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32c3 --sb-key key");
-        assert_eq!(stderr.contains("bootloader at"), !holds, "{name}: {stderr}");
+        assert!(!stderr.contains("bootloader at"), "{name}: {stderr}");
     }
     for name in ["flip-body", "flip-sig-crcfixed", "badcrc"] {
         let bytes = vector(&format!("secureboot/neg-v2-{name}.signed"));

@@ -2,10 +2,11 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use airseal_esp::Chip;
+use airseal_pack::esp::boot_key::BootPublicKey;
 use airseal_pack::esp::dump::FlashCipher;
 use airseal_pack::esp::flash_check::{FlashCheck, RollbackKind, SignatureCheck, Verdict};
 use airseal_pack::esp::flash_key;
-use airseal_pack::esp::signatures::{BootKey, BootKeys};
+use airseal_pack::esp::signatures::BootKeys;
 use airseal_pack::source::Source;
 
 use super::otadata::records_text;
@@ -32,7 +33,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = crypt_config, default_value = "0xF", requires = "key")]
     flash_crypt_conf: u8,
 
-    /// Check the signatures of secure boot v2: public keys in PEM form, of which one must have signed
+    /// Check the signatures of secure boot v2: keys in PEM form, of which one must have signed
     #[arg(long, value_name = "PEM", num_args = 1..)]
     sb_key: Vec<PathBuf>,
 
@@ -55,7 +56,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Some(path) => Some(flash_key::read(path, args.chip, args.flash_crypt_conf)?),
         None => None,
     };
-    let keys = args.sb_key.iter().map(|path| BootKey::read(path));
+    let keys = args.sb_key.iter().map(|path| BootPublicKey::read(path));
     let keys = BootKeys(keys.collect::<Result<_, _>>()?);
     let verdict = FlashCheck {
         chip: args.chip,

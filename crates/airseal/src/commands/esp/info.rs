@@ -142,6 +142,8 @@ fn row_text(row: &RowInfo) -> String {
         "{:16} {:15} {:10} {:#9x} {:#9x} {}",
         row.label, row.type_name, row.subtype_name, row.offset, row.size, row.flag_names
     )
+    .trim_end()
+    .to_owned()
 }
 
 fn flash_text(text: &mut String, flash: &FlashInfo) -> std::fmt::Result {
