@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use airseal_esp::encrypted_img::{
     DEVICE_KEY_ITERATIONS, DEVICE_KEY_SALT, HEADER_LEN, Header, KEY_BLOCK_LEN, KEY_INFO, KeyBlock,
@@ -19,6 +19,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hkdf::Hkdf;
 use p256::elliptic_curve::sec1::ToSec1Point as _;
+use pkcs8::{EncodePublicKey as _, LineEnding};
 use serde::Deserialize;
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -30,6 +31,7 @@ use crate::entropy::Entropy;
 use crate::key::{
     DevicePublicKey, KeyFile, KeyRole, NoPassphrase, PrivateKey, PublicKey, read_key_text,
 };
+use crate::output::{Access, Existing, check_target};
 use crate::recognise::{FileKind, HEAD_LEN, recognise};
 use crate::source::Source;
 use crate::{Error, OutputFile};
@@ -271,6 +273,45 @@ pub fn decrypt(
         );
     }
     Ok(odd)
+}
+
+/// Encrypts `input` for each device into `dir`, as `SERIAL.enc`; returns the files.
+///
+/// Every target is looked at before the first is written, and each appears whole or not at all.
+///
+/// # Errors
+/// As [`encrypt`]; refused if a target exists and may not be replaced.
+pub fn encrypt_each(
+    input: &Source,
+    devices: &[VendorDevice],
+    dir: &Path,
+    existing: Existing,
+    entropy: &dyn Entropy,
+) -> Result<Vec<PathBuf>, Error> {
+    let targets: Vec<PathBuf> = devices
+        .iter()
+        .map(|device| dir.join(format!("{}.enc", device.serial)))
+        .collect();
+    for target in &targets {
+        check_target(target, existing)?;
+    }
+    for (device, target) in devices.iter().zip(&targets) {
+        let mut output = OutputFile::create(target, existing, Access::Public)?;
+        encrypt(input, &device.key, entropy, &mut output)?;
+        output.commit()?;
+    }
+    Ok(targets)
+}
+
+/// The PEM text (SubjectPublicKeyInfo) of a device's public key, as the vendor's tool reads it.
+///
+/// # Errors
+/// Refused if it can't be encoded.
+pub fn public_pem(secret: &p256::SecretKey) -> Result<String, Error> {
+    secret
+        .public_key()
+        .to_public_key_pem(LineEnding::LF)
+        .map_err(|error| Error::refused("device key", error.to_string(), ""))
 }
 
 /// One device that gets an image of its own.

@@ -1,6 +1,8 @@
 use crate::failure::Failure;
 use crate::ui::Ui;
 
+mod efuse;
+mod encrypted_img;
 mod flash_check;
 mod flash_crypt;
 mod info;
@@ -23,6 +25,8 @@ enum Command {
     FlashEncrypt(flash_crypt::EncryptArgs),
     FlashDecrypt(flash_crypt::DecryptArgs),
     Otadata(otadata::Args),
+    EncryptedImg(encrypted_img::Args),
+    Efuse(efuse::Args),
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
@@ -33,5 +37,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Command::FlashDecrypt(args) => flash_crypt::decrypt(args, ui),
         Command::Partitions(args) => partitions::run(args, ui),
         Command::Otadata(args) => otadata::run(args, ui),
+        Command::EncryptedImg(args) => encrypted_img::run(args, ui),
+        Command::Efuse(args) => efuse::run(args, ui),
     }
 }
