@@ -18,7 +18,7 @@ use crate::Error;
 
 mod embed;
 pub(crate) mod pem;
-mod pkcs;
+pub(crate) mod pkcs;
 
 pub use embed::{EmbedFormat, embed};
 pub use pkcs::{private_to_pem, public_to_pem};
