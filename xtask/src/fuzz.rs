@@ -190,9 +190,11 @@ fn plant(workshop: &Workshop, seeds: &Path) -> Result<(), Failure> {
             _ => {}
         }
     }
-    for file in files(&workshop.root.join("crates/airseal-esp/tests/data"))? {
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        put(seeds, "esp_files", &name, &fs::read(&file)?)?;
+    for &(folder, target) in ESP_SEEDS {
+        for file in files(&workshop.root.join("vectors/esp").join(folder))? {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            put(seeds, target, &name, &fs::read(&file)?)?;
+        }
     }
     for (target, name, text) in SMALL_SEEDS {
         put(seeds, target, name, text.as_bytes())?;
@@ -238,6 +240,13 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     found.sort();
     Ok(found)
 }
+
+/// Folders of `vectors/esp`, and the target that reads such files.
+const ESP_SEEDS: &[(&str, &str)] = &[
+    ("images", "esp_files"),
+    ("partitions", "esp_files"),
+    ("partitions", "esp_partitions"),
+];
 
 /// Seeds of the targets whose input is no file of the vectors.
 const SMALL_SEEDS: [(&str, &str, &str); 4] = [

@@ -76,6 +76,8 @@ pub struct Image {
     pub chip: Chip,
     /// Address the bootloader jumps to.
     pub entry: u32,
+    /// The other fields of the header.
+    pub header: Header,
     /// The segments in file order.
     pub segments: Segments,
     /// The checksum byte.
@@ -95,6 +97,19 @@ impl Image {
     /// [`ImageError::Fault`] names the first thing that is wrong and where; [`ImageError::Read`] passes on an error of the
     /// source.
     pub fn parse<S: ImageSource>(source: &mut S) -> Result<Image, ImageError<S::Error>> {
+        match Self::examine(source)? {
+            (image, None) => Ok(image),
+            (_, Some(damage)) => Err(damage.into()),
+        }
+    }
+
+    /// Reads an image that may be damaged in its contents: a wrong checksum or hash comes beside the image.
+    ///
+    /// # Errors
+    /// As [`Image::parse`], for everything that keeps the image from being read at all.
+    pub fn examine<S: ImageSource>(
+        source: &mut S,
+    ) -> Result<(Image, Option<ImageFault>), ImageError<S::Error>> {
         let mut walk = Walk {
             source,
             position: 0,
@@ -138,37 +153,35 @@ impl Image {
         let window = last.get_mut(used..).unwrap_or_default();
         walk.fill(window, Part::Checksum)?;
         let stored = window.last().copied().unwrap_or_default();
-        if stored != checksum {
-            let offset = walk.position - 1;
-            return Err(ImageFault::Checksum {
-                offset,
-                stored,
-                computed: checksum,
-            }
-            .into());
-        }
+        let mut damage = (stored != checksum).then(|| ImageFault::Checksum {
+            offset: walk.position - 1,
+            stored,
+            computed: checksum,
+        });
 
         let computed: [u8; 32] = walk.sha256.clone().finalize().into();
         let hash = if header[23] == 1 {
             let offset = walk.position;
             let stored: [u8; HASH_LEN as usize] = walk.take(Part::Hash)?;
             if stored != computed {
-                return Err(ImageFault::Hash { offset }.into());
+                damage = damage.or(Some(ImageFault::Hash { offset }));
             }
             Some(stored)
         } else {
             None
         };
         let first_len = segments.as_slice().first().map_or(0, |segment| segment.len);
-        Ok(Image {
+        let image = Image {
             chip,
             entry: u32::from_le_bytes([header[4], header[5], header[6], header[7]]),
+            header: Header::parse(&header),
             segments,
-            checksum,
+            checksum: stored,
             hash,
             len: walk.position,
             descriptor: Descriptor::parse(&descriptor, first_len),
-        })
+        };
+        Ok((image, damage))
     }
 
     /// The application descriptor, `None` for a bootloader or a bare image.
@@ -177,6 +190,53 @@ impl Image {
             Descriptor::App(app) => Some(app),
             _ => None,
         }
+    }
+}
+
+/// What the header says beside chip, entry and segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// How the flash is wired: 0 QIO, 1 QOUT, 2 DIO, 3 DOUT, 4 fast read, 5 slow read.
+    pub spi_mode: u8,
+    /// Divider of the flash clock: 0 half, 1 a third, 2 a quarter, 15 full; the clock differs per chip.
+    pub spi_speed: u8,
+    /// Size of the flash: 1 MiB shifted left by this number.
+    pub spi_size: u8,
+    /// Pin of write protection, 0xEE if unused.
+    pub wp_pin: u8,
+    /// Drive strengths of the flash pins.
+    pub spi_pin_drv: [u8; 3],
+    /// Lowest chip revision, as old bootloaders read it.
+    pub min_chip_rev: u8,
+    /// Lowest chip revision: major times 100 plus minor.
+    pub min_chip_rev_full: u16,
+    /// Highest chip revision likewise; 0 and 65535 mean any. Not looked at in a bootloader.
+    pub max_chip_rev_full: u16,
+}
+
+impl Header {
+    fn parse(bytes: &[u8; HEADER_LEN as usize]) -> Header {
+        Header {
+            spi_mode: bytes[2],
+            spi_speed: bytes[3] & 0x0F,
+            spi_size: bytes[3] >> 4,
+            wp_pin: bytes[8],
+            spi_pin_drv: [bytes[9], bytes[10], bytes[11]],
+            min_chip_rev: bytes[14],
+            min_chip_rev_full: u16::from_le_bytes([bytes[15], bytes[16]]),
+            max_chip_rev_full: u16::from_le_bytes([bytes[17], bytes[18]]),
+        }
+    }
+
+    /// Size of the flash in bytes, `None` for a number without meaning.
+    pub fn flash_size(&self) -> Option<u32> {
+        (self.spi_size <= 7).then(|| 1 << (20 + self.spi_size))
+    }
+
+    /// The name of the flash mode in Espressif's tools.
+    pub fn spi_mode_name(&self) -> Option<&'static str> {
+        const NAMES: [&str; 6] = ["qio", "qout", "dio", "dout", "fast-read", "slow-read"];
+        NAMES.get(usize::from(self.spi_mode)).copied()
     }
 }
 
@@ -210,11 +270,8 @@ impl Segments {
 pub enum Descriptor {
     /// An application (`esp_app_desc_t`).
     App(AppDescriptor),
-    /// A second-stage bootloader (`esp_bootloader_desc_t`), with its anti-rollback version.
-    Bootloader {
-        /// The bootloader's own secure version.
-        secure_version: u8,
-    },
+    /// A second-stage bootloader (`esp_bootloader_desc_t`).
+    Bootloader(BootloaderDescriptor),
     /// Neither magic was found.
     None,
 }
@@ -227,47 +284,81 @@ impl Descriptor {
                 secure_version: word(4),
                 version: Text(array(bytes, 16)),
                 project_name: Text(array(bytes, 48)),
+                time: Text(array(bytes, 80)),
+                date: Text(array(bytes, 96)),
                 idf_version: Text(array(bytes, 112)),
                 elf_sha256: array(bytes, 144),
+                min_efuse_block_rev: u16::from_le_bytes(array(bytes, 176)),
+                max_efuse_block_rev: u16::from_le_bytes(array(bytes, 178)),
+                mmu_page_log2: bytes[180],
+                spi_flash_mode: bytes[181],
             })
         } else if available >= BOOTLOADER_DESCRIPTOR_LEN && bytes[0] == BOOTLOADER_DESCRIPTOR_MAGIC
         {
-            Descriptor::Bootloader {
+            Descriptor::Bootloader(BootloaderDescriptor {
                 secure_version: bytes[3],
-            }
+                version: word(4),
+                idf_version: Text(array(bytes, 8)),
+                date_time: Text(array(bytes, 40)),
+            })
         } else {
             Descriptor::None
         }
     }
 }
 
-/// The application descriptor, as far as updates need it.
+/// The application descriptor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppDescriptor {
     /// Anti-rollback version that the chip compares with its eFuses.
     pub secure_version: u32,
     /// The application's version text.
-    pub version: Text,
+    pub version: Text<32>,
     /// The project's name.
-    pub project_name: Text,
+    pub project_name: Text<32>,
+    /// Time of the build, as the compiler wrote it.
+    pub time: Text<16>,
+    /// Date of the build, as the compiler wrote it.
+    pub date: Text<16>,
     /// The version of ESP-IDF it was built with.
-    pub idf_version: Text,
+    pub idf_version: Text<32>,
     /// SHA-256 of the ELF file the image was made from; all zero if never filled in.
     pub elf_sha256: [u8; 32],
+    /// Lowest revision of the eFuse blocks: major times 100 plus minor.
+    pub min_efuse_block_rev: u16,
+    /// Highest revision of the eFuse blocks; 65535 means any.
+    pub max_efuse_block_rev: u16,
+    /// Page size of the flash cache as a power of two; 0 means the chip's default, 64 KiB.
+    pub mmu_page_log2: u8,
+    /// Flash mode the image is built for, 0 if it does not say.
+    pub spi_flash_mode: u8,
 }
 
-/// A text field of 32 bytes, ended by a NUL unless it is full.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Text([u8; 32]);
+/// The bootloader's descriptor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootloaderDescriptor {
+    /// The bootloader's own anti-rollback version.
+    pub secure_version: u8,
+    /// The project's number for it.
+    pub version: u32,
+    /// The version of ESP-IDF it was built with.
+    pub idf_version: Text<32>,
+    /// Date and time of the build.
+    pub date_time: Text<24>,
+}
 
-impl Text {
+/// A text field of `N` bytes, ended by a NUL unless it is full.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Text<const N: usize>([u8; N]);
+
+impl<const N: usize> Text<N> {
     /// The bytes before the first NUL; not necessarily UTF-8.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.split(|byte| *byte == 0).next().unwrap_or_default()
     }
 }
 
-impl fmt::Display for Text {
+impl<const N: usize> fmt::Display for Text<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.as_bytes().utf8_chunks() {
             f.write_str(chunk.valid())?;
@@ -279,7 +370,7 @@ impl fmt::Display for Text {
     }
 }
 
-impl fmt::Debug for Text {
+impl<const N: usize> fmt::Debug for Text<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{self}\"")
     }

@@ -9,7 +9,12 @@ use core::fmt;
 use md5::{Digest, Md5};
 
 mod csv;
+mod names;
 mod rules;
+mod write;
+
+pub use rules::PartitionWarning;
+pub use write::Csv;
 
 /// Where the table lies unless a project moved it, in bytes from the start of the flash.
 pub const DEFAULT_TABLE_OFFSET: u32 = 0x8000;
@@ -22,6 +27,12 @@ const MD5_MAGIC: [u8; 2] = [0xEB, 0xEB];
 const MAX_ROWS: usize = MAX_TABLE_LEN / ROW_LEN - 1;
 const TYPE_APP: u8 = 0;
 const TYPE_DATA: u8 = 1;
+const TYPE_BOOTLOADER: u8 = 2;
+const TYPE_TABLE: u8 = 3;
+const SUBTYPE_FACTORY: u8 = 0;
+const SUBTYPE_OTADATA: u8 = 0;
+const FLAG_ENCRYPTED: u32 = 1;
+const FLAG_READONLY: u32 = 2;
 const SUBTYPE_OTA_FIRST: u8 = 0x10;
 const SUBTYPE_OTA_LAST: u8 = 0x1F;
 
@@ -48,7 +59,38 @@ impl Partition {
         self.kind == TYPE_APP && (SUBTYPE_OTA_FIRST..=SUBTYPE_OTA_LAST).contains(&self.subtype)
     }
 
-    fn end(&self) -> u64 {
+    /// True for the partition that says which slot starts.
+    pub fn is_otadata(&self) -> bool {
+        self.kind == TYPE_DATA && self.subtype == SUBTYPE_OTADATA
+    }
+
+    /// True for the factory application.
+    pub fn is_factory(&self) -> bool {
+        self.kind == TYPE_APP && self.subtype == SUBTYPE_FACTORY
+    }
+
+    /// Number of an OTA slot, from 0.
+    pub fn ota_slot(&self) -> Option<u8> {
+        self.is_ota_slot().then(|| self.subtype - SUBTYPE_OTA_FIRST)
+    }
+
+    /// True if the chip keeps this partition encrypted once flash encryption is on: applications, bootloaders, tables,
+    /// otadata and NVS keys always, others if their row says so.
+    pub fn is_encrypted(&self) -> bool {
+        match self.kind {
+            TYPE_APP | TYPE_BOOTLOADER | TYPE_TABLE => true,
+            TYPE_DATA if matches!(self.subtype, SUBTYPE_OTADATA | 0x04 | 0x90) => true,
+            _ => self.flags & FLAG_ENCRYPTED != 0,
+        }
+    }
+
+    /// The name of the type in CSV files, `None` for a project's own.
+    pub fn kind_name(&self) -> Option<&'static str> {
+        names::of_kind(self.kind)
+    }
+
+    /// First byte behind the partition.
+    pub fn end(&self) -> u64 {
         u64::from(self.offset) + u64::from(self.size)
     }
 }
@@ -58,18 +100,24 @@ impl Partition {
 pub struct Label([u8; 16]);
 
 impl Label {
+    /// Longest name in bytes.
+    pub const MAX_LEN: usize = 16;
+
     /// The bytes before the first NUL.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.split(|byte| *byte == 0).next().unwrap_or_default()
     }
 
-    /// Takes the first 16 bytes, as Espressif's tool does with longer names.
-    fn truncated(name: &str) -> Label {
-        let mut label = [0; 16];
+    /// A name of at most 16 bytes; Espressif's tool cuts longer ones without a word.
+    fn new(name: &str) -> Option<Label> {
+        if name.len() > Label::MAX_LEN {
+            return None;
+        }
+        let mut label = [0; Label::MAX_LEN];
         for (to, from) in label.iter_mut().zip(name.bytes()) {
             *to = from;
         }
-        Label(label)
+        Some(Label(label))
     }
 }
 
@@ -163,9 +211,50 @@ impl PartitionTable {
     /// # Errors
     /// [`PartitionFault`] with the number of the line, from 1.
     pub fn from_csv(text: &str, table_offset: u32) -> Result<PartitionTable, PartitionFault> {
-        let table = csv::parse(text, table_offset)?;
+        Self::from_csv_with(text, table_offset, 0)
+    }
+
+    /// The same for a table that has a row for the bootloader, which lies at `bootloader_offset`.
+    ///
+    /// # Errors
+    /// As [`PartitionTable::from_csv`].
+    pub fn from_csv_with(
+        text: &str,
+        table_offset: u32,
+        bootloader_offset: u32,
+    ) -> Result<PartitionTable, PartitionFault> {
+        let table = csv::parse(text, table_offset, bootloader_offset)?;
         rules::check(table.as_slice(), Some(table_offset))?;
         Ok(table)
+    }
+
+    /// Refuses a table that reaches beyond a flash of `flash_size` bytes.
+    ///
+    /// # Errors
+    /// [`PartitionFault::BeyondFlash`] with the first partition that does not lie inside.
+    pub fn check_flash_size(&self, flash_size: u64) -> Result<(), PartitionFault> {
+        let outside = self.as_slice().iter().find(|row| row.end() > flash_size);
+        outside.map_or(Ok(()), |row| {
+            Err(PartitionFault::BeyondFlash {
+                label: row.label,
+                end: row.end(),
+                flash_size,
+            })
+        })
+    }
+
+    /// What works, but is seldom meant.
+    pub fn warnings(&self) -> impl Iterator<Item = PartitionWarning> {
+        rules::warnings(self.as_slice())
+    }
+
+    /// The OTA slots that the bootloader can use and whether there is a factory application.
+    pub fn layout(&self) -> crate::otadata::Layout {
+        let count = self.as_slice().iter().filter(|row| row.is_ota_slot());
+        crate::otadata::Layout {
+            slots: u8::try_from(count.count()).unwrap_or(u8::MAX),
+            factory: self.as_slice().iter().any(Partition::is_factory),
+        }
     }
 
     /// The rows in file order.
@@ -240,6 +329,22 @@ pub enum PartitionFault {
         /// Name of the column.
         field: &'static str,
     },
+    /// A name in a CSV is longer than a row holds.
+    LabelTooLong {
+        /// Line, from 1.
+        line: usize,
+        /// Bytes of the name.
+        len: usize,
+    },
+    /// A partition does not lie inside the flash.
+    BeyondFlash {
+        /// The row's name.
+        label: Label,
+        /// First byte behind it.
+        end: u64,
+        /// Bytes of the flash.
+        flash_size: u64,
+    },
     /// A CSV row begins before the end of the row above.
     Overlap {
         /// Line, from 1.
@@ -289,14 +394,30 @@ impl fmt::Display for PartitionFault {
                 f,
                 "no end marker (FF FF ...) behind the rows at offset {offset:#x}"
             ),
-            PartitionFault::TooManyRows => write!(f, "more than {MAX_ROWS} rows"),
+            PartitionFault::TooManyRows => write!(
+                f,
+                "too many rows: a table holds {MAX_ROWS}, or one less with a checksum"
+            ),
             PartitionFault::Field { line, field } => {
                 write!(f, "line {line}: {field} can't be understood")
             }
+            PartitionFault::LabelTooLong { line, len } => write!(
+                f,
+                "line {line}: the name has {len} bytes, a table holds {}; shorten it",
+                Label::MAX_LEN
+            ),
+            PartitionFault::BeyondFlash {
+                label,
+                end,
+                flash_size,
+            } => write!(
+                f,
+                "partition {label} ends at {end:#x}, beyond the flash of {flash_size:#x} bytes"
+            ),
             PartitionFault::Overlap { line, offset, free } => {
                 write!(
                     f,
-                    "line {line}: offset {offset:#x} lies before the first free byte {free:#x}"
+                    "line {line}: offset {offset:#x} lies before the first free byte {free:#x}: rows must ascend and not overlap"
                 )
             }
             PartitionFault::Rule { label, rule } => write!(f, "partition {label}: {rule}"),

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 fn data(name: &str) -> Vec<u8> {
     std::fs::read(format!(
-        "{}/tests/data/images/{name}",
+        "{}/../../vectors/esp/images/{name}",
         env!("CARGO_MANIFEST_DIR")
     ))
     .unwrap()
@@ -26,19 +26,35 @@ fn parse(bytes: &[u8]) -> Result<Image, ImageFault> {
 #[test]
 fn every_field_is_read_as_esptool_reads_it() {
     let expected: Value = serde_json::from_slice(&data("expected.json")).unwrap();
-    for name in [
-        "app-esp32c6-mmu.bin",
-        "esp32c3-bootloader.bin",
-        "esp32-bootloader.bin",
-        "esp32p4-v3-bootloader.bin",
-    ] {
-        let want = &expected[name];
+    let expected = expected.as_object().unwrap();
+    assert_eq!(expected.len(), 13);
+    for (name, want) in expected {
+        let name = name.as_str();
         let image = parse(&data(name)).unwrap();
         assert_eq!(u64::from(image.chip.id()), want["chip_id"], "{name}");
         assert_eq!(u64::from(image.entry), want["entry"], "{name}");
         assert_eq!(u64::from(image.checksum), want["checksum"], "{name}");
         assert_eq!(image.len, want["image_len"], "{name}");
-        assert_eq!(hex::encode(image.hash.unwrap()), want["sha256"], "{name}");
+        let hash = image.hash.map(hex::encode);
+        assert_eq!(serde_json::json!(hash), want["sha256"], "{name}");
+        let header = image.header;
+        let fields = [
+            ("spi_mode", u64::from(header.spi_mode)),
+            ("spi_speed", u64::from(header.spi_speed)),
+            ("spi_size", u64::from(header.spi_size)),
+            ("wp_pin", u64::from(header.wp_pin)),
+            ("min_chip_rev", u64::from(header.min_chip_rev)),
+            ("min_rev_full", u64::from(header.min_chip_rev_full)),
+            ("max_rev_full", u64::from(header.max_chip_rev_full)),
+        ];
+        for (field, value) in fields {
+            assert_eq!(value, want[field], "{name} {field}");
+        }
+        assert_eq!(
+            serde_json::json!(header.spi_pin_drv),
+            want["spi_pin_drv"],
+            "{name}"
+        );
         let segments = want["segments"].as_array().unwrap();
         assert_eq!(image.segments.as_slice().len(), segments.len(), "{name}");
         for (segment, want) in image.segments.as_slice().iter().zip(segments) {
@@ -66,8 +82,32 @@ fn every_field_is_read_as_esptool_reads_it() {
                 app["app_elf_sha256"],
                 "{name}"
             );
+            assert_eq!(descriptor.time.to_string(), app["time"], "{name}");
+            assert_eq!(descriptor.date.to_string(), app["date"], "{name}");
+            let numbers = [
+                ("min_efuse_blk_rev_full", descriptor.min_efuse_block_rev),
+                ("max_efuse_blk_rev_full", descriptor.max_efuse_block_rev),
+                ("mmu_page_size", u16::from(descriptor.mmu_page_log2)),
+                ("spi_flash_mode", u16::from(descriptor.spi_flash_mode)),
+            ];
+            for (field, value) in numbers {
+                assert_eq!(u64::from(value), app[field], "{name} {field}");
+            }
+        } else if let Descriptor::Bootloader(descriptor) = &image.descriptor {
+            let boot = &want["bootloader_desc"];
+            assert_eq!(u64::from(descriptor.version), boot["version"], "{name}");
+            assert_eq!(
+                descriptor.idf_version.to_string(),
+                boot["idf_ver"],
+                "{name}"
+            );
+            assert_eq!(
+                descriptor.date_time.to_string(),
+                boot["date_time"],
+                "{name}"
+            );
         } else {
-            assert!(!matches!(image.descriptor, Descriptor::App(_)), "{name}");
+            panic!("{name} has no descriptor");
         }
     }
 }

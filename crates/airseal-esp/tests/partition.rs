@@ -4,13 +4,15 @@
     reason = "a test may unwrap, and documents itself by its name"
 )]
 
-use airseal_esp::partition::{DEFAULT_TABLE_OFFSET, PartitionFault, PartitionTable};
+use airseal_esp::partition::{
+    DEFAULT_TABLE_OFFSET, PartitionFault, PartitionTable, PartitionWarning,
+};
 use proptest::prelude::*;
 use serde_json::Value;
 
 fn data(name: &str) -> Vec<u8> {
     std::fs::read(format!(
-        "{}/tests/data/partitions/{name}",
+        "{}/../../vectors/esp/partitions/{name}",
         env!("CARGO_MANIFEST_DIR")
     ))
     .unwrap()
@@ -68,6 +70,87 @@ fn both_forms_give_the_rows_that_espressif_tool_wrote() {
 }
 
 #[test]
+fn both_forms_are_written_byte_for_byte_as_espressif_tool_writes_them() {
+    for (name, table_offset) in TABLES {
+        let csv = data(&format!("{name}.csv"));
+        let table = PartitionTable::parse(&csv, *table_offset).unwrap();
+        let binary = table.to_binary(*name != "nomd5").unwrap();
+        assert_eq!(&binary[..], data(&format!("{name}.bin")), "{name}");
+        let back = PartitionTable::from_binary(&binary).unwrap();
+        let text = data(&format!("{name}.roundtrip.csv"));
+        assert_eq!(
+            back.csv().to_string(),
+            String::from_utf8(text).unwrap(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_table_without_room_for_its_end_is_refused() {
+    let rows = |count: u32| {
+        let lines = (0..count).map(|n| format!("n{n},data,undefined,,0x1000\n"));
+        lines.collect::<String>()
+    };
+    let table = |count| PartitionTable::from_csv(&rows(count), DEFAULT_TABLE_OFFSET);
+    assert!(table(94).unwrap().to_binary(true).is_ok());
+    let full = table(95).unwrap();
+    assert_eq!(full.to_binary(true), Err(PartitionFault::TooManyRows));
+    assert!(PartitionTable::from_binary(&full.to_binary(false).unwrap()).is_ok());
+    assert_eq!(table(96).unwrap_err(), PartitionFault::TooManyRows);
+}
+
+#[test]
+fn a_name_longer_than_16_bytes_is_said_not_cut() {
+    let text = "seventeen_letters,data,nvs,,0x4000";
+    assert_eq!(
+        PartitionTable::from_csv(text, DEFAULT_TABLE_OFFSET).unwrap_err(),
+        PartitionFault::LabelTooLong { line: 1, len: 17 }
+    );
+    let text = "sixteen_letters_,data,nvs,,0x4000";
+    assert!(PartitionTable::from_csv(text, DEFAULT_TABLE_OFFSET).is_ok());
+}
+
+#[test]
+fn a_table_that_leaves_the_flash_is_refused() {
+    let text = data("neg/flash_too_small.csv");
+    let table = PartitionTable::parse(&text, DEFAULT_TABLE_OFFSET).unwrap();
+    assert!(table.check_flash_size(8 << 20).is_ok());
+    assert!(matches!(
+        table.check_flash_size(2 << 20),
+        Err(PartitionFault::BeyondFlash { .. })
+    ));
+}
+
+#[test]
+fn a_table_out_of_order_is_refused_as_csv_and_warned_about_as_binary() {
+    let text = "b,data,nvs,0xe000,0x4000\na,data,phy,0x9000,0x1000";
+    assert!(matches!(
+        PartitionTable::from_csv(text, DEFAULT_TABLE_OFFSET),
+        Err(PartitionFault::Overlap { line: 2, .. })
+    ));
+    let text = "a,data,phy,0x9000,0x1000\nb,data,nvs,0xe000,0x4000";
+    let table = PartitionTable::from_csv(text, DEFAULT_TABLE_OFFSET).unwrap();
+    let mut binary = table.to_binary(false).unwrap();
+    let (first, second) = binary[..64].split_at_mut(32);
+    first.swap_with_slice(second);
+    let table = PartitionTable::from_binary(&binary).unwrap();
+    assert!(!table.has_md5());
+    assert!(matches!(
+        table.warnings().next(),
+        Some(PartitionWarning::OutOfOrder { .. })
+    ));
+}
+
+#[test]
+fn slots_that_the_bootloader_would_confuse_are_warned_about() {
+    let text = "o,data,ota,,0x2000\na,app,ota_0,,1M\nb,app,ota_2,,1M";
+    let table = PartitionTable::from_csv(text, DEFAULT_TABLE_OFFSET).unwrap();
+    let warnings: Vec<_> = table.warnings().collect();
+    assert!(matches!(warnings[..], [PartitionWarning::SlotGap { .. }]));
+}
+
+#[test]
 fn tables_that_espressif_tool_refuses_are_refused() {
     for name in [
         "app_misaligned",
@@ -118,6 +201,16 @@ proptest! {
     fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
         let _ = PartitionTable::parse(&bytes, DEFAULT_TABLE_OFFSET);
         let _ = PartitionTable::from_binary(&bytes);
+    }
+
+    #[test]
+    fn what_is_read_is_written_and_read_again(text in "([ab]{1,3},(app|data),(ota_[0-3]|nvs|factory|0x10),,(64K|1M|0x3000),(encrypted|readonly)?\n){1,6}") {
+        if let Ok(table) = PartitionTable::from_csv(&text, DEFAULT_TABLE_OFFSET) {
+            let again = PartitionTable::from_binary(&table.to_binary(true).unwrap()).unwrap();
+            prop_assert_eq!(again.as_slice(), table.as_slice());
+            let again = PartitionTable::from_csv(&table.csv().to_string(), DEFAULT_TABLE_OFFSET).unwrap();
+            prop_assert_eq!(again.as_slice(), table.as_slice());
+        }
     }
 
     #[test]

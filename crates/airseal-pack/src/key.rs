@@ -17,8 +17,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::Error;
 
 mod embed;
-mod pem;
-mod pkcs;
+pub(crate) mod pem;
+pub(crate) mod pkcs;
 
 pub use embed::{EmbedFormat, embed};
 pub use pkcs::{private_to_pem, public_to_pem};

@@ -10,10 +10,12 @@
 //! ([`output`]), and reports an [`Error`] whose [`Error::kind`] says whether the input was refused, the call was wrong, or
 //! the environment failed. Secrets are wiped when dropped and have no `Debug`.
 
+pub mod bridge;
 pub mod bundle;
 pub mod content_key;
 pub mod control;
 pub mod entropy;
+pub mod esp;
 pub mod export;
 pub mod firmware;
 pub mod inspect;

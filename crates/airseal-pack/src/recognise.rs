@@ -77,8 +77,10 @@ impl FileKind {
                 "seal takes firmware, not a part of a release"
             }
             (FileKind::Artifact(_), _) => "airseal inspect takes it",
-            (FileKind::EspImage, _) => "airseal seal takes it",
-            (FileKind::PartitionTable, _) => "airseal seal --fits takes it",
+            (FileKind::EspImage, _) => "airseal seal takes it, airseal esp info shows it",
+            (FileKind::PartitionTable, _) => {
+                "airseal seal --fits takes it, airseal esp info shows it"
+            }
             (FileKind::Pem, _) => "airseal key show takes it",
             (FileKind::Html, _) => "the download failed: fetch the file again",
             (_, Purpose::Seal) => self.sealing_remedy(),
@@ -107,7 +109,7 @@ impl FileKind {
             FileKind::ErasedFlash => "the firmware is missing: this is what empty flash reads as",
             FileKind::Zeros => "the firmware is missing",
             FileKind::Encrypted => {
-                "seal the image as it was before flash encryption; --chip none seals any bytes, without checks"
+                "seal the image as it was before flash encryption (airseal esp flash-decrypt gives it back); --chip none seals any bytes, without checks"
             }
             _ => "",
         }
@@ -291,7 +293,6 @@ mod tests {
             ] {
                 let remedy = kind.remedy(purpose);
                 assert!(!remedy.is_empty());
-                assert!(!remedy.contains("airseal esp") && !remedy.contains("airseal bridge"));
             }
         }
         assert_eq!(recognise(b""), None);
@@ -308,7 +309,7 @@ mod tests {
                 Some(FileKind::EspImage)
             );
         }
-        let bootloader = shipped("crates/airseal-esp/tests/data/images/esp32c3-bootloader.bin");
+        let bootloader = shipped("vectors/esp/images/esp32c3-bootloader.bin");
         assert!(!looks_random(&bootloader));
     }
 

@@ -286,7 +286,7 @@ pub(crate) fn encode_block(subject: &str, mut entries: Vec<OwnedEntry>) -> Resul
     Ok(block)
 }
 
-fn run(name: &str, program: &str, what: &str, input: &[u8]) -> Result<Vec<u8>, Error> {
+pub(crate) fn run(name: &str, program: &str, what: &str, input: &[u8]) -> Result<Vec<u8>, Error> {
     let io = |error| Error::Io {
         action: format!("can't run {name}"),
         source: error,

@@ -232,16 +232,13 @@ fn input_of_the_wrong_kind() {
     assert!(refuse_firmware(&random, &checks).contains("flash-encrypted"));
     random[0] = 0x12;
     assert!(refuse_firmware(&random, &checks).contains("flash-encrypted"));
-    let bootloader = std::fs::read(shipped(
-        "crates/airseal-esp/tests/data/images/esp32c3-bootloader.bin",
-    ))
-    .unwrap();
+    let bootloader = std::fs::read(shipped("vectors/esp/images/esp32c3-bootloader.bin")).unwrap();
     assert!(refuse_firmware(&bootloader, &checks).contains("descriptor"));
 }
 
 #[test]
 fn an_image_too_large_for_the_smallest_slot() {
-    let table = shipped("crates/airseal-esp/tests/data/partitions/two_ota_factory.csv");
+    let table = shipped("vectors/esp/partitions/two_ota_factory.csv");
     let slot = 1 << 20;
     let checks = FirmwareChecks {
         chip: ChipChoice::None,

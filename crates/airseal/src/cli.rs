@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    attach, completions, cosign, envelope, explain, export, inspect, key, keyset, man, open, seal,
-    sign_request, simulate, verify,
+    attach, bridge, completions, cosign, envelope, esp, explain, export, inspect, key, keyset, man,
+    open, seal, sign_request, simulate, verify,
 };
 #[cfg(feature = "serve")]
 use crate::commands::{demo, device, release, serve, server};
@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Release(release::Args),
     Export(export::Args),
     Simulate(simulate::Args),
+    Esp(esp::Args),
+    Bridge(bridge::Args),
     Explain(explain::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -75,6 +77,8 @@ Server and devices:
   serve, server                  Run the update server; its trust
   device, release                Enrol and revoke; publish and yank
   export, simulate               A folder for web servers; a test device
+
+  esp, bridge                    Espressif's formats; containers of others
 
 explain NUMBER tells what a refusal means; completions and man come along too.
 `airseal COMMAND --help` has all options.

@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::ui::Ui;
 
 pub(crate) mod attach;
+pub(crate) mod bridge;
 pub(crate) mod completions;
 pub(crate) mod cosign;
 #[cfg(feature = "serve")]
@@ -12,6 +13,7 @@ pub(crate) mod demo;
 #[cfg(feature = "serve")]
 pub(crate) mod device;
 pub(crate) mod envelope;
+pub(crate) mod esp;
 pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod inspect;
@@ -59,6 +61,8 @@ pub(crate) fn run(command: Command, ui: &Ui) -> Result<(), Failure> {
         Command::Release(args) => release::run(&args, ui),
         Command::Export(args) => export::run(&args, ui),
         Command::Simulate(args) => simulate::run(&args, ui),
+        Command::Esp(args) => esp::run(&args, ui),
+        Command::Bridge(args) => bridge::run(&args, ui),
         Command::Explain(args) => explain::run(&args, ui),
         Command::Completions(args) => completions::run(&args, ui),
         Command::Man(args) => man::run(&args, ui),

@@ -3,14 +3,19 @@
 //! Empty offsets are filled with the next free address; a negative size means "up to this absolute address"; `K` and `M`
 //! multiply. Environment variables are not expanded: a table that needs them is not self-contained.
 
-use super::{Label, Partition, PartitionFault, PartitionTable, TYPE_APP, TYPE_DATA};
+use super::{
+    FLAG_ENCRYPTED, FLAG_READONLY, Label, Partition, PartitionFault, PartitionTable, TYPE_APP,
+    TYPE_BOOTLOADER, TYPE_DATA, TYPE_TABLE, names,
+};
 
 const SECTOR: u32 = 0x1000;
 const APP_ALIGNMENT: u32 = 0x1_0000;
-const TYPE_BOOTLOADER: u8 = 2;
-const TYPE_TABLE: u8 = 3;
 
-pub(super) fn parse(text: &str, table_offset: u32) -> Result<PartitionTable, PartitionFault> {
+pub(super) fn parse(
+    text: &str,
+    table_offset: u32,
+    bootloader_offset: u32,
+) -> Result<PartitionTable, PartitionFault> {
     let mut table = PartitionTable::empty();
     let mut free = table_offset.saturating_add(SECTOR);
     for (index, line) in text.trim_start_matches('\u{FEFF}').lines().enumerate() {
@@ -19,7 +24,7 @@ pub(super) fn parse(text: &str, table_offset: u32) -> Result<PartitionTable, Par
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let row = parse_line(line, line_number, table_offset, free)?;
+        let row = parse_line(line, line_number, (table_offset, bootloader_offset), free)?;
         if row.kind != TYPE_BOOTLOADER && row.kind != TYPE_TABLE {
             if row.offset < free {
                 return Err(PartitionFault::Overlap {
@@ -47,7 +52,7 @@ pub(super) fn parse(text: &str, table_offset: u32) -> Result<PartitionTable, Par
 fn parse_line(
     line: &str,
     line_number: usize,
-    table_offset: u32,
+    (table_offset, bootloader_offset): (u32, u32),
     free: u32,
 ) -> Result<Partition, PartitionFault> {
     let fault = |field| PartitionFault::Field {
@@ -66,7 +71,7 @@ fn parse_line(
         TYPE_BOOTLOADER => {
             let offset = parse_number(offset)
                 .and_then(|n| u32::try_from(n).ok())
-                .unwrap_or(0);
+                .unwrap_or(bootloader_offset);
             (offset, table_offset.saturating_sub(offset))
         }
         _ => {
@@ -102,45 +107,19 @@ fn parse_line(
         subtype,
         offset,
         size,
-        label: Label::truncated(name),
+        label: Label::new(name).ok_or(PartitionFault::LabelTooLong {
+            line: line_number,
+            len: name.len(),
+        })?,
         flags,
     })
 }
 
 fn parse_kind(text: &str) -> Option<u8> {
-    match () {
-        () if text.eq_ignore_ascii_case("app") => Some(TYPE_APP),
-        () if text.eq_ignore_ascii_case("data") => Some(TYPE_DATA),
-        () if text.eq_ignore_ascii_case("bootloader") => Some(TYPE_BOOTLOADER),
-        () if text.eq_ignore_ascii_case("partition_table") => Some(TYPE_TABLE),
-        () => u8::try_from(parse_number(text)?).ok(),
-    }
+    names::kind(text).or_else(|| u8::try_from(parse_number(text)?).ok())
 }
 
 fn parse_subtype(kind: u8, text: &str) -> Option<u8> {
-    const NAMES: &[(u8, &str, u8)] = &[
-        (TYPE_APP, "factory", 0x00),
-        (TYPE_APP, "test", 0x20),
-        (TYPE_APP, "tee_0", 0x30),
-        (TYPE_APP, "tee_1", 0x31),
-        (TYPE_DATA, "ota", 0x00),
-        (TYPE_DATA, "phy", 0x01),
-        (TYPE_DATA, "nvs", 0x02),
-        (TYPE_DATA, "coredump", 0x03),
-        (TYPE_DATA, "nvs_keys", 0x04),
-        (TYPE_DATA, "efuse", 0x05),
-        (TYPE_DATA, "undefined", 0x06),
-        (TYPE_DATA, "esphttpd", 0x80),
-        (TYPE_DATA, "fat", 0x81),
-        (TYPE_DATA, "spiffs", 0x82),
-        (TYPE_DATA, "littlefs", 0x83),
-        (TYPE_DATA, "tee_ota", 0x90),
-        (TYPE_BOOTLOADER, "primary", 0x00),
-        (TYPE_BOOTLOADER, "ota", 0x01),
-        (TYPE_BOOTLOADER, "recovery", 0x02),
-        (TYPE_TABLE, "primary", 0x00),
-        (TYPE_TABLE, "ota", 0x01),
-    ];
     if text.is_empty() {
         return match kind {
             TYPE_DATA => Some(0x06),
@@ -148,11 +127,8 @@ fn parse_subtype(kind: u8, text: &str) -> Option<u8> {
             _ => Some(0),
         };
     }
-    if let Some((_, _, number)) = NAMES
-        .iter()
-        .find(|(of, name, _)| *of == kind && text.eq_ignore_ascii_case(name))
-    {
-        return Some(*number);
+    if let Some(number) = names::subtype(kind, text) {
+        return Some(number);
     }
     if kind == TYPE_APP
         && let Some((prefix, number)) = text.split_at_checked(4)
@@ -172,8 +148,8 @@ fn parse_flags(text: &str) -> Option<u32> {
         .map(str::trim)
         .filter(|flag| !flag.is_empty())
         .try_fold(0, |flags, flag| match () {
-            () if flag.eq_ignore_ascii_case("encrypted") => Some(flags | 1),
-            () if flag.eq_ignore_ascii_case("readonly") => Some(flags | 2),
+            () if flag.eq_ignore_ascii_case("encrypted") => Some(flags | FLAG_ENCRYPTED),
+            () if flag.eq_ignore_ascii_case("readonly") => Some(flags | FLAG_READONLY),
             () => None,
         })
 }

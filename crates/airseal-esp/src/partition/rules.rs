@@ -1,8 +1,74 @@
 //! The rules that hold for a table whichever form it came in.
 
-use super::{Partition, PartitionFault, TYPE_APP, TYPE_DATA};
+use core::fmt;
 
-const SUBTYPE_OTADATA: u8 = 0;
+use super::{FLAG_READONLY, Label, Partition, PartitionFault, TYPE_APP, TYPE_DATA};
+
+/// Something about a table that works, but is seldom meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartitionWarning {
+    /// A row lies before the row above it.
+    OutOfOrder {
+        /// The row's name.
+        label: Label,
+    },
+    /// The numbers of the OTA slots are not 0, 1, 2 ...: the bootloader counts rows and takes the wrong one.
+    SlotGap {
+        /// Name of the first row whose number does not fit.
+        label: Label,
+    },
+    /// There are OTA slots, but no otadata to choose with.
+    NoOtaData,
+    /// There is only one OTA slot and no factory application: an update has nowhere to go.
+    SingleSlot,
+}
+
+impl fmt::Display for PartitionWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PartitionWarning::OutOfOrder { label } => write!(
+                f,
+                "partition {label} lies before the one above it; Espressif's tool refuses that in a CSV"
+            ),
+            PartitionWarning::SlotGap { label } => write!(
+                f,
+                "partition {label}: OTA slots must be numbered from ota_0 without a gap, or the bootloader takes the wrong one"
+            ),
+            PartitionWarning::NoOtaData => {
+                f.write_str("there are OTA slots but no otadata partition, so none can be chosen")
+            }
+            PartitionWarning::SingleSlot => {
+                f.write_str("one OTA slot and no factory application: an update has nowhere to go")
+            }
+        }
+    }
+}
+
+pub(super) fn warnings(rows: &[Partition]) -> impl Iterator<Item = PartitionWarning> {
+    let order = rows.windows(2).filter_map(|pair| match pair {
+        [above, row] if row.offset < above.offset => {
+            Some(PartitionWarning::OutOfOrder { label: row.label })
+        }
+        _ => None,
+    });
+    let slots = rows.iter().filter(|row| row.is_ota_slot()).count();
+    let gap = rows
+        .iter()
+        .find(|row| {
+            row.ota_slot()
+                .is_some_and(|slot| usize::from(slot) >= slots)
+        })
+        .map(|row| PartitionWarning::SlotGap { label: row.label });
+    let has_otadata = rows.iter().any(Partition::is_otadata);
+    let has_factory = rows.iter().any(Partition::is_factory);
+    let no_otadata = (slots > 0 && !has_otadata).then_some(PartitionWarning::NoOtaData);
+    let single = (slots == 1 && !has_factory).then_some(PartitionWarning::SingleSlot);
+    order.chain(gap).chain(no_otadata).chain(single)
+}
+
+const SUBTYPE_NVS: u8 = 2;
+const SUBTYPE_COREDUMP: u8 = 3;
+const NVS_SIZE_MIN: u32 = 0x3000;
 const OTADATA_SIZE: u32 = 0x2000;
 
 /// Checks all rows against each other; `table_offset` is known for a CSV only.
@@ -15,6 +81,8 @@ pub(super) fn check(rows: &[Partition], table_offset: Option<u32>) -> Result<(),
                 rule,
             })
         };
+        let readonly = row.flags & FLAG_READONLY != 0;
+        let data = |subtype| row.kind == TYPE_DATA && row.subtype == subtype;
         let before = rows.get(..index).unwrap_or_default();
         if row.kind == TYPE_APP && !row.offset.is_multiple_of(0x1_0000) {
             return fault("the offset of an app is not a multiple of 0x10000");
@@ -36,6 +104,12 @@ pub(super) fn check(rows: &[Partition], table_offset: Option<u32>) -> Result<(),
         {
             return fault("it lies on or before the partition table");
         }
+        if table_offset.is_some() && readonly && (row.is_otadata() || data(SUBTYPE_COREDUMP)) {
+            return fault("a partition that the chip writes can't be readonly");
+        }
+        if table_offset.is_some() && data(SUBTYPE_NVS) && !readonly && row.size < NVS_SIZE_MIN {
+            return fault("an nvs that is not readonly needs at least 0x3000 bytes");
+        }
         if before.iter().any(|other| other.label == row.label) {
             return fault("another partition has the same name");
         }
@@ -45,7 +119,7 @@ pub(super) fn check(rows: &[Partition], table_offset: Option<u32>) -> Result<(),
         {
             return fault("it overlaps another partition");
         }
-        if row.kind == TYPE_DATA && row.subtype == SUBTYPE_OTADATA {
+        if row.is_otadata() {
             otadata += 1;
             if otadata > 1 {
                 return fault("it is the second otadata partition");

@@ -12,17 +12,17 @@ const KIND_PREFIX: &str = "airseal-kind: ";
 pub(super) const GROUP_LABEL: &str = "AIRSEAL GROUP KEY";
 
 /// The one key block of a file.
-pub(super) struct Block {
+pub(crate) struct Block {
     /// What stands between `BEGIN` and the dashes.
-    pub(super) label: String,
+    pub(crate) label: String,
     /// The decoded body.
-    pub(super) der: Zeroizing<Vec<u8>>,
+    pub(crate) der: Zeroizing<Vec<u8>>,
     /// What the file says the key is for; `None` for a file from elsewhere.
-    pub(super) kind: Option<KeyKind>,
+    pub(crate) kind: Option<KeyKind>,
 }
 
 /// Finds the key in `text`; `name` is for messages.
-pub(super) fn find(name: &str, text: &[u8]) -> Result<Block, Error> {
+pub(crate) fn find(name: &str, text: &[u8]) -> Result<Block, Error> {
     let refuse = |message: String| Err(Error::refused(name, message, ""));
     let Ok(text) = std::str::from_utf8(text) else {
         return refuse(match recognise::recognise(text) {

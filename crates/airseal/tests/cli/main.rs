@@ -7,6 +7,8 @@
 #[cfg(feature = "serve")]
 mod demo;
 mod edges;
+mod esp_containers;
+mod esp_formats;
 #[cfg(feature = "serve")]
 mod groups;
 mod harness;

@@ -1,0 +1,16 @@
+//! Espressif's files on the host: what they are, whether a chip would boot from them, and how they are made.
+
+pub mod area;
+pub mod boot_key;
+pub mod dump;
+pub mod efuse_audit;
+pub mod flash_check;
+pub mod flash_files;
+pub mod flash_key;
+pub mod info;
+pub mod otadata;
+pub mod partitions;
+pub mod sign;
+pub mod signatures;
+
+mod refusal;

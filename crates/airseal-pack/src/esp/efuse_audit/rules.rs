@@ -1,0 +1,442 @@
+//! What release and development mean on each chip (ESP-IDF: `flash_encrypt.c`, security features enablement workflows).
+
+use airseal_esp::Chip;
+
+use super::{Base, EfuseState, Field, OwnRule, Repair, Verdict};
+
+/// The field that switches flash encryption on.
+pub(super) fn counter(chip: Chip) -> &'static str {
+    if is_esp32(chip) {
+        "FLASH_CRYPT_CNT"
+    } else {
+        "SPI_BOOT_CRYPT_CNT"
+    }
+}
+
+/// The verdicts of a built-in policy.
+pub(super) fn of(chip: Chip, base: Base, state: &EfuseState) -> Vec<Verdict> {
+    let mut rules = Rules {
+        state,
+        verdicts: Vec::new(),
+    };
+    rules.flash_key(chip);
+    if base == Base::Development {
+        rules.counter_is_odd(counter(chip));
+        return rules.verdicts;
+    }
+    let full = if is_esp32(chip) { 127 } else { 7 };
+    rules.counter_is_full(counter(chip), full, chip.name() == "esp32c2");
+    rules.secure_boot(chip);
+    if is_esp32(chip) {
+        rules.equals("FLASH_CRYPT_CONFIG", 0xF, Repair::Now);
+        for field in [
+            "DISABLE_DL_ENCRYPT",
+            "DISABLE_DL_DECRYPT",
+            "DISABLE_DL_CACHE",
+            "JTAG_DISABLE",
+            "CONSOLE_DEBUG_DISABLE",
+        ] {
+            rules.equals(field, 1, Repair::Now);
+        }
+        rules.locked("DIS_CACHE");
+        rules.locked("RD_DIS");
+        rules.equals("UART_DOWNLOAD_DIS", 1, Repair::Later);
+        return rules.verdicts;
+    }
+    rules.equals("DIS_DOWNLOAD_MANUAL_ENCRYPT", 1, Repair::Now);
+    rules.first_of(&["DIS_PAD_JTAG", "HARD_DIS_JTAG"]);
+    for field in [
+        "DIS_USB_JTAG",
+        "DIS_DIRECT_BOOT",
+        "DIS_LEGACY_SPI_BOOT",
+        "DIS_DOWNLOAD_ICACHE",
+        "DIS_DOWNLOAD_DCACHE",
+        "SPI_DOWNLOAD_MSPI_DIS",
+    ] {
+        if state.field(field).is_some() {
+            rules.equals(field, 1, Repair::Now);
+        }
+    }
+    if state.field("DIS_ICACHE").is_some() {
+        rules.locked("DIS_ICACHE");
+    }
+    rules.locked("RD_DIS");
+    if !state
+        .field("DIS_DOWNLOAD_MODE")
+        .is_some_and(|field| field.used)
+    {
+        rules.equals("ENABLE_SECURITY_DOWNLOAD", 1, Repair::Later);
+    }
+    rules.verdicts
+}
+
+/// The verdict of a rule from a file; `None` if the chip has no such field.
+pub(super) fn own(rule: &OwnRule, state: &EfuseState) -> Option<Verdict> {
+    let field = state.field(&rule.field)?;
+    let mut want = Vec::new();
+    let mut verdict = Verdict::good(&rule.field, "", &describe(field));
+    let mut fail = |repair: Repair, message: &str| {
+        if verdict.repair != Some(Repair::Never) {
+            verdict.ok = false;
+            verdict.repair = Some(repair);
+            message.clone_into(&mut verdict.message);
+        }
+    };
+    if let Some(value) = rule.value {
+        want.push(format!("{value:#x}"));
+        if field.bits != Some(value) {
+            match burnable(field, value) {
+                Ok(()) => fail(Repair::Now, "burn it"),
+                Err(why) => fail(Repair::Never, why),
+            }
+        }
+    }
+    if let Some(readable) = rule.readable {
+        want.push(
+            if readable {
+                "readable"
+            } else {
+                "read-protected"
+            }
+            .to_owned(),
+        );
+        if readable != field.readable {
+            let locked = state.field("RD_DIS").is_some_and(|field| !field.writeable);
+            match (readable, locked) {
+                (true, _) => fail(Repair::Never, "read protection can't be taken back"),
+                (false, true) => fail(Repair::Never, "RD_DIS is write-protected"),
+                (false, false) => fail(Repair::Now, "read-protect it"),
+            }
+        }
+    }
+    if let Some(writeable) = rule.writeable {
+        want.push(
+            if writeable {
+                "writeable"
+            } else {
+                "write-protected"
+            }
+            .to_owned(),
+        );
+        if writeable != field.writeable {
+            if writeable {
+                fail(Repair::Never, "write protection can't be taken back");
+            } else {
+                fail(Repair::Now, "write-protect it");
+            }
+        }
+    }
+    verdict.want = want.join(", ");
+    Some(verdict)
+}
+
+struct Rules<'s> {
+    state: &'s EfuseState,
+    verdicts: Vec<Verdict>,
+}
+
+impl Rules<'_> {
+    fn equals(&mut self, name: &str, want: u64, repair: Repair) {
+        let text = format!("{want:#x}");
+        let verdict = match self.state.field(name) {
+            None => Verdict::missing(name, &text),
+            Some(field) if field.bits == Some(want) => Verdict::good(name, &text, &describe(field)),
+            Some(field) => match (burnable(field, want), repair) {
+                (Err(why), _) => Verdict::bad(name, &text, field, Repair::Never, why),
+                (Ok(()), Repair::Later) => Verdict::bad(
+                    name,
+                    &text,
+                    field,
+                    self.by_cable(Repair::Later),
+                    "burn it last: no tool gets in afterwards",
+                ),
+                (Ok(()), _) => {
+                    Verdict::bad(name, &text, field, self.by_cable(Repair::Now), "burn it")
+                }
+            },
+        };
+        self.verdicts.push(verdict);
+    }
+
+    fn first_of(&mut self, names: &[&str]) {
+        let there = names.iter().find(|name| self.state.field(name).is_some());
+        self.equals(there.or(names.first()).unwrap_or(&""), 1, Repair::Now);
+    }
+
+    /// Write protection; of RD_DIS it comes after every key.
+    fn locked(&mut self, name: &str) {
+        const WANT: &str = "write-protected";
+        let verdict = match self.state.field(name) {
+            None => Verdict::missing(name, WANT),
+            Some(field) if !field.writeable => Verdict::good(name, WANT, WANT),
+            Some(field) if self.verdicts.iter().all(|verdict| verdict.ok) => {
+                let repair = self.by_cable(Repair::Now);
+                Verdict::bad(name, WANT, field, repair, "write-protect it")
+            }
+            Some(field) => Verdict::bad(
+                name,
+                WANT,
+                field,
+                Repair::Later,
+                "write-protect it after the keys and fields above",
+            ),
+        };
+        self.verdicts.push(verdict);
+    }
+
+    fn counter_is_full(&mut self, name: &str, full: u64, must_lock: bool) {
+        let field = self.state.field(name);
+        let odd_and_locked = field.is_some_and(|field| is_odd(field) && !field.writeable);
+        if let Some(field) = field.filter(|_| odd_and_locked) {
+            let text = format!("{full:#x}, or on and write-protected");
+            let verdict = Verdict::good(name, &text, &describe(field));
+            return self.verdicts.push(verdict);
+        }
+        self.equals(name, full, Repair::Now);
+        if must_lock {
+            self.locked(name);
+        }
+    }
+
+    fn counter_is_odd(&mut self, name: &str) {
+        const WANT: &str = "an odd number of bits";
+        let verdict = match self.state.field(name) {
+            None => Verdict::missing(name, WANT),
+            Some(field) if is_odd(field) => Verdict::good(name, WANT, &describe(field)),
+            Some(field) if field.writeable => {
+                let repair = self.by_cable(Repair::Now);
+                Verdict::bad(name, WANT, field, repair, "burn one more bit")
+            }
+            Some(field) => Verdict::bad(name, WANT, field, Repair::Never, "it is write-protected"),
+        };
+        self.verdicts.push(verdict);
+    }
+
+    /// A flash key that nobody can read or change.
+    fn flash_key(&mut self, chip: Chip) {
+        match chip.name() {
+            "esp32" => return self.key_block("BLOCK1", false),
+            "esp32c2" => return self.key_block("BLOCK_KEY0_LOW_128", false),
+            _ => {}
+        }
+        let halves = ["XTS_AES_256_KEY_1", "XTS_AES_256_KEY_2"];
+        let whole = self.state.blocks_for("XTS_AES_128_KEY");
+        let (first, second) = (
+            self.state.blocks_for(halves[0]),
+            self.state.blocks_for(halves[1]),
+        );
+        let blocks: Vec<u8> = match (first.first(), second.first(), whole.first()) {
+            (Some(one), Some(two), _) => vec![*one, *two],
+            (Some(_), None, _) | (None, Some(_), _) => {
+                let there = if first.is_empty() {
+                    halves[1]
+                } else {
+                    halves[0]
+                };
+                return self.missing_key(&format!("only {there} is there, half of a key"));
+            }
+            (None, None, Some(block)) => vec![*block],
+            (None, None, None) => return self.missing_key("there is no flash encryption key"),
+        };
+        for block in blocks {
+            self.key_block(&format!("BLOCK_KEY{block}"), false);
+        }
+    }
+
+    /// The key is not there: can it still be burned, unreadable as it must be?
+    fn missing_key(&mut self, what: &str) {
+        const WANT: &str = "a flash encryption key, read- and write-protected";
+        let locked = self.state.field("RD_DIS").filter(|field| !field.writeable);
+        if let Some(field) = locked {
+            let why = format!(
+                "{what}, and RD_DIS is write-protected: none can be read-protected any more"
+            );
+            let verdict = Verdict::bad("RD_DIS", WANT, field, Repair::Never, &why);
+            return self.verdicts.push(verdict);
+        }
+        let free = (0..=5).find_map(|number| {
+            let name = format!("BLOCK_KEY{number}");
+            let block = self.state.field(&name)?;
+            let purpose = self.state.field(&format!("KEY_PURPOSE_{number}"))?;
+            let free = block.writeable && block.readable && !block.used && purpose.writeable;
+            free.then(|| (name, block.clone()))
+        });
+        let verdict = match free {
+            Some((name, block)) => {
+                let message =
+                    format!("{what}: burn one, for example here, before RD_DIS is write-protected");
+                Verdict::bad(&name, WANT, &block, self.by_cable(Repair::Now), &message)
+            }
+            None => Verdict {
+                repair: Some(Repair::Never),
+                message: format!("{what}, and no key block is free"),
+                ..Verdict::missing("BLOCK_KEY0", WANT)
+            },
+        };
+        self.verdicts.push(verdict);
+    }
+
+    /// A block that holds a key; a digest must stay readable, a secret must not.
+    fn key_block(&mut self, name: &str, readable: bool) {
+        let want = if readable {
+            "a digest, readable and write-protected"
+        } else {
+            "a key, read- and write-protected"
+        };
+        let lock = self
+            .state
+            .field("RD_DIS")
+            .is_some_and(|field| !field.writeable);
+        let verdict = match self.state.field(name) {
+            None => Verdict::missing(name, want),
+            Some(block) if readable && !block.readable => Verdict::bad(
+                name,
+                want,
+                block,
+                Repair::Never,
+                "read protection can't be taken back: the chip can't see the digest",
+            ),
+            Some(block) if block.readable && !readable && lock => {
+                let why = "RD_DIS is write-protected: it can't be read-protected any more";
+                Verdict::bad("RD_DIS", want, block, Repair::Never, why)
+            }
+            Some(block) if block.readable && !block.used && !block.writeable => Verdict::bad(
+                name,
+                want,
+                block,
+                Repair::Never,
+                "it is empty and write-protected",
+            ),
+            Some(block) if block.readable && !block.used => {
+                Verdict::bad(name, want, block, self.by_cable(Repair::Now), "burn it")
+            }
+            Some(block) if block.readable != readable || block.writeable => {
+                let repair = self.by_cable(Repair::Now);
+                Verdict::bad(name, want, block, repair, "protect it")
+            }
+            Some(block) => Verdict::good(name, want, &describe(block)),
+        };
+        self.verdicts.push(verdict);
+    }
+
+    fn secure_boot(&mut self, chip: Chip) {
+        match chip.name() {
+            "esp32" => {
+                let old = self
+                    .state
+                    .field("ABS_DONE_0")
+                    .is_some_and(|field| field.used);
+                let enable = if old { "ABS_DONE_0" } else { "ABS_DONE_1" };
+                self.key_block("BLOCK2", !old);
+                return self.equals(enable, 1, Repair::Now);
+            }
+            "esp32c2" => {
+                self.key_block("BLOCK_KEY0_HI_128", true);
+                return self.equals("SECURE_BOOT_EN", 1, Repair::Now);
+            }
+            _ => {}
+        }
+        let mut trusted = 0;
+        for slot in 0..chip.key_digests() {
+            let revoke = format!("SECURE_BOOT_KEY_REVOKE{slot}");
+            let blocks = self.state.blocks_for(&format!("SECURE_BOOT_DIGEST{slot}"));
+            let revoked = self.state.field(&revoke).is_some_and(|field| field.used);
+            match blocks.first() {
+                Some(block) if !revoked => {
+                    trusted += 1;
+                    self.key_block(&format!("BLOCK_KEY{block}"), true);
+                }
+                _ => self.equals(&revoke, 1, Repair::Now),
+            }
+        }
+        if trusted == 0 {
+            self.verdicts.push(Verdict {
+                repair: Some(self.by_cable(Repair::Now)),
+                message: "burn the digest of a signing key into a free block".to_owned(),
+                ..Verdict::missing("SECURE_BOOT_DIGEST0", "a digest that is not revoked")
+            });
+        }
+        self.equals("SECURE_BOOT_EN", 1, Repair::Now);
+    }
+
+    /// Once download mode is closed to tools, only the firmware can burn.
+    fn by_cable(&self, repair: Repair) -> Repair {
+        let closed = |name| self.state.field(name).is_some_and(|field| field.used);
+        let closed = [
+            "UART_DOWNLOAD_DIS",
+            "ENABLE_SECURITY_DOWNLOAD",
+            "DIS_DOWNLOAD_MODE",
+        ]
+        .into_iter()
+        .any(closed);
+        if closed { Repair::Later } else { repair }
+    }
+}
+
+impl Verdict {
+    fn good(field: &str, want: &str, found: &str) -> Verdict {
+        Verdict {
+            field: field.to_owned(),
+            ok: true,
+            want: want.to_owned(),
+            found: found.to_owned(),
+            repair: None,
+            message: String::new(),
+        }
+    }
+
+    fn bad(name: &str, want: &str, field: &Field, repair: Repair, message: &str) -> Verdict {
+        Verdict {
+            ok: false,
+            repair: Some(repair),
+            message: message.to_owned(),
+            ..Verdict::good(name, want, &describe(field))
+        }
+    }
+
+    fn missing(name: &str, want: &str) -> Verdict {
+        Verdict {
+            ok: false,
+            repair: Some(Repair::Later),
+            message: "the summary does not have it: make it anew with the current espefuse"
+                .to_owned(),
+            ..Verdict::good(name, want, "nothing")
+        }
+    }
+}
+
+/// What the field has, without the bytes of a key.
+fn describe(field: &Field) -> String {
+    let value = match field.bits {
+        Some(bits) => format!("{bits:#x}"),
+        None if !field.readable => "read-protected".to_owned(),
+        None if field.used => "in use".to_owned(),
+        None => "empty".to_owned(),
+    };
+    let lock = if field.writeable {
+        ""
+    } else {
+        ", write-protected"
+    };
+    format!("{value}{lock}")
+}
+
+/// Bits only go from 0 to 1.
+fn burnable(field: &Field, want: u64) -> Result<(), &'static str> {
+    let bits = field.bits.ok_or("it can't be read")?;
+    if !field.writeable {
+        Err("it is write-protected")
+    } else if bits & !want != 0 {
+        Err("a burned bit can't be taken back")
+    } else {
+        Ok(())
+    }
+}
+
+fn is_odd(field: &Field) -> bool {
+    field.bits.is_some_and(|bits| bits.count_ones() % 2 == 1)
+}
+
+fn is_esp32(chip: Chip) -> bool {
+    chip.name() == "esp32"
+}

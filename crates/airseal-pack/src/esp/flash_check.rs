@@ -1,0 +1,476 @@
+//! Would a chip boot from this flash, and what: the boot is played from a dump, part by part, as ROM and bootloader do it.
+
+use std::fmt;
+
+use airseal_esp::image::Descriptor;
+use airseal_esp::otadata::{BootSlot, OTADATA_LEN, OtaData, Rollback, SecureVersions};
+use airseal_esp::partition::{MAX_TABLE_LEN, Partition, PartitionTable};
+use airseal_esp::{Chip, Image, ImageError, ImageFault};
+use serde::Serialize;
+
+use super::dump::{FlashCipher, View};
+use super::otadata::{self, OtaInfo};
+use super::partitions::{self, NO_MD5};
+use crate::Error;
+use crate::recognise::{FileKind, HEAD_LEN, recognise};
+use crate::source::Source;
+
+/// How the boot is played.
+pub struct FlashCheck<'a> {
+    /// The chip.
+    pub chip: Chip,
+    /// What decrypts the flash; `None` for a chip without flash encryption.
+    pub cipher: Option<&'a dyn FlashCipher>,
+    /// Where the partition table lies.
+    pub table_offset: u32,
+    /// How the bootloader was built.
+    pub rollback: RollbackKind,
+    /// What tells whether an image is signed as secure boot wants it; `None` without secure boot.
+    pub signatures: Option<&'a dyn SignatureCheck>,
+}
+
+/// How the bootloader was built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RollbackKind {
+    /// Without rollback.
+    Off,
+    /// With rollback.
+    On,
+    /// With anti-rollback, and this secure version in the eFuses.
+    Anti(u32),
+}
+
+/// Secure boot.
+pub trait SignatureCheck {
+    /// Checks the signature of an image of `image_len` bytes at the start of `view`.
+    ///
+    /// # Errors
+    /// `Io` if the dump can't be read. The inner result says why the signature does not count.
+    fn check(&self, view: View<'_>, image_len: u64) -> Result<Result<String, String>, Error>;
+}
+
+/// What would happen.
+#[derive(Debug, Serialize)]
+pub struct Verdict {
+    /// The dump.
+    pub file: String,
+    /// The chip.
+    pub chip: &'static str,
+    /// The application that starts.
+    pub boots: Option<String>,
+    /// Its project and version.
+    pub app: Option<String>,
+    /// The first reason why nothing starts, or why something else starts than was selected.
+    pub reason: Option<String>,
+    /// What was looked at, in the order of the boot.
+    pub steps: Vec<Step>,
+    /// The records of the OTA data partition.
+    pub otadata: Option<OtaInfo>,
+    /// What works, but is seldom meant.
+    pub warnings: Vec<String>,
+}
+
+/// One part of the boot.
+#[derive(Debug, Serialize)]
+pub struct Step {
+    /// The part: `bootloader`, `partition table`, `otadata` or an application.
+    pub part: String,
+    /// Where it lies in flash.
+    pub offset: u64,
+    /// True if the boot goes on with it.
+    pub ok: bool,
+    /// What was found.
+    pub found: String,
+}
+
+impl FlashCheck<'_> {
+    /// Plays the boot.
+    ///
+    /// # Errors
+    /// `Io` if the dump can't be read. A flash that does not boot is a verdict.
+    pub fn run(&self, source: &Source) -> Result<Verdict, Error> {
+        let mut play = Play {
+            check: self,
+            source,
+            verdict: Verdict {
+                file: source.name().to_owned(),
+                chip: self.chip.name(),
+                boots: None,
+                app: None,
+                reason: None,
+                steps: Vec::new(),
+                otadata: None,
+                warnings: Vec::new(),
+            },
+        };
+        play.boot()?;
+        Ok(play.verdict)
+    }
+}
+
+struct Play<'a> {
+    check: &'a FlashCheck<'a>,
+    source: &'a Source,
+    verdict: Verdict,
+}
+
+impl<'a> Play<'a> {
+    fn boot(&mut self) -> Result<(), Error> {
+        if self.source.is_empty() {
+            self.verdict.reason = Some("the dump is empty".to_owned());
+            return Ok(());
+        }
+        if !self.bootloader()? {
+            return Ok(());
+        }
+        let Some(table) = self.table()? else {
+            return Ok(());
+        };
+        let order = self.order(&table)?;
+        for slot in order {
+            let row = table.as_slice().iter().find(|row| match slot {
+                BootSlot::Factory => row.is_factory(),
+                BootSlot::Ota(slot) => row.ota_slot() == Some(slot),
+            });
+            if let Some(row) = row
+                && let Some(app) = self.app(row, slot)?
+            {
+                self.verdict.boots = Some(slot.to_string());
+                self.verdict.app = app;
+                return Ok(());
+            }
+        }
+        self.fail("no application in the flash can be started".to_owned());
+        Ok(())
+    }
+
+    fn bootloader(&mut self) -> Result<bool, Error> {
+        let chip = self.check.chip;
+        let offset = u64::from(chip.bootloader_offset());
+        let room = u64::from(self.check.table_offset).saturating_sub(offset);
+        let view = self.view(offset, room);
+        let found = match examine(view)? {
+            Err(fault) => Err(self.explain_image(view, &fault)?),
+            Ok((image, _)) if image.chip != chip => Err(format!(
+                "chip_id at offset 12 says {}, not {chip}",
+                image.chip
+            )),
+            Ok((image, damage)) => {
+                if let Some(fault @ ImageFault::Hash { .. }) = damage {
+                    self.verdict.warnings.push(format!(
+                        "bootloader: {fault}; the chip does not look at this hash, a flashing tool may have rewritten the header"
+                    ));
+                }
+                match damage {
+                    Some(fault @ ImageFault::Checksum { .. }) => Err(fault.to_string()),
+                    _ => self
+                        .signature(view, &image)?
+                        .map(|signed| (format!("{} bytes{signed}", image.len), image)),
+                }
+            }
+        };
+        Ok(match found {
+            Ok((found, _)) => self.step("bootloader", offset, found),
+            Err(why) => self.stop("bootloader", offset, why),
+        })
+    }
+
+    fn table(&mut self) -> Result<Option<PartitionTable>, Error> {
+        let offset = u64::from(self.check.table_offset);
+        let view = self.view(offset, MAX_TABLE_LEN as u64);
+        let bytes = view.head(MAX_TABLE_LEN)?;
+        let table = match PartitionTable::from_binary(&bytes) {
+            Ok(table) => table,
+            Err(fault) => {
+                let why = if bytes.starts_with(&[0xAA, 0x50]) {
+                    fault.to_string()
+                } else {
+                    let begins = |head: &[u8]| {
+                        head.starts_with(&[0xAA, 0x50, 0x00])
+                            || head.starts_with(&[0xAA, 0x50, 0x01])
+                    };
+                    let why = self.explain(view, "a partition table", &begins)?;
+                    why.unwrap_or_else(|| fault.to_string())
+                };
+                self.stop("partition table", offset, why);
+                return Ok(None);
+            }
+        };
+        if !table.has_md5() {
+            self.verdict.warnings.push(NO_MD5.to_owned());
+        }
+        self.verdict.warnings.extend(partitions::warnings(&table));
+        if let Err(fault) = table.check_flash_size(self.source.len()) {
+            self.stop(
+                "partition table",
+                offset,
+                format!("{fault}: the chip refuses the table, or the dump is not whole"),
+            );
+            return Ok(None);
+        }
+        let found = format!("{} partitions", table.as_slice().len());
+        self.step("partition table", offset, found);
+        Ok(Some(table))
+    }
+
+    fn order(&mut self, table: &PartitionTable) -> Result<Vec<BootSlot>, Error> {
+        let layout = table.layout();
+        let Some(row) = table.as_slice().iter().find(|row| row.is_otadata()) else {
+            self.verdict.warnings.push(
+                "there is no otadata partition: the factory application starts, and no update can"
+                    .to_owned(),
+            );
+            return Ok(layout
+                .factory
+                .then_some(BootSlot::Factory)
+                .into_iter()
+                .collect());
+        };
+        let offset = u64::from(row.offset);
+        let bytes = self.view(offset, OTADATA_LEN as u64).head(OTADATA_LEN)?;
+        let data = OtaData::from_partition(&bytes).unwrap_or(OtaData::ERASED);
+        let versions = self.secure_versions(table)?;
+        let rollback = match self.check.rollback {
+            RollbackKind::Off => Rollback::Off,
+            RollbackKind::On => Rollback::On,
+            RollbackKind::Anti(efuse) => Rollback::Anti(SecureVersions {
+                efuse,
+                slots: &versions,
+            }),
+        };
+        let selection = data.selection(layout, rollback);
+        let info = otadata::describe(&data, Some(layout), rollback);
+        let found = match (selection.active, selection.start) {
+            (Some(active), Some(slot)) => format!("record {active} selects {slot}"),
+            (_, Some(slot)) => format!("no record counts: {slot} comes first"),
+            _ => "no record counts: the factory application comes first".to_owned(),
+        };
+        self.step("otadata", offset, found);
+        self.verdict.otadata = Some(info);
+        Ok(layout.tried(selection.start).collect())
+    }
+
+    /// The secure version of the application in each slot, for anti-rollback.
+    fn secure_versions(&self, table: &PartitionTable) -> Result<Vec<Option<u32>>, Error> {
+        if !matches!(self.check.rollback, RollbackKind::Anti(_)) {
+            return Ok(Vec::new());
+        }
+        let mut versions = Vec::new();
+        for slot in 0..table.layout().slots {
+            let row = table
+                .as_slice()
+                .iter()
+                .find(|row| row.ota_slot() == Some(slot));
+            let image = match row {
+                Some(row) => examine(self.view(row.offset.into(), row.size.into()))?.ok(),
+                None => None,
+            };
+            versions.push(image.and_then(|(image, _)| image.app().map(|app| app.secure_version)));
+        }
+        Ok(versions)
+    }
+
+    /// The project and version of the application, if it can be started.
+    fn app(&mut self, row: &Partition, slot: BootSlot) -> Result<Option<Option<String>>, Error> {
+        let chip = self.check.chip;
+        let offset = u64::from(row.offset);
+        let view = self.view(offset, u64::from(row.size));
+        let part = format!("{slot} ({})", row.label);
+        let image = match examine(view)? {
+            Err(fault) => Err(self.explain_image(view, &fault)?),
+            Ok((_, Some(fault))) => Err(fault.to_string()),
+            Ok((image, None)) if image.chip != chip => Err(format!(
+                "chip_id at offset 12 says {}, not {chip}",
+                image.chip
+            )),
+            Ok((image, None)) => self.startable(&image).map(|()| image),
+        };
+        let image = match image {
+            Ok(image) => image,
+            Err(why) => {
+                self.stop(&part, offset, why);
+                return Ok(None);
+            }
+        };
+        let name = image
+            .app()
+            .map(|app| format!("{} {}", app.project_name, app.version));
+        if name.is_none() {
+            self.verdict
+                .warnings
+                .push(format!("{slot}: the image has no application descriptor"));
+        }
+        if image.hash.is_none() {
+            self.verdict.warnings.push(format!(
+                "{slot}: the image has no hash, damage may go unnoticed"
+            ));
+        }
+        match self.signature(view, &image)? {
+            Err(why) => {
+                self.stop(&part, offset, why);
+                Ok(None)
+            }
+            Ok(signed) => {
+                let shown = name.as_deref().unwrap_or("an image without a descriptor");
+                self.step(
+                    &part,
+                    offset,
+                    format!("{shown}, {} bytes{signed}", image.len),
+                );
+                Ok(Some(name))
+            }
+        }
+    }
+
+    fn startable(&self, image: &Image) -> Result<(), String> {
+        if matches!(image.descriptor, Descriptor::Bootloader(_)) {
+            return Err("is a second-stage bootloader, not an application".to_owned());
+        }
+        let Some(app) = image.app() else {
+            return Ok(());
+        };
+        if app.mmu_page_log2 != 0 && !self.check.chip.maps_page(app.mmu_page_log2) {
+            return Err(format!(
+                "mmu_page_size in the descriptor is 2^{}, which {} can't map",
+                app.mmu_page_log2, self.check.chip
+            ));
+        }
+        match self.check.rollback {
+            RollbackKind::Anti(efuse) if app.secure_version < efuse => Err(format!(
+                "its secure version is {}, the eFuses ask for {efuse}",
+                app.secure_version
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn signature(&self, view: View<'_>, image: &Image) -> Result<Result<String, String>, Error> {
+        match self.check.signatures {
+            Some(signatures) => Ok(signatures
+                .check(view, image.len)?
+                .map(|signed| format!(", {signed}"))),
+            None => Ok(Ok(String::new())),
+        }
+    }
+
+    /// Why there is no image where one should be.
+    fn explain_image(&self, view: View<'_>, fault: &ImageFault) -> Result<String, Error> {
+        let chip = self.check.chip;
+        let begins = |head: &[u8]| begins_image(head, chip);
+        if begins(&view.head(PROBE_LEN)?) {
+            return Ok(fault.to_string());
+        }
+        let what = self.explain(view, "an image", &begins)?;
+        Ok(what.unwrap_or_else(|| fault.to_string()))
+    }
+
+    /// What there is in place of what was looked for, as far as it can be told.
+    fn explain(
+        &self,
+        view: View<'_>,
+        what: &str,
+        begins: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Option<String>, Error> {
+        let raw = view.raw().head(HEAD_LEN)?;
+        if raw.is_empty() {
+            return Ok(Some("the dump ends before it".to_owned()));
+        }
+        if raw.iter().all(|byte| *byte == 0xFF) {
+            return Ok(Some("is erased".to_owned()));
+        }
+        if self.check.cipher.is_none() {
+            return Ok(match recognise(&raw) {
+                Some(FileKind::Encrypted) => {
+                    Some("looks encrypted: give the flash encryption key with --key".to_owned())
+                }
+                Some(kind @ (FileKind::EncryptedImg | FileKind::McuBoot | FileKind::Bundle)) => {
+                    Some(format!("is {kind}, which the bootloader does not read"))
+                }
+                _ => None,
+            });
+        }
+        if begins(&raw) {
+            return Ok(Some(format!(
+                "is {what} that is not encrypted, and the chip decrypts what it reads: encrypt it for address {:#x}",
+                view.offset()
+            )));
+        }
+        for address in (0..MAX_FLASH).step_by(SECTOR) {
+            if begins(&view.encrypted_for(address).head(PROBE_LEN)?) {
+                return Ok(Some(format!(
+                    "was encrypted for address {address:#x} and lies at {:#x}: encrypt it again for where it lies, or write it there",
+                    view.offset()
+                )));
+            }
+        }
+        Ok(Some(format!(
+            "decrypts to nothing known at any sector's address: it was encrypted under another key, or is no {}",
+            what.trim_start_matches("an ").trim_start_matches("a ")
+        )))
+    }
+
+    fn view(&self, offset: u64, len: u64) -> View<'a> {
+        View::new(self.source, self.check.cipher, offset, len)
+    }
+
+    fn step(&mut self, part: &str, offset: u64, found: String) -> bool {
+        self.verdict.steps.push(Step {
+            part: part.to_owned(),
+            offset,
+            ok: true,
+            found,
+        });
+        true
+    }
+
+    fn stop(&mut self, part: &str, offset: u64, why: String) -> bool {
+        self.fail(format!("{part} at {offset:#x}: {why}"));
+        self.verdict.steps.push(Step {
+            part: part.to_owned(),
+            offset,
+            ok: false,
+            found: why,
+        });
+        false
+    }
+
+    /// The first reason is the one that counts.
+    fn fail(&mut self, reason: String) {
+        self.verdict.reason.get_or_insert(reason);
+    }
+}
+
+impl fmt::Debug for FlashCheck<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FlashCheck")
+            .field("chip", &self.chip)
+            .field("table_offset", &self.table_offset)
+            .field("rollback", &self.rollback)
+            .finish_non_exhaustive()
+    }
+}
+
+const SECTOR: usize = 0x1000;
+/// Addresses that are tried as the one that something was encrypted for.
+const MAX_FLASH: u64 = 16 << 20;
+/// Bytes from which the start of an image or a table is told.
+const PROBE_LEN: usize = 48;
+
+fn examine(mut view: View<'_>) -> Result<Result<(Image, Option<ImageFault>), ImageFault>, Error> {
+    match Image::examine(&mut view) {
+        Ok(found) => Ok(Ok(found)),
+        Err(ImageError::Fault(fault)) => Ok(Err(fault)),
+        Err(ImageError::Read(error)) => Err(error),
+    }
+}
+
+/// True for an image header of this chip: several bytes, since one alone comes up by chance.
+fn begins_image(head: &[u8], chip: Chip) -> bool {
+    let [id, high] = chip.id().to_le_bytes();
+    let at = |index: usize| head.get(index).copied();
+    at(0) == Some(0xE9)
+        && at(1).is_some_and(|count| (1..=16).contains(&count))
+        && at(2).is_some_and(|mode| mode <= 5)
+        && (at(12), at(13)) == (Some(id), Some(high))
+        && at(23).is_some_and(|flag| flag <= 1)
+}

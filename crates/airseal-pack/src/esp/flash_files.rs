@@ -1,0 +1,178 @@
+//! Flash encryption of whole files: on all cores, with flat memory.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use airseal_esp::Chip;
+use airseal_esp::flash_encryption::{FlashKey, RegionFault};
+use airseal_esp::image::Descriptor;
+use serde::Serialize;
+
+use super::area::Area;
+use super::info;
+use crate::Error;
+use crate::control::{Control, Stage};
+use crate::output::{Access, Existing, OutputFile};
+use crate::parallel::{BufferPool, in_order};
+use crate::recognise::{FileKind, HEAD_LEN, recognise};
+use crate::source::Source;
+
+/// Which way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// What a chip writes.
+    Encrypt,
+    /// What a chip reads.
+    Decrypt,
+}
+
+/// What was done.
+#[derive(Debug, Serialize)]
+pub struct Converted {
+    /// First address.
+    pub address: u32,
+    /// Bytes.
+    pub len: u64,
+    /// What is seldom meant.
+    pub warnings: Vec<String>,
+}
+
+/// Encrypts or decrypts `input`, which lies or will lie at `address` in the flash of `chip`.
+///
+/// # Errors
+/// `Io`, cancelled; refused if address or length are not aligned or leave the flash, if the input is an image for another
+/// chip or another place, or is encrypted already.
+pub fn convert(
+    (input, output): (&Path, &Path),
+    (chip, key): (Chip, &FlashKey),
+    address: u32,
+    direction: Direction,
+    existing: Existing,
+    control: &Control<'_>,
+) -> Result<Converted, Error> {
+    let source = Source::open(input)?;
+    let len = source.len();
+    let warnings = match direction {
+        Direction::Encrypt => check_plain(&source, chip, address)?,
+        Direction::Decrypt => check_encrypted(&source)?,
+    };
+    key.check(address, len)
+        .map_err(|fault| refuse_region(source.name(), fault))?;
+    let mut file = OutputFile::create(output, existing, Access::Public)?;
+    let pool = BufferPool::default();
+    let jobs = (0..len).step_by(CHUNK as usize);
+    let mut done = 0;
+    in_order(
+        jobs,
+        |offset| {
+            let size = usize::try_from(CHUNK.min(len - offset)).unwrap_or(0);
+            let mut bytes = pool.take(size);
+            source.read_at(offset, &mut bytes)?;
+            let place = u32::try_from(u64::from(address) + offset).unwrap_or(u32::MAX);
+            match direction {
+                Direction::Encrypt => key.encrypt(place, &mut bytes),
+                Direction::Decrypt => key.decrypt(place, &mut bytes),
+            }
+            .map_err(|fault| refuse_region(source.name(), fault))?;
+            Ok(bytes)
+        },
+        |bytes| {
+            file.write_all(&bytes)
+                .map_err(|error| file.write_error(error))?;
+            done += bytes.len() as u64;
+            pool.give(bytes);
+            control.report(Stage::Copying, done, len)
+        },
+    )?;
+    file.commit()?;
+    Ok(Converted {
+        address,
+        len,
+        warnings,
+    })
+}
+
+fn refuse_region(name: &str, fault: RegionFault) -> Error {
+    let remedy = match fault {
+        RegionFault::Address { .. } => "give the address of a partition",
+        RegionFault::Length { .. } => {
+            "pad the file with 0xFF to a multiple of 16, as it will lie in flash"
+        }
+        RegionFault::Beyond { .. } => "give the address in flash, not one in memory",
+    };
+    Error::refused(name, fault.to_string(), remedy)
+}
+
+fn check_plain(source: &Source, chip: Chip, address: u32) -> Result<Vec<String>, Error> {
+    let mut warnings = Vec::new();
+    match recognise(&source.head(0, HEAD_LEN)?) {
+        Some(kind @ (FileKind::EncryptedImg | FileKind::McuBoot | FileKind::Bundle)) => {
+            return Err(Error::refused(
+                source.name(),
+                format!("is {kind}, which no bootloader reads from flash"),
+                "take the image out of it first, then encrypt that",
+            ));
+        }
+        Some(FileKind::Encrypted) => warnings.push(
+            "the input has no structure: if it is encrypted already, the result is of no use"
+                .to_owned(),
+        ),
+        Some(FileKind::EspImage) => check_image(source, chip, address, &mut warnings)?,
+        _ => {}
+    }
+    Ok(warnings)
+}
+
+fn check_image(
+    source: &Source,
+    chip: Chip,
+    address: u32,
+    warnings: &mut Vec<String>,
+) -> Result<(), Error> {
+    let image = match info::image(Area::whole(source))? {
+        Ok((image, None)) => image,
+        Ok((_, Some(fault))) | Err(fault) => {
+            warnings.push(format!("the image is damaged: {fault}"));
+            return Ok(());
+        }
+    };
+    if image.chip != chip {
+        return Err(Error::refused(
+            source.name(),
+            format!("chip_id at offset 12 says {}, not {chip}", image.chip),
+            "name the image built for this chip, or the chip it was built for",
+        ));
+    }
+    match image.descriptor {
+        Descriptor::App(_) if !address.is_multiple_of(APP_ALIGNMENT) => Err(Error::refused(
+            source.name(),
+            format!("is an application, and address {address:#x} is not a multiple of 0x10000"),
+            "give the offset of its partition",
+        )),
+        Descriptor::Bootloader(_) if address != chip.bootloader_offset() => {
+            warnings.push(format!(
+                "the input is a bootloader, and {chip} looks for one at {:#x}",
+                chip.bootloader_offset()
+            ));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_encrypted(source: &Source) -> Result<Vec<String>, Error> {
+    match recognise(&source.head(0, HEAD_LEN)?) {
+        Some(kind @ (FileKind::EspImage | FileKind::Elf | FileKind::EncryptedImg)) => {
+            Err(Error::refused(
+                source.name(),
+                format!("is {kind}, not flash-encrypted data"),
+                "it needs no flash decryption; airseal esp info tells what a file is",
+            ))
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// A multiple of every scheme's unit.
+const CHUNK: u64 = 1 << 20;
+const APP_ALIGNMENT: u32 = 0x1_0000;

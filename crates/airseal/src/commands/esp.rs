@@ -1,0 +1,43 @@
+use crate::failure::Failure;
+use crate::ui::Ui;
+
+mod efuse;
+mod encrypted_img;
+mod flash_check;
+mod flash_crypt;
+mod info;
+mod otadata;
+mod partitions;
+mod shared;
+
+/// Espressif's formats: images, tables, flash encryption, secure boot, eFuses
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Info(info::Args),
+    FlashCheck(flash_check::Args),
+    Partitions(partitions::Args),
+    FlashEncrypt(flash_crypt::EncryptArgs),
+    FlashDecrypt(flash_crypt::DecryptArgs),
+    Otadata(otadata::Args),
+    EncryptedImg(encrypted_img::Args),
+    Efuse(efuse::Args),
+}
+
+pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    match &args.command {
+        Command::Info(args) => info::run(args, ui),
+        Command::FlashCheck(args) => flash_check::run(args, ui),
+        Command::FlashEncrypt(args) => flash_crypt::encrypt(args, ui),
+        Command::FlashDecrypt(args) => flash_crypt::decrypt(args, ui),
+        Command::Partitions(args) => partitions::run(args, ui),
+        Command::Otadata(args) => otadata::run(args, ui),
+        Command::EncryptedImg(args) => encrypted_img::run(args, ui),
+        Command::Efuse(args) => efuse::run(args, ui),
+    }
+}

@@ -1,0 +1,607 @@
+//! `airseal esp info`, `partitions` and `otadata`, on what Espressif's tools made.
+
+use crate::harness::Room;
+
+fn vector(name: &str) -> Vec<u8> {
+    let path = format!("{}/../../vectors/esp/{name}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read(path).unwrap()
+}
+
+/// 4 MiB of flash of an ESP32-C3: bootloader, table, otadata, an application in both slots.
+fn flash() -> Vec<u8> {
+    let mut flash = vec![0xFF; 4 << 20];
+    let mut put = |offset: usize, bytes: &[u8]| {
+        flash[offset..offset + bytes.len()].copy_from_slice(bytes);
+    };
+    put(0, &vector("images/esp32c3-bootloader.bin"));
+    put(0x8000, &vector("partitions/two_ota_factory.bin"));
+    put(0x11_0000, &vector("images/app.bin"));
+    put(0x21_0000, &vector("images/app.bin"));
+    flash
+}
+
+#[test]
+fn an_image_is_shown_with_everything_that_espressif_tool_shows() {
+    let room = Room::new();
+    let expected: serde_json::Value =
+        serde_json::from_slice(&vector("images/expected.json")).unwrap();
+    for (name, want) in expected.as_object().unwrap() {
+        room.write(name, &vector(&format!("images/{name}")));
+        let info = room.json(&format!("esp info {name}"));
+        for field in [
+            "chip_id",
+            "entry",
+            "spi_mode",
+            "spi_speed",
+            "spi_size",
+            "wp_pin",
+            "spi_pin_drv",
+            "min_chip_rev",
+            "min_rev_full",
+            "max_rev_full",
+            "segment_count",
+            "segments",
+            "checksum",
+            "checksum_off",
+            "checksum_ok",
+            "hash_appended",
+            "image_len",
+            "file_len",
+        ] {
+            assert_eq!(info[field], want[field], "{name} {field}");
+        }
+        for field in ["sha256", "sha256_ok", "app_desc"] {
+            assert_eq!(
+                info[field],
+                want.get(field).cloned().unwrap_or_default(),
+                "{name} {field}"
+            );
+        }
+        let text = room.ok(&format!("esp info {name}"));
+        assert!(text.contains(info["chip"].as_str().unwrap()), "{text}");
+    }
+}
+
+#[test]
+fn a_damaged_image_is_shown_and_refused_where_it_is_damaged() {
+    let room = Room::new();
+    let expected: serde_json::Value =
+        serde_json::from_slice(&vector("images/neg/expected.json")).unwrap();
+    for (name, what) in expected.as_object().unwrap() {
+        room.write(name, &vector(&format!("images/neg/{name}")));
+        let done = room.run(&format!("esp info {name}"));
+        let accepted = name == "hash-flag-cleared.bin";
+        assert_eq!(
+            done.code,
+            i32::from(!accepted),
+            "{name} ({what}): {}",
+            done.stderr
+        );
+    }
+    let stderr = room.fails(1, "esp info bad-hash.bin");
+    assert!(stderr.contains("SHA-256 at offset"), "{stderr}");
+    let done = room.run("esp info bad-checksum.bin --json");
+    let info: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(info["checksum_ok"], false);
+    assert!(info["damage"].as_str().unwrap().contains("offset"));
+}
+
+#[test]
+fn a_whole_flash_is_recognised_and_read() {
+    let room = Room::new();
+    room.write("flash.bin", &flash());
+    let info = room.json("esp info flash.bin");
+    assert_eq!(info["kind"], "flash");
+    assert_eq!(info["bootloader"]["chip"], "esp32c3");
+    assert_eq!(info["table_offset"], 0x8000);
+    let holds: Vec<&str> = info["partitions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|partition| partition["holds"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        holds,
+        ["erased", "erased", "erased", "erased", "image", "image"]
+    );
+    assert!(room.ok("esp info flash.bin").contains("vector-app 1.4.2"));
+}
+
+#[test]
+fn tables_and_otadata_are_recognised() {
+    let room = Room::new();
+    room.write("t.csv", &vector("partitions/no_factory.csv"));
+    room.write("t.bin", &vector("partitions/no_factory.bin"));
+    room.write("blank.bin", &[0xFF; 0x2000]);
+    for (file, form) in [("t.csv", "csv"), ("t.bin", "binary")] {
+        let info = room.json(&format!("esp info {file}"));
+        assert_eq!(info["kind"], "partition_table");
+        assert_eq!(info["form"], form);
+        assert_eq!(info["partitions"][2]["label"], "ota_0");
+    }
+    assert_eq!(room.json("esp info blank.bin")["kind"], "otadata");
+}
+
+#[test]
+fn other_files_are_named_with_the_command_that_takes_them() {
+    let room = Room::new();
+    let cases: [(&str, &[u8], &str); 4] = [
+        ("container", b"\xCF\xB6\x88\x07rest", "encrypted-img"),
+        ("mcuboot", b"\x3D\xB8\xF3\x96rest", "bridge mcuboot"),
+        ("elf", b"\x7FELF\x01", "elf2image"),
+        ("page", b"<!doctype html>", "HTML"),
+    ];
+    for (name, bytes, word) in cases {
+        room.write(name, bytes);
+        let stderr = room.fails(1, &format!("esp info {name}"));
+        assert!(stderr.contains(word), "{stderr}");
+    }
+}
+
+#[test]
+fn both_forms_of_a_table_are_those_of_espressif_tool() {
+    let room = Room::new();
+    for (name, options) in [
+        ("two_ota_factory", ""),
+        ("no_factory", ""),
+        ("offset_0x10000", "--offset 0x10000"),
+        ("nomd5", "--no-md5"),
+        ("secure_v2", "--offset 0xc000"),
+        ("negative_size", ""),
+        ("bootloader_rows", "--offset 0x9000 --chip esp32c3"),
+    ] {
+        room.write("in.csv", &vector(&format!("partitions/{name}.csv")));
+        room.ok(&format!(
+            "esp partitions to-bin in.csv out.bin --force {options}"
+        ));
+        assert_eq!(
+            room.read("out.bin"),
+            vector(&format!("partitions/{name}.bin")),
+            "{name}"
+        );
+        room.ok("esp partitions to-csv out.bin out.csv --force");
+        assert_eq!(
+            room.read("out.csv"),
+            vector(&format!("partitions/{name}.roundtrip.csv")),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn tables_that_espressif_tool_refuses_are_refused_and_nothing_is_written() {
+    let room = Room::new();
+    let cases: [(&str, &str); 9] = [
+        ("app_misaligned", "0x10000"),
+        ("bad_flag", "Flags"),
+        ("dup_name", "same name"),
+        ("empty_size", "Size"),
+        ("flash_too_small", "beyond the flash"),
+        ("inside_table", "0x9000"),
+        ("otadata_size", "0x2000"),
+        ("overlap", "0x11000"),
+        ("two_otadata", "second otadata"),
+    ];
+    for (name, word) in cases {
+        room.write("in.csv", &vector(&format!("partitions/neg/{name}.csv")));
+        let stderr = room.fails(1, "esp partitions to-bin in.csv out.bin --flash-size 2MB");
+        assert!(stderr.contains(word), "{name}: {stderr}");
+        assert_eq!(room.files(), ["in.csv"]);
+    }
+}
+
+#[test]
+fn labels_longer_than_16_bytes_are_said_not_silently_cut() {
+    let room = Room::new();
+    room.write("in.csv", b"seventeen_letters,data,nvs,,0x4000\n");
+    let stderr = room.fails(1, "esp partitions to-bin in.csv out.bin");
+    assert!(stderr.contains("17 bytes"), "{stderr}");
+    assert_eq!(room.files(), ["in.csv"]);
+}
+
+#[test]
+fn a_table_without_checksum_is_read_with_a_warning() {
+    let room = Room::new();
+    room.write("t.bin", &vector("partitions/nomd5.bin"));
+    let done = room.run("esp partitions to-csv t.bin t.csv");
+    assert_eq!(done.code, 0);
+    assert!(done.stderr.contains("no checksum"), "{}", done.stderr);
+}
+
+#[test]
+fn a_table_with_a_wrong_checksum_is_refused() {
+    let room = Room::new();
+    room.write("t.bin", &vector("partitions/neg/bad-md5.bin"));
+    let stderr = room.fails(1, "esp partitions to-csv t.bin t.csv");
+    assert!(stderr.contains("MD5 at offset"), "{stderr}");
+}
+
+#[test]
+fn otadata_is_shown_and_selected_as_espressif_code_does() {
+    let room = Room::new();
+    let cases: Vec<serde_json::Value> =
+        serde_json::from_slice(&vector("otadata/cases.json")).unwrap();
+    let partition = |case: &serde_json::Value, suffix: &str| {
+        let mut bytes = vec![0xFF; 0x2000];
+        for (name, offset) in [("entry0", 0), ("entry1", 0x1000)] {
+            let entry = hex::decode(case[format!("{name}{suffix}")].as_str().unwrap()).unwrap();
+            bytes[offset..offset + 32].copy_from_slice(&entry);
+        }
+        bytes
+    };
+    for case in cases
+        .iter()
+        .filter(|case| case["op"] == "esp_rewrite_ota_data")
+    {
+        room.write("in", &partition(case, ""));
+        let shown = room.json("esp otadata show in --slots 2");
+        let running = match shown["active"].as_u64() {
+            Some(active) => shown["entries"][active as usize]["slot"].clone(),
+            None => serde_json::json!("ota_0"),
+        };
+        let state = if case["config"] == "rollback" {
+            "new"
+        } else {
+            "undefined"
+        };
+        room.ok(&format!(
+            "esp otadata select in out --force --slots 2 --running {} --slot {} --state {state}",
+            running.as_str().unwrap(),
+            case["target_slot"]
+        ));
+        assert_eq!(room.read("out"), partition(case, "_after"), "{case}");
+    }
+}
+
+#[test]
+fn otadata_shows_what_the_bootloader_writes() {
+    let room = Room::new();
+    let mut bytes = vec![0xFF; 0x2000];
+    bytes[..4].copy_from_slice(&1u32.to_le_bytes());
+    bytes[24..28].copy_from_slice(&0u32.to_le_bytes());
+    bytes[28..32].copy_from_slice(&0x4743_989A_u32.to_le_bytes());
+    room.write("in", &bytes);
+    let shown = room.json("esp otadata show in --slots 2 --rollback on");
+    assert_eq!(shown["boots"], "ota_0");
+    assert_eq!(shown["entries_after"][0]["state"], "pending-verify");
+    room.fails(2, "esp otadata show in --slots 2 --rollback anti");
+    let shown = room.json(
+        "esp otadata show in --slots 2 --rollback anti --efuse-version 3 --slot-versions 2,3",
+    );
+    assert_eq!(shown["active"], serde_json::Value::Null);
+}
+
+#[test]
+fn a_slot_that_the_table_does_not_have_is_refused() {
+    let room = Room::new();
+    room.write("in", &[0xFF; 0x2000]);
+    let line = "esp otadata select in out --slots 2 --running 0";
+    let stderr = room.fails(1, &format!("{line} --slot 2"));
+    assert!(stderr.contains("no ota_2"), "{stderr}");
+    room.fails(1, &format!("{line} --slot factory"));
+    room.write("short", &[0xFF; 0x1000]);
+    let stderr = room.fails(1, "esp otadata show short --slots 2");
+    assert!(stderr.contains("0x2000"), "{stderr}");
+    assert_eq!(room.files(), ["in", "short"]);
+}
+
+#[test]
+fn a_flash_is_told_to_boot_and_what() {
+    let room = Room::new();
+    let mut dump = flash();
+    room.write("flash.bin", &dump);
+    let verdict = room.json("esp flash-check flash.bin --chip esp32c3");
+    assert_eq!(verdict["boots"], "ota_0");
+    assert_eq!(verdict["app"], "vector-app 1.4.2");
+    assert!(verdict["reason"].as_str().unwrap().contains("factory"));
+
+    let mut record = vec![0xFF; 32];
+    record[..4].copy_from_slice(&2u32.to_le_bytes());
+    record[28..].copy_from_slice(&0x55F6_3774_u32.to_le_bytes());
+    dump[0xE000..0xE020].copy_from_slice(&record);
+    room.write("flash.bin", &dump);
+    let verdict = room.json("esp flash-check flash.bin --chip esp32c3");
+    assert_eq!(verdict["boots"], "ota_1");
+    assert_eq!(verdict["reason"], serde_json::Value::Null);
+    assert!(
+        room.ok("esp flash-check flash.bin --chip esp32c3")
+            .contains("record 1 selects ota_1")
+    );
+}
+
+#[test]
+fn a_flash_that_does_not_boot_is_refused_with_the_first_reason() {
+    let room = Room::new();
+    let check = |dump: &[u8], word: &str| {
+        room.write("flash.bin", dump);
+        let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32c3");
+        assert!(
+            stderr.contains("would not boot") && stderr.contains(word),
+            "{word}: {stderr}"
+        );
+    };
+    let whole = flash();
+    let mut dump = whole.clone();
+    dump[..0x8000].fill(0xFF);
+    check(&dump, "bootloader at 0x0: is erased");
+    let mut dump = whole.clone();
+    dump[0x8000] = 0;
+    check(&dump, "partition table at 0x8000");
+    let mut dump = whole.clone();
+    dump[0x8010] ^= 1;
+    check(&dump, "MD5");
+    let mut dump = whole.clone();
+    dump[0x11_0100] ^= 1;
+    dump[0x21_0100] ^= 1;
+    check(&dump, "factory (factory) at 0x10000: is erased");
+    check(&whole[..0x20_0000], "beyond the flash");
+    room.write("flash.bin", &whole);
+    let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32s3");
+    assert!(stderr.contains("chip_id"), "{stderr}");
+}
+
+#[test]
+fn an_application_older_than_the_efuses_allow_does_not_boot() {
+    let room = Room::new();
+    room.write("flash.bin", &flash());
+    let line = "esp flash-check flash.bin --chip esp32c3 --rollback anti";
+    room.ok(&format!("{line} --efuse-version 3"));
+    let stderr = room.fails(1, &format!("{line} --efuse-version 4"));
+    assert!(stderr.contains("would not boot"), "{stderr}");
+}
+
+#[test]
+fn flash_encryption_of_files_is_that_of_espsecure() {
+    let room = Room::new();
+    let cases: Vec<serde_json::Value> =
+        serde_json::from_slice(&vector("flashenc/cases.json")).unwrap();
+    for case in cases {
+        let text = |field: &str| case[field].as_str().unwrap();
+        let chip = match (text("key"), text("plain")) {
+            ("k192.key" | "k256.key", _) => "esp32",
+            ("x128d.key", _) => "esp32c2",
+            (_, "images/esp32c3-bootloader.bin") => "esp32c3",
+            ("x512.key", _) => "esp32p4",
+            _ => "esp32s3",
+        };
+        room.write("key", &vector(&format!("flashenc/{}", text("key"))));
+        room.write("in", &vector(text("plain")));
+        let config = case["flash_crypt_conf"].as_u64().unwrap_or(0xF);
+        let options = format!(
+            "--chip {chip} --key key --address {} --flash-crypt-conf {config} --force",
+            case["address"]
+        );
+        room.ok(&format!("esp flash-encrypt in out {options}"));
+        assert!(room.read("out") == vector(text("cipher")), "{case}");
+        room.ok(&format!("esp flash-decrypt out back {options}"));
+        assert!(room.read("back") == vector(text("plain")), "{case}");
+    }
+}
+
+#[test]
+fn regions_and_keys_that_do_not_fit_are_refused_and_nothing_is_written() {
+    let room = Room::new();
+    room.write("k32", &[7; 32]);
+    room.write("k24", &[7; 24]);
+    room.write("in", &[1; 64]);
+    room.write("odd", &[1; 37]);
+    room.write("app", &vector("images/app.bin"));
+    room.write("boot", &vector("images/esp32c3-bootloader.bin"));
+    room.write("container", b"\xCF\xB6\x88\x07 and so on up to...");
+    let c3 = "out --chip esp32c3 --key k32 --address";
+    let cases = [
+        (format!("flash-encrypt in {c3} 8"), "multiple of 16"),
+        (format!("flash-encrypt odd {c3} 0x10000"), "pad"),
+        (format!("flash-encrypt in {c3} 0xfffffff0"), "address space"),
+        (
+            "flash-encrypt in out --chip esp32 --key k32 --address 0xfffff0".to_owned(),
+            "0x1000000",
+        ),
+        (
+            "flash-encrypt in out --chip esp32c3 --key k24 --address 0".to_owned(),
+            "24",
+        ),
+        (format!("flash-encrypt app {c3} 0x18000"), "0x10000"),
+        (
+            "flash-encrypt app out --chip esp32s3 --key k32 --address 0x10000".to_owned(),
+            "chip_id",
+        ),
+        (
+            format!("flash-encrypt container {c3} 0x10000"),
+            "esp_encrypted_img",
+        ),
+        (format!("flash-decrypt boot {c3} 0"), "not flash-encrypted"),
+    ];
+    let before = room.files();
+    for (line, word) in cases {
+        let stderr = room.fails(1, &format!("esp {line}"));
+        assert!(stderr.contains(word), "{line}: {stderr}");
+        assert!(stderr.contains("what to do"), "{line}: {stderr}");
+        assert_eq!(room.files(), before, "{line}");
+    }
+}
+
+/// The same flash as [`flash`], encrypted part by part as a factory does.
+fn encrypted_flash(room: &Room) -> Vec<u8> {
+    let mut dump = flash();
+    room.write("key", &[0x5A; 32]);
+    for (offset, len) in [
+        (0, 0x8000),
+        (0x8000, 0x1000),
+        (0xD000, 0x2000),
+        (0x11_0000, 0x2_0000),
+        (0x21_0000, 0x2_0000),
+    ] {
+        room.write("part", &dump[offset..offset + len]);
+        room.ok(&format!(
+            "esp flash-encrypt part part.enc --chip esp32c3 --key key --address {offset} --force"
+        ));
+        dump[offset..offset + len].copy_from_slice(&room.read("part.enc"));
+    }
+    dump
+}
+
+#[test]
+fn an_encrypted_flash_is_checked_with_its_key() {
+    let room = Room::new();
+    let dump = encrypted_flash(&room);
+    room.write("flash.bin", &dump);
+    let verdict = room.json("esp flash-check flash.bin --chip esp32c3 --key key");
+    assert_eq!(verdict["boots"], "ota_0");
+    let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32c3");
+    assert!(stderr.contains("--key"), "{stderr}");
+    room.write("other", &[0x5B; 32]);
+    let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32c3 --key other");
+    assert!(stderr.contains("another key"), "{stderr}");
+    room.write("short", &[0x5B; 24]);
+    let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32c3 --key short");
+    assert!(stderr.contains("24"), "{stderr}");
+}
+
+#[test]
+fn data_that_was_encrypted_for_another_address_is_told_with_that_address() {
+    let room = Room::new();
+    let mut dump = encrypted_flash(&room);
+    let slot = dump[0x21_0000..0x23_0000].to_vec();
+    dump[0x11_0000..0x13_0000].copy_from_slice(&slot);
+    dump[0x21_0000..0x23_0000].fill(0xFF);
+    room.write("flash.bin", &dump);
+    let done = room.run("esp flash-check flash.bin --chip esp32c3 --key key --json");
+    let verdict: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(done.code, 1);
+    let found: Vec<&str> = verdict["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| step["found"].as_str().unwrap())
+        .collect();
+    assert!(
+        found
+            .iter()
+            .any(|found| found.contains("was encrypted for address 0x210000")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_plain_image_in_an_encrypted_flash_is_told() {
+    let room = Room::new();
+    let mut dump = encrypted_flash(&room);
+    dump[..0x8000].copy_from_slice(&flash()[..0x8000]);
+    room.write("flash.bin", &dump);
+    let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32c3 --key key");
+    assert!(stderr.contains("is not encrypted"), "{stderr}");
+}
+
+#[test]
+fn signature_blocks_are_shown_with_the_digests_of_their_keys() {
+    let room = Room::new();
+    for name in ["rsa0", "ec192", "ec256", "ec384"] {
+        room.write(
+            "signed",
+            &vector(&format!("secureboot/v2-{name}-bootloader.signed")),
+        );
+        let digest = hex::encode(vector(&format!("secureboot/v2-{name}.digest.bin")));
+        let info = room.json("esp info signed");
+        let block = &info["signature_blocks"][0];
+        assert_eq!(block["key_digest"], digest, "{name}");
+        assert_eq!(block["image_digest_ok"], true, "{name}");
+        assert!(room.ok("esp info signed").contains(&digest));
+    }
+    room.write("signed", &vector("secureboot/v2-multi.signed"));
+    let info = room.json("esp info signed");
+    assert!(info["signature_blocks"].as_array().unwrap().len() > 1);
+}
+
+/// [`flash`] with a signed bootloader and a signed application in slot 0.
+fn signed_flash() -> Vec<u8> {
+    let mut dump = flash();
+    for (offset, name) in [(0, "v2-rsa0-bootloader"), (0x11_0000, "v2-rsa0-app")] {
+        let bytes = vector(&format!("secureboot/{name}.signed"));
+        dump[offset..offset + bytes.len()].copy_from_slice(&bytes);
+    }
+    dump
+}
+
+#[test]
+fn secure_boot_is_played_with_the_keys_that_are_trusted() {
+    let room = Room::new();
+    for key in ["rsa0", "rsa1", "ec256"] {
+        let name = format!("v2-{key}-pub.pem");
+        room.write(key, &vector(&format!("secureboot/{name}")));
+    }
+    room.write("private", &vector("secureboot/v2-rsa0.pem"));
+    room.write("flash.bin", &signed_flash());
+    let line = "esp flash-check flash.bin --chip esp32c3 --sb-key";
+    let verdict = room.json(&format!("{line} rsa0"));
+    assert_eq!(verdict["boots"], "ota_0");
+    room.ok(&format!("{line} ec256 rsa0"));
+    let stderr = room.fails(1, &format!("{line} rsa1"));
+    assert!(stderr.contains("by another key"), "{stderr}");
+    room.ok(&format!("{line} private"));
+    room.write("rsa0.digest", &vector("secureboot/v2-rsa0.digest.bin"));
+    room.fails(1, &format!("{line} rsa0.digest"));
+
+    let mut dump = signed_flash();
+    dump[0x11_0000 + 100] ^= 1;
+    room.write("flash.bin", &dump);
+    let stderr = room.fails(1, &format!("{line} rsa0"));
+    assert!(stderr.contains("would not boot"), "{stderr}");
+    room.write("flash.bin", &flash());
+    let stderr = room.fails(1, &format!("{line} rsa0"));
+    assert!(stderr.contains("is not signed"), "{stderr}");
+}
+
+#[test]
+fn every_scheme_is_verified_on_a_bootloader() {
+    let room = Room::new();
+    let mut dump = flash();
+    for name in ["rsa0", "rsa1", "ec192", "ec256", "ec256b", "ec384"] {
+        let bytes = vector(&format!("secureboot/v2-{name}-bootloader.signed"));
+        dump[..bytes.len()].copy_from_slice(&bytes);
+        room.write("flash.bin", &dump);
+        room.write("key", &vector(&format!("secureboot/v2-{name}-pub.pem")));
+        let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32c3 --sb-key key");
+        assert!(!stderr.contains("bootloader at"), "{name}: {stderr}");
+    }
+    for name in ["flip-body", "flip-sig-crcfixed", "badcrc"] {
+        let bytes = vector(&format!("secureboot/neg-v2-{name}.signed"));
+        dump[..bytes.len()].copy_from_slice(&bytes);
+        room.write("flash.bin", &dump);
+        for key in ["rsa0", "ec256", "rsa1"] {
+            room.write("key", &vector(&format!("secureboot/v2-{key}-pub.pem")));
+            let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32c3 --sb-key key");
+            assert!(stderr.contains("bootloader at"), "{name}: {stderr}");
+        }
+    }
+}
+
+#[test]
+fn a_bootloader_whose_header_a_flashing_tool_rewrote_after_signing_is_told() {
+    let room = Room::new();
+    let mut dump = signed_flash();
+    dump[2] = 0;
+    dump[3] = 0x3F;
+    let hash = <sha2::Sha256 as sha2::Digest>::digest(&dump[..20560 - 32]);
+    dump[20560 - 32..20560].copy_from_slice(&hash);
+    room.write("flash.bin", &dump);
+    room.write("key", &vector("secureboot/v2-rsa0-pub.pem"));
+    let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32c3 --sb-key key");
+    assert!(stderr.contains("rewrote the header"), "{stderr}");
+}
+
+#[test]
+fn encrypted_otadata_is_shown_with_the_key_and_its_address() {
+    let room = Room::new();
+    let dump = encrypted_flash(&room);
+    room.write("otadata", &dump[0xD000..0xF000]);
+    let line = "esp otadata show otadata --slots 2 --factory";
+    let options = "--key key --chip esp32c3 --address";
+    let shown = room.json(&format!("{line} {options} 0xd000"));
+    assert_eq!(shown["boots"], "factory");
+    assert_eq!(shown["entries"][0]["seq"], serde_json::Value::Null);
+    let elsewhere = room.json(&format!("{line} {options} 0xe000"));
+    assert_ne!(elsewhere["entries"][0]["seq"], serde_json::Value::Null);
+    room.fails(1, &format!("{line} {options} 0xd008"));
+    room.fails(2, &format!("{line} --key key"));
+}
