@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::area::Area;
 use super::info;
 use crate::Error;
-use crate::control::{Control, Stage};
+use crate::control::{Control, Activity};
 use crate::output::{Access, Existing, OutputFile};
 use crate::parallel::{BufferPool, in_order};
 use crate::recognise::{FileKind, HEAD_LEN, recognise};
@@ -81,7 +81,7 @@ pub fn convert(
                 .map_err(|error| file.write_error(error))?;
             done += bytes.len() as u64;
             pool.give(bytes);
-            control.report(Stage::Copying, done, len)
+            control.report(Activity::Copying, done, len)
         },
     )?;
     file.commit()?;
