@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::area::Area;
 use super::info;
 use crate::Error;
-use crate::control::{Control, Activity};
+use crate::control::{Activity, Control};
 use crate::output::{Access, Existing, OutputFile};
 use crate::parallel::{BufferPool, in_order};
 use crate::recognise::{FileKind, HEAD_LEN, recognise};

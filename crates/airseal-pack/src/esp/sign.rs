@@ -42,6 +42,25 @@ pub struct Signed {
     pub report: SignedReport,
 }
 
+/// How the bytes of a request are signed.
+#[derive(Debug, Serialize)]
+pub struct SignRequest {
+    /// Length of the request.
+    pub bytes: usize,
+    /// SHA-256 of its bytes: for RSA-3072, P-192 and P-256.
+    pub digest: String,
+    /// SHA-384 of its bytes: for P-384.
+    pub digest_sha384: String,
+    /// RSA: the padding.
+    pub padding: &'static str,
+    /// RSA: the hash.
+    pub hash: &'static str,
+    /// RSA: the hash of MGF1.
+    pub mgf1_hash: &'static str,
+    /// RSA: bytes of salt.
+    pub salt: usize,
+}
+
 /// What was signed.
 #[derive(Debug, Serialize)]
 pub struct SignedReport {
@@ -102,6 +121,19 @@ impl Unsigned {
     /// The bytes that are signed: the image, padded with 0xFF.
     pub fn message(&self) -> &[u8] {
         &self.padded
+    }
+
+    /// What a person or a program needs to know to sign the bytes elsewhere.
+    pub fn request(&self) -> SignRequest {
+        SignRequest {
+            bytes: self.padded.len(),
+            digest: hex::encode(boot_key::digest(Scheme::Rsa3072, &self.padded)),
+            digest_sha384: hex::encode(boot_key::digest(Scheme::EcdsaP384, &self.padded)),
+            padding: "pss",
+            hash: "sha256",
+            mgf1_hash: "sha256",
+            salt: 32,
+        }
     }
 
     /// Adds a block by a key that is at hand.

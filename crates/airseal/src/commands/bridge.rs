@@ -1,6 +1,8 @@
 use crate::failure::Failure;
 use crate::ui::Ui;
 
+mod mcuboot;
+
 /// Containers of others: a fleet's own AES-CBC layer, MCUboot images
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -9,8 +11,12 @@ pub(crate) struct Args {
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {}
+enum Command {
+    Mcuboot(mcuboot::Args),
+}
 
-pub(super) fn run(args: &Args, _ui: &Ui) -> Result<(), Failure> {
-    match args.command {}
+pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    match &args.command {
+        Command::Mcuboot(args) => mcuboot::run(args, ui),
+    }
 }

@@ -9,6 +9,7 @@ mod info;
 mod otadata;
 mod partitions;
 mod shared;
+mod sign;
 
 /// Espressif's formats: images, tables, flash encryption, secure boot, eFuses
 #[derive(Debug, clap::Args)]
@@ -25,6 +26,11 @@ enum Command {
     FlashEncrypt(flash_crypt::EncryptArgs),
     FlashDecrypt(flash_crypt::DecryptArgs),
     Otadata(otadata::Args),
+    Sign(sign::SignArgs),
+    VerifySignature(sign::VerifyArgs),
+    KeyDigest(sign::DigestArgs),
+    SignRequest(sign::RequestArgs),
+    AttachSignature(sign::AttachArgs),
     EncryptedImg(encrypted_img::Args),
     Efuse(efuse::Args),
 }
@@ -37,6 +43,11 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Command::FlashDecrypt(args) => flash_crypt::decrypt(args, ui),
         Command::Partitions(args) => partitions::run(args, ui),
         Command::Otadata(args) => otadata::run(args, ui),
+        Command::Sign(args) => sign::sign(args, ui),
+        Command::VerifySignature(args) => sign::verify(args, ui),
+        Command::KeyDigest(args) => sign::key_digest(args, ui),
+        Command::SignRequest(args) => sign::request(args, ui),
+        Command::AttachSignature(args) => sign::attach(args, ui),
         Command::EncryptedImg(args) => encrypted_img::run(args, ui),
         Command::Efuse(args) => efuse::run(args, ui),
     }

@@ -4,11 +4,13 @@
     reason = "a test may unwrap, and documents itself by its name"
 )]
 
+mod bridge;
 #[cfg(feature = "serve")]
 mod demo;
 mod edges;
 mod esp_containers;
 mod esp_formats;
+mod esp_sign;
 #[cfg(feature = "serve")]
 mod groups;
 mod harness;

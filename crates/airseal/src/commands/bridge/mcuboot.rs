@@ -1,0 +1,224 @@
+use std::path::{Path, PathBuf};
+
+use airseal_pack::bridge::keys::{BridgeKey, read_small};
+use airseal_pack::bridge::mcuboot::{Encrypt, KeyLen, Unwrap, Version, Wrap, encrypt, open, read};
+use airseal_pack::output::{Access, check_target, is_stdout, write_file};
+
+use crate::commands::shared::{ForceArgs, distinct};
+use crate::failure::Failure;
+use crate::ui::Ui;
+
+/// Images of MCUboot, as imgtool makes them
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Encrypt(EncryptArgs),
+    Decrypt(DecryptArgs),
+    Verify(VerifyArgs),
+}
+
+/// Sign firmware and encrypt it, in one step
+#[derive(Debug, clap::Args)]
+struct EncryptArgs {
+    /// The firmware, without a header of MCUboot
+    #[arg(value_name = "IN")]
+    input: PathBuf,
+
+    /// Write the image here; - is standard output
+    #[arg(value_name = "OUT")]
+    output: PathBuf,
+
+    /// The private key that signs: RSA-2048, P-256 or Ed25519
+    #[arg(long, value_name = "PEM")]
+    sign: PathBuf,
+
+    /// Encrypt for this public key: RSA-2048, P-256 or X25519
+    #[arg(
+        long,
+        value_name = "PEM",
+        required_unless_present = "kek",
+        conflicts_with = "kek"
+    )]
+    to: Option<PathBuf>,
+
+    /// Encrypt for whoever has this AES key: 16 or 32 bare bytes
+    #[arg(long, value_name = "FILE")]
+    kek: Option<PathBuf>,
+
+    /// For X25519: derive with SHA-512
+    #[arg(long, requires = "to")]
+    sha512: bool,
+
+    /// The version: 1.2.3 or 1.2.3+4
+    #[arg(long, value_name = "VERSION", value_parser = version)]
+    version: Version,
+
+    /// Length of the image's own AES key, bits
+    #[arg(long, value_name = "BITS", value_parser = ["128", "256"], default_value = "128")]
+    key_bits: String,
+
+    /// Length of the header, bytes
+    #[arg(long, value_name = "N", default_value = "32")]
+    header_size: u16,
+
+    /// The security counter
+    #[arg(long, value_name = "N")]
+    security_counter: Option<u32>,
+
+    #[command(flatten)]
+    force: ForceArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct OpenArgs {
+    /// The private key that the image is encrypted for
+    #[arg(long, value_name = "PEM", conflicts_with = "kek")]
+    key: Option<PathBuf>,
+
+    /// The AES key that the image is encrypted for: 16 or 32 bare bytes
+    #[arg(long, value_name = "FILE")]
+    kek: Option<PathBuf>,
+}
+
+/// Take the firmware out of an image, with the padding it was hashed with
+#[derive(Debug, clap::Args)]
+struct DecryptArgs {
+    /// The image
+    #[arg(value_name = "IN")]
+    input: PathBuf,
+
+    /// Write the firmware here; - is standard output
+    #[arg(value_name = "OUT")]
+    output: PathBuf,
+
+    #[command(flatten)]
+    open: OpenArgs,
+
+    /// Refuse it without a signature by this public key
+    #[arg(long, value_name = "PEM")]
+    verify: Option<PathBuf>,
+
+    #[command(flatten)]
+    force: ForceArgs,
+}
+
+/// Check hash and signature of an image
+#[derive(Debug, clap::Args)]
+struct VerifyArgs {
+    /// The image
+    #[arg(value_name = "IN")]
+    input: PathBuf,
+
+    /// The public key of who signed it
+    #[arg(long, value_name = "PEM")]
+    verify: PathBuf,
+
+    #[command(flatten)]
+    open: OpenArgs,
+}
+
+pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    match &args.command {
+        Command::Encrypt(args) => make(args),
+        Command::Decrypt(args) => take_out(args, ui),
+        Command::Verify(args) => check(args, ui),
+    }
+}
+
+fn make(args: &EncryptArgs) -> Result<(), Failure> {
+    distinct([&args.input, &args.sign], &args.output)?;
+    check_target(&args.output, args.force.existing())?;
+    let signer = BridgeKey::read(&args.sign)?;
+    let wrap = match (&args.to, &args.kek) {
+        (Some(path), _) => Wrap::Public {
+            key: BridgeKey::read(path)?,
+            sha512: args.sha512,
+        },
+        (None, Some(path)) => Wrap::Shared(read_small(path)?),
+        (None, None) => return Err(Failure::usage("neither --to nor --kek is given")),
+    };
+    let (name, payload) = read(&args.input)?;
+    let how = Encrypt {
+        version: args.version,
+        header_len: args.header_size,
+        security_counter: args.security_counter,
+        signer: &signer,
+        wrap: &wrap,
+        key_len: match args.key_bits.as_str() {
+            "256" => KeyLen::Aes256,
+            _ => KeyLen::Aes128,
+        },
+    };
+    let image = encrypt(&name, &payload, &how)?;
+    let existing = args.force.existing();
+    Ok(write_file(&args.output, &image, existing, Access::Public)?)
+}
+
+fn take_out(args: &DecryptArgs, ui: &Ui) -> Result<(), Failure> {
+    distinct([&args.input], &args.output)?;
+    let existing = args.force.existing();
+    check_target(&args.output, existing)?;
+    let signer = match &args.verify {
+        Some(path) => Some(BridgeKey::read(path)?),
+        None => None,
+    };
+    let unwrap = unwrap(&args.open)?;
+    let (name, image) = read(&args.input)?;
+    let (body, found) = open(&name, &image, unwrap.as_ref(), signer.as_ref())?;
+    write_file(&args.output, &body, existing, Access::Public)?;
+    if !found.signed {
+        ui.warn("the signature was not checked; --verify does that");
+    }
+    if is_stdout(&args.output) {
+        return Ok(());
+    }
+    ui.result(&found, |found| {
+        format!("{}: {} bytes", args.output.display(), found.size)
+    })
+}
+
+fn check(args: &VerifyArgs, ui: &Ui) -> Result<(), Failure> {
+    let signer = BridgeKey::read(&args.verify)?;
+    let unwrap = unwrap(&args.open)?;
+    let (name, image) = read(&args.input)?;
+    let (_, found) = open(&name, &image, unwrap.as_ref(), Some(&signer))?;
+    ui.result(&found, |found| {
+        let version = found.version;
+        format!(
+            "{name}: hash and signature hold, version {}.{}.{}+{}, {} bytes",
+            version.major, version.minor, version.revision, version.build, found.size
+        )
+    })
+}
+
+fn unwrap(args: &OpenArgs) -> Result<Option<Unwrap>, Failure> {
+    let read_key = |path: &Path| BridgeKey::read(path).map(Unwrap::Private);
+    let read_kek = |path: &Path| read_small(path).map(Unwrap::Shared);
+    Ok(match (&args.key, &args.kek) {
+        (Some(path), _) => Some(read_key(path)?),
+        (None, Some(path)) => Some(read_kek(path)?),
+        (None, None) => None,
+    })
+}
+
+fn version(text: &str) -> Result<Version, String> {
+    let wrong = || "a version is 1.2.3 or 1.2.3+4".to_owned();
+    let (numbers, build) = text.split_once('+').unwrap_or((text, "0"));
+    let mut numbers = numbers.split('.');
+    let mut next = || numbers.next().ok_or_else(wrong);
+    let version = Version {
+        major: next()?.parse().map_err(|_| wrong())?,
+        minor: next()?.parse().map_err(|_| wrong())?,
+        revision: next()?.parse().map_err(|_| wrong())?,
+        build: build.parse().map_err(|_| wrong())?,
+    };
+    match numbers.next() {
+        Some(_) => Err(wrong()),
+        None => Ok(version),
+    }
+}

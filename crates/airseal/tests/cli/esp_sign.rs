@@ -1,0 +1,173 @@
+//! `airseal esp sign` and its relatives, on what espsecure made.
+
+use crate::harness::{Room, tool};
+
+fn vector(name: &str) -> Vec<u8> {
+    let path = format!("{}/../../vectors/esp/{name}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read(path).unwrap()
+}
+
+fn room() -> Room {
+    let room = Room::new();
+    for name in ["v2-rsa0", "v2-rsa1", "v2-ec256", "v1-ecdsa256"] {
+        for file in [format!("{name}.pem"), format!("{name}-pub.pem")] {
+            room.write(&file, &vector(&format!("secureboot/{file}")));
+        }
+    }
+    room.write("boot.bin", &vector("images/esp32c3-bootloader.bin"));
+    room.write("boot-c6.bin", &vector("images/esp32c6-bootloader.bin"));
+    room.write("app-v1.bin", &vector("images/app-esp32-securepad-v1.bin"));
+    room
+}
+
+#[test]
+fn an_image_is_signed_with_several_keys_and_each_verifies() {
+    let room = room();
+    let done = room.json("esp sign --scheme v2 --key v2-rsa0.pem boot.bin one.bin");
+    assert_eq!(done["key_digests"].as_array().unwrap().len(), 1);
+    room.ok("esp sign --scheme v2 --key v2-rsa1.pem --append one.bin two.bin");
+    for key in ["v2-rsa0-pub.pem", "v2-rsa1-pub.pem", "v2-rsa1.pem"] {
+        room.ok(&format!(
+            "esp verify-signature --scheme v2 --key {key} two.bin"
+        ));
+    }
+    let text = room.fails(
+        1,
+        "esp verify-signature --scheme v2 --key v2-rsa1-pub.pem one.bin",
+    );
+    assert!(text.contains("by another key"), "{text}");
+    let text = room.fails(
+        1,
+        "esp sign --scheme v2 --key v2-rsa0.pem two.bin three.bin",
+    );
+    assert!(text.contains("signed already"), "{text}");
+    assert!(!room.files().contains(&"three.bin".to_owned()));
+}
+
+#[test]
+fn version_1_is_signed_as_espsecure_does() {
+    let room = room();
+    room.ok("esp sign --scheme v1 --key v1-ecdsa256.pem app-v1.bin signed.bin");
+    let expected = [
+        vector("images/app-esp32-securepad-v1.bin"),
+        vector("secureboot/v1-app.signature"),
+    ];
+    assert_eq!(room.read("signed.bin"), expected.concat());
+    room.ok("esp verify-signature --scheme v1 --key v1-ecdsa256-pub.pem signed.bin");
+    room.fails(
+        2,
+        "esp sign --scheme v1 --key v1-ecdsa256.pem --key v2-ec256.pem app-v1.bin x.bin",
+    );
+}
+
+#[test]
+fn a_key_digest_is_that_of_espsecure() {
+    let room = room();
+    room.ok("esp key-digest --key v2-rsa0.pem digest.bin");
+    assert_eq!(
+        room.read("digest.bin"),
+        vector("secureboot/v2-rsa0.digest.bin")
+    );
+    let text = room.ok("esp key-digest --key v2-rsa0-pub.pem");
+    assert_eq!(
+        text.trim(),
+        hex::encode(vector("secureboot/v2-rsa0.digest.bin"))
+    );
+}
+
+#[test]
+fn openssl_signs_a_request_and_its_usual_mistakes_are_named() {
+    let room = room();
+    room.ok("esp sign-request --scheme v2 boot.bin -o req");
+    let about: serde_json::Value = serde_json::from_slice(&room.read("req.json")).unwrap();
+    assert_eq!(about["padding"], "pss");
+    assert_eq!(about["salt"], 32);
+    let pss = "dgst -sha256 -sign v2-rsa0.pem -sigopt rsa_padding_mode:pss";
+    let attach = "esp attach-signature --scheme v2 --key v2-rsa0-pub.pem --signature";
+    if tool(
+        &room,
+        "openssl",
+        &format!("{pss} -sigopt rsa_pss_saltlen:32 -out good req"),
+    )
+    .is_none()
+    {
+        return;
+    }
+    room.ok(&format!("{attach} good boot.bin signed.bin"));
+    room.ok("esp verify-signature --scheme v2 --key v2-rsa0-pub.pem signed.bin");
+    for (line, why) in [
+        (
+            format!("{pss} -sigopt rsa_pss_saltlen:20 -out bad req"),
+            "wrong salt length",
+        ),
+        (
+            "dgst -sha256 -sign v2-rsa0.pem -out bad req".to_owned(),
+            "wrong padding",
+        ),
+        (
+            format!("{pss} -sigopt rsa_pss_saltlen:32 -out bad boot.bin"),
+            "unpadded input",
+        ),
+        (
+            "dgst -sha256 -sign v2-rsa1.pem -sigopt rsa_padding_mode:pss -out bad req".to_owned(),
+            "wrong key",
+        ),
+    ] {
+        tool(&room, "openssl", &line).unwrap();
+        let text = room.fails(1, &format!("{attach} bad boot.bin not.bin"));
+        assert!(text.contains(why), "{text}");
+    }
+    tool(
+        &room,
+        "openssl",
+        "dgst -sha256 -sign v2-ec256.pem -out der req",
+    )
+    .unwrap();
+    room.ok("esp sign-request --scheme v2 boot-c6.bin -o req6");
+    tool(
+        &room,
+        "openssl",
+        "dgst -sha256 -sign v2-ec256.pem -out der req6",
+    )
+    .unwrap();
+    room.ok("esp attach-signature --scheme v2 --key v2-ec256-pub.pem --signature der boot-c6.bin c6.bin");
+    assert!(!room.files().contains(&"not.bin".to_owned()));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_program_signs_in_place_of_a_key_file() {
+    let room = room();
+    let sign = "openssl dgst -sha256 -sign v2-rsa0.pem -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:32";
+    if tool(&room, "openssl", "version").is_none() {
+        return;
+    }
+    let program =
+        format!("command:if [ $AIRSEAL_SIGN = public ]; then cat v2-rsa0-pub.pem; else {sign}; fi");
+    let args = [
+        "esp",
+        "sign",
+        "--scheme",
+        "v2",
+        "--key",
+        &program,
+        "boot.bin",
+        "signed.bin",
+    ];
+    let done = room.run_args(&args);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    room.ok("esp verify-signature --scheme v2 --key v2-rsa0-pub.pem signed.bin");
+}
+
+#[test]
+fn an_encrypted_image_is_not_signed() {
+    let room = room();
+    room.write("key.bin", &[7; 32]);
+    room.ok("esp flash-encrypt --chip esp32c3 --key key.bin --address 0 boot.bin encrypted.bin");
+    let text = room.fails(
+        1,
+        "esp sign --scheme v2 --key v2-rsa0.pem encrypted.bin out.bin",
+    );
+    assert!(text.contains("sign first, then encrypt"), "{text}");
+    assert!(!room.files().contains(&"out.bin".to_owned()));
+}
