@@ -180,8 +180,8 @@ refusals! {
     TooManyEnvelopes = 227, Peer, "too-many-envelopes", "the envelope pack exceeds this device's limit", "export bundles per cohort";
     /// The flash can't be used: sizes do not fit together.
     BadLayout = 228, Caller, "bad-layout", "the flash layout does not fit the flash's erase or write size", "align slots and state to erase units, writes divide 64 bytes";
-    /// Too many envelopes in a row did not open; none is tried before a restart.
-    TooManyFailedUnwraps = 229, Peer, "too-many-failed-unwraps", "64 envelopes in a row did not open since the device started", "find out who sends envelopes that do not open, then restart the device";
+    /// Too many envelopes were unwrapped and no release was staged; none is tried before a restart.
+    TooManyFailedUnwraps = 229, Peer, "too-many-failed-unwraps", "64 envelopes were unwrapped since the device started and no release was staged", "find out who sends them, then restart the device, which clears the count; firmware that never restarts has to restart on this refusal";
     /// Image digest wrong after a resumed download: begins again once, from zero.
     ResumeMismatch = 230, Device, "resume-mismatch", "the image is wrong after a resumed download", "the update starts again from the beginning";
     /// A method was called in the wrong state.
