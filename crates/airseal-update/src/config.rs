@@ -125,6 +125,7 @@ impl<const HEAD: usize, const TOP: usize, const PAGE: usize, const CHUNK: usize>
     /// Zeroed buffers.
     #[must_use]
     pub const fn new() -> Self {
+        const { assert!(CHUNK >= 832, "the largest keyset is read into CHUNK") };
         Self {
             head: [0; HEAD],
             top: [0; TOP],

@@ -13,6 +13,7 @@
 use airseal_format::component::RECORD_AREA_LEN;
 use airseal_format::{ComponentId, Digest, KeysetVersion};
 
+use crate::Refusal;
 use crate::port::{Fault, Slot, Slots};
 
 /// Longest manifest section a record holds, bytes.
@@ -43,25 +44,24 @@ pub fn image_room(device: &impl Slots, slot: Slot) -> u32 {
     device.slot_len(slot).saturating_sub(area_len(device))
 }
 
-/// Reads the manifest section of `slot` into `out`; `None` when there is none, when it is
-/// damaged, or when it does not fit.
+/// Reads the manifest section of `slot` into `out`; `None` when there is none or when it is
+/// damaged.
 ///
 /// # Errors
-/// The flash's fault.
+/// `ManifestTooLarge` when it does not fit into `out`, or the flash's fault.
 pub async fn read_section<'b>(
     device: &mut impl Slots,
     slot: Slot,
     out: &'b mut [u8],
-) -> Result<Option<&'b [u8]>, Fault> {
+) -> Result<Option<&'b [u8]>, Refusal> {
     let at = image_room(device, slot);
     let mut head = [0; HEAD_LEN];
     device.read_slot(slot, at, &mut head).await?;
     let Some((len, crc)) = parse_head(&head) else {
         return Ok(None);
     };
-    let Some(room) = out.get_mut(..len.next_multiple_of(4)) else {
-        return Ok(None);
-    };
+    let room = out.get_mut(..len.next_multiple_of(4));
+    let room = room.ok_or(Refusal::ManifestTooLarge)?;
     device.read_slot(slot, at + HEAD_LEN_U32, room).await?;
     let section = room.get(..len).unwrap_or_default();
     Ok((crate::crc32(&[section]) == crc).then_some(section))

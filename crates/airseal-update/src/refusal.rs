@@ -172,8 +172,8 @@ refusals! {
     TooManyPages = 223, Release, "too-many-pages", "the hash table has more pages than this device's limit", "seal a smaller image or raise the limit";
     /// Image and record area do not fit the slot.
     ImageTooLarge = 224, Release, "image-too-large", "the image does not fit the slot before its record area", "make the image smaller or the slot larger";
-    /// Manifest section longer than the device's buffer.
-    ManifestTooLarge = 225, Release, "manifest-too-large", "manifest and signatures exceed this device's buffer", "seal with fewer targets or signatures";
+    /// Manifest section, delivered or in a slot's record, longer than the device's buffer.
+    ManifestTooLarge = 225, Release, "manifest-too-large", "manifest and signatures exceed this device's buffer", "seal with fewer targets or signatures, or build the firmware with a larger HEAD";
     /// Keyset section longer than the device's buffer.
     KeysetTooLarge = 226, Release, "keyset-too-large", "keyset and signatures exceed this device's buffer", "use fewer keys or signatures";
     /// More envelopes than the device reads.
