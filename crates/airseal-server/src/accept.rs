@@ -43,7 +43,8 @@ impl Listener {
     /// Serves until `stop` becomes true, then lets open requests end for as long as the limits say.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
         let room = Arc::new(Semaphore::new(self.limits.connections));
-        let door = Door::new(self.limits.newcomers);
+        let most = self.limits.connections.div_ceil(2);
+        let door = Door::new(self.limits.newcomers, most);
         let mut connections = JoinSet::new();
         let shared = Arc::new(Shared {
             tls: self.tls,

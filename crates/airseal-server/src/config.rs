@@ -56,7 +56,8 @@ impl Config {
 /// What one peer, or all together, may take.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Connections of one listener at a time; more wait in the system's queue.
+    /// Connections of one listener at a time; more wait in the system's queue. Half of them are for who has shown that
+    /// it is served.
     pub connections: usize,
     /// Connections of one address (IPv6: one /64) at a time that have not yet shown that they are served; more are
     /// closed.

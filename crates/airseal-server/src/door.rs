@@ -1,7 +1,8 @@
 //! Who stands at the door: connections that have not yet shown that they are served, counted by where they come from.
 //!
 //! Anybody can open a connection and say nothing, or show a key that no device has. Such connections get little time
-//! and one answer, and one network gets only so many of them, so that they can't take the room of all devices.
+//! and one answer, and there are only so many of them, of one network and of all, so that they can't take the room of
+//! the devices inside.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,28 +12,30 @@ use std::sync::{Arc, Mutex, MutexGuard};
 /// The newcomers of one listener.
 #[derive(Debug)]
 pub(crate) struct Door {
+    most_of_one: usize,
     most: usize,
     waiting: Mutex<HashMap<IpAddr, usize>>,
 }
 
 impl Door {
-    /// A door with room for `most` newcomers of one network.
-    pub(crate) fn new(most: usize) -> Arc<Self> {
+    /// A door with room for `most` newcomers, `most_of_one` of one network.
+    pub(crate) fn new(most_of_one: usize, most: usize) -> Arc<Self> {
         Arc::new(Self {
+            most_of_one,
             most,
             waiting: Mutex::default(),
         })
     }
 
-    /// Counts a newcomer; `None` when its network has too many.
+    /// Counts a newcomer; `None` when there are too many, or too many of its network.
     pub(crate) fn knock(self: &Arc<Self>, address: IpAddr) -> Option<Newcomer> {
         let network = network(address);
         let mut waiting = self.lock();
-        let count = waiting.entry(network).or_default();
-        if *count >= self.most {
+        let of_it = waiting.get(&network).copied().unwrap_or(0);
+        if of_it >= self.most_of_one || waiting.values().sum::<usize>() >= self.most {
             return None;
         }
-        *count += 1;
+        waiting.insert(network, of_it + 1);
         Some(Newcomer {
             door: Arc::clone(self),
             network,
@@ -107,7 +110,7 @@ mod tests {
 
     #[test]
     fn newcomers_count_until_they_are_let_in_or_gone() {
-        let door = Door::new(2);
+        let door = Door::new(2, 9);
         let home = address("192.0.2.1");
         let (one, two) = (door.knock(home), door.knock(home));
         assert!(door.knock(home).is_none());
@@ -119,6 +122,19 @@ mod tests {
         drop((one, two));
         assert!(door.knock(home).is_some());
         drop(three);
+        assert!(door.lock().is_empty());
+    }
+
+    #[test]
+    fn many_networks_have_no_more_room_than_all_may_take() {
+        let door = Door::new(2, 3);
+        let all = ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(|text| door.knock(address(text)));
+        assert!(all.iter().all(Option::is_some));
+        let other = address("192.0.2.4");
+        assert!(door.knock(other).is_none());
+        all[0].as_ref().expect("counted").let_in();
+        assert!(door.knock(other).is_some());
+        drop(all);
         assert!(door.lock().is_empty());
     }
 

@@ -27,7 +27,7 @@ pub(crate) fn share(limits: &Limits) -> (Limits, Limits) {
     (at_most(limits, devices), at_most(limits, admins))
 }
 
-/// Fewer connections, and of these at least half for who is known.
+/// Fewer connections; half of them are for who is known, as always.
 fn at_most(limits: &Limits, connections: u64) -> Limits {
     let most = usize::try_from(connections).unwrap_or(usize::MAX).max(2);
     if most >= limits.connections {
@@ -35,7 +35,6 @@ fn at_most(limits: &Limits, connections: u64) -> Limits {
     }
     Limits {
         connections: most,
-        newcomers: limits.newcomers.min(most / 2),
         ..limits.clone()
     }
 }
@@ -78,12 +77,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_files_leave_room_for_who_is_known() {
-        let few = at_most(&Limits::default(), 36);
-        assert_eq!((few.connections, few.newcomers), (36, 18));
-        let none = at_most(&Limits::default(), 0);
-        assert_eq!((none.connections, none.newcomers), (2, 1));
-        let enough = at_most(&Limits::default(), 5000);
-        assert_eq!((enough.connections, enough.newcomers), (4096, 512));
+    fn few_files_make_few_connections() {
+        let connections = |most| at_most(&Limits::default(), most).connections;
+        assert_eq!([0, 36, 5000].map(connections), [2, 36, 4096]);
     }
 }

@@ -325,6 +325,20 @@ fn r41_a_failing_device_is_held_until_the_next_release() {
 }
 
 #[test]
+fn a_refusal_before_the_installation_holds_nothing_back() {
+    let (_data, bench) = bench();
+    let device = bench.device("puzzled");
+    let (_, _, digest) = with_release(&bench, &Wish::default(), &[&device.recipient]);
+    let stages = [Stage::Check, Stage::Unwrap, Stage::Download, Stage::Stage];
+    for (attempt, stage) in (1..).zip(stages) {
+        device.report(digest, stage, 151, attempt);
+        assert_eq!(device.offered(), digest, "{stage:?}");
+    }
+    let detail: types::DeviceDetail = bench.admin().get("/api/v1/devices/puzzled");
+    assert_eq!((detail.device.held, detail.reports.len()), (None, 4));
+}
+
+#[test]
 fn a_confirmed_release_is_shown_as_installed() {
     let (_data, bench) = bench();
     let device = bench.device("lamp");

@@ -135,15 +135,17 @@ fn connections_over_the_limit_wait_and_are_served() {
     });
     let device = bench.device("busy");
     let request = device.poll_request();
-    let mut open: Vec<_> = (0..2).map(|_| device.connect()).collect();
-    for stream in &mut open {
-        post(stream, path::POLL, &request).expect("answer");
-    }
+    let open = [(); 2].map(|()| {
+        let mut stream = device.connect();
+        post(&mut stream, path::POLL, &request).expect("answer");
+        stream
+    });
     let mut third = device.connect();
     third.sock.set_read_timeout(Some(SOON)).expect("timeout");
     let answer =
         post(&mut third, path::POLL, &request).expect("served once the idle ones are gone");
     assert_eq!(answer.status, 200);
+    drop(open);
 }
 
 #[test]
@@ -210,6 +212,33 @@ fn one_address_can_not_fill_the_room_with_connections_that_say_nothing() {
         }
     };
     assert_eq!(answer.status, 200);
+}
+
+#[test]
+fn half_of_the_room_is_for_who_is_served() {
+    let (_data, bench) = bench(|config| config.limits.connections = 8);
+    let device = bench.device("lamp");
+    let mut silent: Vec<_> = (0..8)
+        .map(|_| TcpStream::connect(bench.https()).expect("connects"))
+        .collect();
+    let last = silent.split_off(4);
+    for mut stream in last {
+        stream.set_read_timeout(Some(SOON)).expect("timeout");
+        assert!(matches!(stream.read(&mut [0]), Ok(0)), "no room");
+    }
+    drop(silent.pop());
+    let request = device.poll_request();
+    let start = Instant::now();
+    let mut inside = Vec::new();
+    while inside.len() < 5 && start.elapsed() < SOON {
+        let mut stream = device.connect();
+        match post(&mut stream, path::POLL, &request) {
+            Ok(answer) => inside.push((stream, answer.status)),
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+    assert!(inside.iter().all(|(_, status)| *status == 200));
+    assert_eq!(inside.len(), 5, "as many as are left");
 }
 
 #[test]

@@ -126,6 +126,26 @@ fn a_database_that_another_program_holds_is_waited_for_and_then_named() {
 }
 
 #[test]
+fn a_payload_stays_when_nobody_knows_whether_its_release_was_stored() {
+    let data = tempfile::tempdir().expect("tempdir");
+    let bench = Bench::start(data.path());
+    let mut program = OtherProgram::open(data.path());
+    program.execute(
+        "CREATE TABLE late (digest REFERENCES release (digest) DEFERRABLE INITIALLY DEFERRED);
+         CREATE TRIGGER late AFTER INSERT ON release BEGIN INSERT INTO late VALUES (x''); END",
+    );
+    let vendor = Vendor::new();
+    let (bundle, _) = vendor.seal(&Wish::default(), &[]);
+    let answer = bench.admin().publish_with(&vendor.trust(), &bundle);
+    assert_eq!(answer.status, 500, "the commit fails");
+    let blobs = std::fs::read_dir(data.path().join("blobs")).expect("folder");
+    assert_eq!(blobs.count(), 1);
+    program.execute("DROP TRIGGER late");
+    let answer = bench.admin().publish_with(&vendor.trust(), &bundle);
+    assert_eq!(answer.status, 201, "{}", answer.text());
+}
+
+#[test]
 fn a_renewed_token_replaces_the_old_one() {
     let data = tempfile::tempdir().expect("tempdir");
     let bench = Bench::start(data.path());

@@ -50,7 +50,8 @@ impl Selection {
     }
 }
 
-/// Chooses the slot to boot and keeps the trial's books.
+/// Chooses the slot to boot and keeps the trial's books. A slot that can't be read is one
+/// that does not verify.
 ///
 /// # Errors
 /// `NothingBootable`, or the flash's fault.
@@ -74,7 +75,6 @@ pub async fn select(
                         is_fallback: false,
                     });
                 }
-                Err(fault @ Refusal::Flash(_)) => return Err(fault),
                 Err(refusal) => {
                     device.revert().await?;
                     ended = Some(refusal);
@@ -91,17 +91,18 @@ pub async fn select(
         return Ok(Selection::settled(None, ended, false));
     }
     let first = state.confirmed.unwrap_or(Slot::A);
+    let mut failed = Refusal::NothingBootable;
     for (slot, is_fallback) in [(first, false), (first.other(), true)] {
         match verify_slot(device, config, slot, buffers).await {
             Ok(_) => return Ok(Selection::settled(Some(slot), ended, is_fallback)),
-            Err(fault @ Refusal::Flash(_)) => return Err(fault),
+            Err(fault @ Refusal::Flash(_)) => failed = fault,
             Err(_) => {}
         }
     }
     if factory {
         return Ok(Selection::settled(None, ended, true));
     }
-    Err(Refusal::NothingBootable)
+    Err(failed)
 }
 
 /// What a verified slot holds.

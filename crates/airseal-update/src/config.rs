@@ -69,9 +69,11 @@ impl Default for Policy {
     }
 }
 
-/// The buffers of a session, usually one `static`. They count the envelopes that did not
-/// open: after 64 in a row every session is refused one until the device restarts. So keep
-/// them from one session to the next.
+/// The buffers of a session, usually one `static`. They count the envelopes that were
+/// unwrapped: after 64 without a staged release every session is refused with
+/// [`TooManyFailedUnwraps`](crate::Refusal::TooManyFailedUnwraps) until the device restarts.
+/// So keep them from one session to the next, and restart on that refusal if nothing else
+/// restarts the device.
 ///
 /// | constant | holds | default |
 /// |---|---|---|
@@ -89,8 +91,8 @@ pub struct Memory<
     top: [u8; TOP],
     page: [u8; PAGE],
     chunk: [u8; CHUNK],
-    /// Envelopes in a row that did not open since the device started.
-    failed_unwraps: u8,
+    /// Envelopes unwrapped since a release was staged or the device started.
+    unwraps: u8,
 }
 
 /// Buffers for 1 KiB chunks and images up to 2 MiB: less than 6 KiB with the session's own
@@ -123,12 +125,13 @@ impl<const HEAD: usize, const TOP: usize, const PAGE: usize, const CHUNK: usize>
     /// Zeroed buffers.
     #[must_use]
     pub const fn new() -> Self {
+        const { assert!(CHUNK >= 832, "the largest keyset is read into CHUNK") };
         Self {
             head: [0; HEAD],
             top: [0; TOP],
             page: [0; PAGE],
             chunk: [0; CHUNK],
-            failed_unwraps: 0,
+            unwraps: 0,
         }
     }
 
@@ -139,7 +142,7 @@ impl<const HEAD: usize, const TOP: usize, const PAGE: usize, const CHUNK: usize>
             top: Buffer::new(&mut self.top),
             page: Buffer::new(&mut self.page),
             chunk: Buffer::new(&mut self.chunk),
-            failed_unwraps: &mut self.failed_unwraps,
+            unwraps: &mut self.unwraps,
         }
     }
 }
@@ -158,7 +161,7 @@ pub struct Buffers<'a> {
     pub(crate) top: Buffer<'a>,
     pub(crate) page: Buffer<'a>,
     pub(crate) chunk: Buffer<'a>,
-    pub(crate) failed_unwraps: &'a mut u8,
+    pub(crate) unwraps: &'a mut u8,
 }
 
 /// A borrowed buffer and how much of it is filled.

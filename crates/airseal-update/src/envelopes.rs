@@ -26,8 +26,8 @@ pub(crate) struct Opener<'a> {
     pub(crate) keys: Keys<'a>,
     /// Most envelopes of a pack.
     pub(crate) limit: u16,
-    /// Envelopes in a row that did not open.
-    pub(crate) failed_unwraps: &'a mut u8,
+    /// Envelopes unwrapped since a release was staged.
+    pub(crate) unwraps: &'a mut u8,
 }
 
 #[derive(Clone, Copy)]
@@ -153,15 +153,12 @@ impl PackReader {
         if matches!(self.found, Some(Ok(_))) {
             return Ok(());
         }
-        if *opener.failed_unwraps >= MOST_FAILED_UNWRAPS {
+        if *opener.unwraps >= MOST_UNWRAPS {
             return Err(Refusal::TooManyFailedUnwraps);
         }
         if let Some(key) = opener.keys.unwrap(&envelope) {
+            *opener.unwraps += 1;
             let keys = key.and_then(|key| PayloadKeys::open(opener.checked.manifest(), &key));
-            *opener.failed_unwraps = match keys {
-                Ok(_) => 0,
-                Err(_) => *opener.failed_unwraps + 1,
-            };
             self.found = Some(keys.map_err(Refusal::from));
         }
         Ok(())
@@ -174,4 +171,5 @@ fn truncated() -> Refusal {
 }
 
 /// So many tries an attacker has to watch or time one of the device's keys, between two starts.
-const MOST_FAILED_UNWRAPS: u8 = 64;
+/// One that opens counts too: the attacker may hold the good envelope and send it in between.
+const MOST_UNWRAPS: u8 = 64;

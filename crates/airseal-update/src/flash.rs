@@ -158,22 +158,45 @@ impl<F: NorFlash> FlashDevice<F> {
     }
 
     /// The valid copy with the highest sequence, and its index; a blank record if none.
+    ///
+    /// A copy that can't be read counts as torn, as error-correcting flash reports it. Only
+    /// where that leaves nothing but a damaged copy, the fault comes out: to forget the floor
+    /// over a passing fault would be worse.
     async fn load(&mut self) -> Result<(u32, DeviceRecord), Fault> {
         if let Some(cached) = &self.record {
             return Ok(*cached);
         }
         let mut best: Option<(u32, DeviceRecord)> = None;
+        let mut unreadable = None;
         for index in 0..2 {
-            let Some(record) = self.read_copy(index).await? else {
-                continue;
+            let record = match self.read_copy(index).await {
+                Ok(Some(record)) => record,
+                Ok(None) => continue,
+                Err(fault) => {
+                    unreadable = Some((index, fault));
+                    continue;
+                }
             };
             if best.is_none_or(|(_, other)| record.sequence > other.sequence) {
                 best = Some((index, record));
             }
         }
-        let found = best.unwrap_or((1, DeviceRecord::blank(self.running)));
+        let found = match (best, unreadable) {
+            (Some(found), _) => found,
+            (None, Some((index, fault))) if !self.is_erased(1 - index).await? => return Err(fault),
+            (None, torn) => {
+                let current = torn.map_or(1, |(index, _)| 1 - index);
+                (current, DeviceRecord::blank(self.running))
+            }
+        };
         self.record = Some(found);
         Ok(found)
+    }
+
+    async fn is_erased(&mut self, index: u32) -> Result<bool, Fault> {
+        let mut header = [0; HEADER_LEN];
+        self.read(self.unit_at(index), &mut header).await?;
+        Ok(header == [0xFF; HEADER_LEN])
     }
 
     async fn read_copy(&mut self, index: u32) -> Result<Option<DeviceRecord>, Fault> {
@@ -277,11 +300,11 @@ impl<F: NorFlash> FlashDevice<F> {
             for entry in 0..self.unit / RECORD_U32 {
                 let mut bytes = [0; RECORD_LEN];
                 let at = self.unit_at(2 + unit) + entry * RECORD_U32;
-                self.read(at, &mut bytes).await?;
-                if bytes != [0xFF; RECORD_LEN] {
+                let is_readable = self.read(at, &mut bytes).await.is_ok();
+                if !is_readable || bytes != [0xFF; RECORD_LEN] {
                     *free = entry + 1;
                 }
-                let record = Record::parse(&bytes);
+                let record = Record::parse(&bytes).filter(|_| is_readable);
                 if let Some(record) = record
                     && last.is_none_or(|(_, last)| record.sequence > last.sequence)
                 {
@@ -474,11 +497,13 @@ impl<F: NorFlash> KeysetStore for FlashDevice<F> {
             KeysetUse::Boot if record.boot_len > 0 => (BOOT_AT, record.boot_len),
             _ => (IN_FORCE_AT, record.in_force_len),
         };
-        if len == 0 || usize::from(len) > out.len() {
+        if len == 0 {
             return Ok(None);
         }
         let at = self.unit_at(copy) + from;
-        self.read(at, &mut out[..usize::from(len)]).await?;
+        if let Some(room) = out.get_mut(..usize::from(len)) {
+            self.read(at, room).await?;
+        }
         Ok(Some(usize::from(len)))
     }
 

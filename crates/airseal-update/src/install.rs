@@ -299,8 +299,9 @@ async fn resume_position(
     if !is_ours {
         return Ok(None);
     }
-    let holds = install_record::holds_section(device, clearance.target, clearance.section).await?;
-    Ok(holds.then_some(position))
+    // A section that can't be read is one that a power cut tore.
+    let holds = install_record::holds_section(device, clearance.target, clearance.section).await;
+    Ok((holds == Ok(true)).then_some(position))
 }
 
 /// The slot's first erase: nothing selects it any more, its record area holds the new

@@ -13,6 +13,7 @@
 use airseal_format::component::RECORD_AREA_LEN;
 use airseal_format::{ComponentId, Digest, KeysetVersion};
 
+use crate::Refusal;
 use crate::port::{Fault, Slot, Slots};
 
 /// Longest manifest section a record holds, bytes.
@@ -43,25 +44,24 @@ pub fn image_room(device: &impl Slots, slot: Slot) -> u32 {
     device.slot_len(slot).saturating_sub(area_len(device))
 }
 
-/// Reads the manifest section of `slot` into `out`; `None` when there is none, when it is
-/// damaged, or when it does not fit.
+/// Reads the manifest section of `slot` into `out`; `None` when there is none or when it is
+/// damaged.
 ///
 /// # Errors
-/// The flash's fault.
+/// `ManifestTooLarge` when it does not fit into `out`, or the flash's fault.
 pub async fn read_section<'b>(
     device: &mut impl Slots,
     slot: Slot,
     out: &'b mut [u8],
-) -> Result<Option<&'b [u8]>, Fault> {
+) -> Result<Option<&'b [u8]>, Refusal> {
     let at = image_room(device, slot);
     let mut head = [0; HEAD_LEN];
     device.read_slot(slot, at, &mut head).await?;
     let Some((len, crc)) = parse_head(&head) else {
         return Ok(None);
     };
-    let Some(room) = out.get_mut(..len.next_multiple_of(4)) else {
-        return Ok(None);
-    };
+    let room = out.get_mut(..len.next_multiple_of(4));
+    let room = room.ok_or(Refusal::ManifestTooLarge)?;
     device.read_slot(slot, at + HEAD_LEN_U32, room).await?;
     let section = room.get(..len).unwrap_or_default();
     Ok((crate::crc32(&[section]) == crc).then_some(section))
@@ -147,11 +147,11 @@ pub(crate) async fn complete(
     section: &[u8],
     completion: &Completion,
 ) -> Result<(), Fault> {
-    let tail = read_tail(device, slot).await?;
-    if Completion::parse(&tail).as_ref() == Some(completion) {
+    let tail = read_tail(device, slot).await.ok();
+    if tail.as_ref().and_then(Completion::parse).as_ref() == Some(completion) {
         return Ok(());
     }
-    if tail != [0xFF; TAIL_LEN] {
+    if tail != Some([0xFF; TAIL_LEN]) {
         write_section(device, slot, section).await?;
     }
     let at = device.slot_len(slot) - TAIL_LEN_U32;

@@ -24,7 +24,7 @@ pub struct Own {
 /// The release that is running.
 ///
 /// # Errors
-/// The flash's fault.
+/// `ManifestTooLarge` when a record does not fit the buffers, or the flash's fault.
 pub async fn running_release(
     device: &mut impl Device,
     config: &Config<'_>,
@@ -60,7 +60,7 @@ pub async fn keyset_version(
 /// The release whose complete record lies in `slot`.
 ///
 /// # Errors
-/// The flash's fault.
+/// `ManifestTooLarge` when a record does not fit the buffers, or the flash's fault.
 pub async fn release_in(
     device: &mut impl Device,
     slot: Slot,
@@ -99,7 +99,7 @@ pub(crate) async fn recorded_in<'b>(
 /// Does nothing while the running image is on trial. Returns what is running.
 ///
 /// # Errors
-/// The flash's fault.
+/// `ManifestTooLarge` when a record does not fit the buffers, or the flash's fault.
 pub async fn heal(
     device: &mut impl Device,
     config: &Config<'_>,
@@ -129,7 +129,9 @@ pub async fn heal(
 /// Confirms the running image: it stays, and order, floor and boot keyset follow it.
 ///
 /// # Errors
-/// `WrongCall` when nothing is on trial, or the flash's fault.
+/// `WrongCall` when nothing is on trial, `ManifestTooLarge` when this firmware's buffers are
+/// too small for its own record, or the flash's fault. Nothing is confirmed before the
+/// record could be read.
 pub async fn confirm(
     device: &mut impl Device,
     config: &Config<'_>,
@@ -138,6 +140,7 @@ pub async fn confirm(
     if !device.boot_state().await?.is_on_trial() {
         return Err(Refusal::WrongCall);
     }
+    running_release(device, config, buffers).await?;
     device.confirm().await?;
     heal(device, config, buffers).await?;
     Ok(())
@@ -162,8 +165,9 @@ pub(crate) async fn end_trial(
     buffers: &mut Buffers<'_>,
 ) -> Result<(), Refusal> {
     let pending = device.boot_state().await?.pending;
+    // A record that can't be read must not keep the failed image on trial.
     if let Some(pending) = pending
-        && let Some(failed) = release_in(device, pending.slot, buffers).await?
+        && let Ok(Some(failed)) = release_in(device, pending.slot, buffers).await
         && let Some(digest) = failed.digest
     {
         count_failure(device, failed.order, digest, why).await?;

@@ -276,7 +276,7 @@ pub enum KeysetUse {
 )]
 pub trait KeysetStore {
     /// Reads the stored keyset into `out` (at least 800 bytes) and returns its length;
-    /// `None` when nothing is stored.
+    /// `None` when nothing is stored. One longer than `out` is not read, and its length tells.
     ///
     /// # Errors
     /// The flash's fault.

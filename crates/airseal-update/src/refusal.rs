@@ -172,16 +172,16 @@ refusals! {
     TooManyPages = 223, Release, "too-many-pages", "the hash table has more pages than this device's limit", "seal a smaller image or raise the limit";
     /// Image and record area do not fit the slot.
     ImageTooLarge = 224, Release, "image-too-large", "the image does not fit the slot before its record area", "make the image smaller or the slot larger";
-    /// Manifest section longer than the device's buffer.
-    ManifestTooLarge = 225, Release, "manifest-too-large", "manifest and signatures exceed this device's buffer", "seal with fewer targets or signatures";
+    /// Manifest section, delivered or in a slot's record, longer than the device's buffer.
+    ManifestTooLarge = 225, Release, "manifest-too-large", "manifest and signatures exceed this device's buffer", "seal with fewer targets or signatures, or build the firmware with a larger HEAD";
     /// Keyset section longer than the device's buffer.
     KeysetTooLarge = 226, Release, "keyset-too-large", "keyset and signatures exceed this device's buffer", "use fewer keys or signatures";
     /// More envelopes than the device reads.
     TooManyEnvelopes = 227, Peer, "too-many-envelopes", "the envelope pack exceeds this device's limit", "export bundles per cohort";
     /// The flash can't be used: sizes do not fit together.
     BadLayout = 228, Caller, "bad-layout", "the flash layout does not fit the flash's erase or write size", "align slots and state to erase units, writes divide 64 bytes";
-    /// Too many envelopes in a row did not open; none is tried before a restart.
-    TooManyFailedUnwraps = 229, Peer, "too-many-failed-unwraps", "64 envelopes in a row did not open since the device started", "find out who sends envelopes that do not open, then restart the device";
+    /// Too many envelopes were unwrapped and no release was staged; none is tried before a restart.
+    TooManyFailedUnwraps = 229, Peer, "too-many-failed-unwraps", "64 envelopes were unwrapped since the device started and no release was staged", "find out who sends them, then restart the device, which clears the count; firmware that never restarts has to restart on this refusal";
     /// Image digest wrong after a resumed download: begins again once, from zero.
     ResumeMismatch = 230, Device, "resume-mismatch", "the image is wrong after a resumed download", "the update starts again from the beginning";
     /// A method was called in the wrong state.

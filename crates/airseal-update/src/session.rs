@@ -73,10 +73,13 @@ enum Phase<'a> {
         pack: Option<PackReader>,
         /// Top, page and chunk; until the payload begins, page holds what [`carried::keep`] left.
         rest: [Buffer<'a>; 3],
-        failed_unwraps: &'a mut u8,
+        unwraps: &'a mut u8,
     },
     /// The payload.
-    Payload(Install<'a>),
+    Payload {
+        install: Install<'a>,
+        unwraps: &'a mut u8,
+    },
     /// Done.
     Staged(Digest),
     /// Over.
@@ -131,8 +134,8 @@ impl<'a, D: Device> UpdateSession<'a, D> {
         match &self.phase {
             Phase::Sections { .. } => Action::NeedManifest,
             Phase::Envelope { .. } => Action::NeedEnvelope,
-            Phase::Payload(install) if install.is_written() => Action::Stage,
-            Phase::Payload(install) => Action::Fetch(install.wanted()),
+            Phase::Payload { install, .. } if install.is_written() => Action::Stage,
+            Phase::Payload { install, .. } => Action::Fetch(install.wanted()),
             Phase::Staged(_) => Action::Reboot,
             Phase::Refused(refusal) => Action::Refused(*refusal),
         }
@@ -147,7 +150,7 @@ impl<'a, D: Device> UpdateSession<'a, D> {
     pub fn release(&self) -> Option<Digest> {
         match &self.phase {
             Phase::Envelope { checked, .. } => Some(checked.digest()),
-            Phase::Payload(install) => Some(install.digest()),
+            Phase::Payload { install, .. } => Some(install.digest()),
             Phase::Staged(digest) => Some(*digest),
             Phase::Sections { .. } | Phase::Refused(_) => None,
         }
@@ -164,14 +167,14 @@ impl<'a, D: Device> UpdateSession<'a, D> {
     /// Bytes of the image that are in the slot, and its whole length.
     pub fn progress(&self) -> Option<(u64, u64)> {
         match &self.phase {
-            Phase::Payload(install) => Some(install.progress()),
+            Phase::Payload { install, .. } => Some(install.progress()),
             _ => None,
         }
     }
 
     /// True when the download goes on where an earlier session stopped.
     pub fn is_resumed(&self) -> bool {
-        matches!(&self.phase, Phase::Payload(install) if install.is_resumed())
+        matches!(&self.phase, Phase::Payload { install, .. } if install.is_resumed())
     }
 
     /// Version of the keyset in force, to ask a server for newer ones.
@@ -236,9 +239,13 @@ impl<'a, D: Device> UpdateSession<'a, D> {
     /// Ends the session. `ResumeMismatch` asks for another attempt, which starts from zero.
     pub async fn stage(&mut self) -> Result<(), Refusal> {
         let result = match &mut self.phase {
-            Phase::Payload(install) if install.is_written() => {
+            Phase::Payload { install, unwraps } if install.is_written() => {
                 let digest = install.digest();
-                install.stage(&mut self.device).await.map(|()| digest)
+                let staged = install.stage(&mut self.device).await;
+                staged.map(|()| {
+                    **unwraps = 0;
+                    digest
+                })
             }
             Phase::Refused(refusal) => Err(*refusal),
             _ => Err(Refusal::WrongCall),
@@ -340,11 +347,11 @@ impl<'a, D: Device> UpdateSession<'a, D> {
                     None => missing_envelope(),
                 })
             }
-            (Phase::Payload(install), SectionKind::EnvelopePack) if install.is_plain() => {
+            (Phase::Payload { install, .. }, SectionKind::EnvelopePack) if install.is_plain() => {
                 let error = Error::new(Part::Envelope, "content_suite", 0, Reason::MustBeZero);
                 Err(error.into())
             }
-            (Phase::Payload(install), SectionKind::Payload) => {
+            (Phase::Payload { install, .. }, SectionKind::Payload) => {
                 if section.len == install.payload_len() {
                     Ok(())
                 } else {
@@ -359,7 +366,7 @@ impl<'a, D: Device> UpdateSession<'a, D> {
         match &mut self.phase {
             Phase::Refused(refusal) => Err(*refusal),
             Phase::Staged(_) => Ok(0),
-            Phase::Payload(install) => install.push(&mut self.device, bytes).await,
+            Phase::Payload { install, .. } => install.push(&mut self.device, bytes).await,
             Phase::Sections { buffers, open, .. } => {
                 let Some(OpenSection { kind, len }) = *open else {
                     return Err(Refusal::WrongCall);
@@ -378,7 +385,7 @@ impl<'a, D: Device> UpdateSession<'a, D> {
                 checked,
                 pack,
                 rest: [_, page, chunk],
-                failed_unwraps,
+                unwraps,
             } => {
                 let Some(pack) = pack else {
                     return Err(Refusal::WrongCall);
@@ -387,7 +394,7 @@ impl<'a, D: Device> UpdateSession<'a, D> {
                     checked,
                     keys: Keys::new(self.config, page),
                     limit: self.config.policy.max_envelopes,
-                    failed_unwraps,
+                    unwraps,
                 };
                 let taken = pack.push(bytes, &mut opener, chunk)?;
                 if pack.is_complete() {
@@ -430,7 +437,7 @@ impl<'a, D: Device> UpdateSession<'a, D> {
             top,
             page,
             mut chunk,
-            failed_unwraps,
+            unwraps,
         } = buffers;
         let section = head.freeze();
         let target = self.boot.target();
@@ -461,7 +468,7 @@ impl<'a, D: Device> UpdateSession<'a, D> {
             checked,
             pack: None,
             rest: [top, page, chunk],
-            failed_unwraps,
+            unwraps,
         };
         if is_plain {
             self.unlock(&PayloadKeys::plain()).await?;
@@ -471,14 +478,18 @@ impl<'a, D: Device> UpdateSession<'a, D> {
 
     async fn unlock(&mut self, keys: &PayloadKeys) -> Result<(), Refusal> {
         let placeholder = Phase::Refused(Refusal::WrongCall);
-        let Phase::Envelope { checked, rest, .. } =
-            core::mem::replace(&mut self.phase, placeholder)
+        let Phase::Envelope {
+            checked,
+            rest,
+            unwraps,
+            ..
+        } = core::mem::replace(&mut self.phase, placeholder)
         else {
             return Err(Refusal::WrongCall);
         };
         let clearance = checked.unlock(keys)?;
         let install = Install::begin(clearance, &mut self.device, rest).await?;
-        self.phase = Phase::Payload(install);
+        self.phase = Phase::Payload { install, unwraps };
         Ok(())
     }
 }

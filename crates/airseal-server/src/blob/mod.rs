@@ -1,8 +1,9 @@
 //! Payload files, named by their SHA-256, in a folder.
 //!
 //! A blob appears by rename, so it is whole or not there; the folder is synced before a row in the database may name
-//! it. Blobs that no row names (a crash between the two) do no harm: publishing again finds them in place. Until the
-//! row is written or refused no other blob is stored, so one that is discarded is nobody else's.
+//! it. Blobs that no row names (a crash or a failed commit between the two; the row of one may yet come back) do no harm:
+//! publishing again finds them in place. Until the row is written or refused no other blob is stored, so one that is
+//! discarded is nobody else's.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};

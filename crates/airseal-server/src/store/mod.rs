@@ -82,7 +82,7 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Remembers a report, once per attempt and stage. Returns how many failures of that release the device has
-    /// reported so far.
+    /// reported so far: installations that did not stay, not refusals.
     fn note_report<'a>(
         &'a self,
         device_id: &'a str,

@@ -2,8 +2,8 @@
 
 use airseal_format::signature::SigningPublicKey;
 use airseal_format::{
-    ClassId, Digest, HardwareRevision, KeysetVersion, RecipientId, ReleaseOrder, ReleaseSequence,
-    SecurityVersion, VendorId,
+    ClassId, Digest, HardwareRevision, KeysetVersion, Reason, RecipientId, ReleaseOrder,
+    ReleaseSequence, SecurityVersion, VendorId,
 };
 use airseal_protocol::Stage;
 
@@ -329,7 +329,9 @@ pub(crate) async fn an_attempt_counts_once_as_a_failure(store: &dyn Store) {
         (1, Stage::Trial, 5, 1),
         (1, Stage::Trial, 5, 1),
         (1, Stage::Revert, 5, 1),
-        (2, Stage::Download, 6, 2),
+        (2, Stage::Unwrap, 6, 1),
+        (2, Stage::Download, Reason::ImageMismatch.code(), 2),
+        (2, Stage::Trial, 5, 2),
         (3, Stage::Confirm, 0, 2),
     ] {
         let note = report(attempt, stage, code);
@@ -337,7 +339,7 @@ pub(crate) async fn an_attempt_counts_once_as_a_failure(store: &dyn Store) {
         assert_eq!(failures, expected, "{attempt} {stage:?}");
     }
     let reports = store.reports(&device.id, 9).await.expect("asked");
-    assert_eq!(reports.len(), 5);
+    assert_eq!(reports.len(), 7);
     assert_eq!(reports[0].stage, "confirm");
 }
 

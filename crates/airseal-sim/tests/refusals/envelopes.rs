@@ -141,24 +141,38 @@ fn too_many_failed_unwraps() {
     let mismatch = wrong(Part::Envelope, "cek_commit", 56, Reason::CommitmentMismatch);
     let mut handed =
         |sealed: &Sealed| bench.untouched(|device| device.update_from_bytes(&sealed.bundle()));
-    for _ in 0..31 {
-        assert_eq!(handed(&forged), mismatch);
-        assert_eq!(handed(&damaged), unwrap_failed());
-    }
-    assert_eq!(handed(&damaged), unwrap_failed());
-    // The 64th opens, so counting begins again.
+    // The good envelope in between wins nothing: its payload leads to no staged release.
     let mut spoilt = good.clone();
     spoilt.payload[0] ^= 1;
     let top = wrong(Part::Payload, "top", 0, Reason::TopMismatch);
-    assert_eq!(handed(&spoilt), top);
-    for _ in 0..64 {
+    for _ in 0..16 {
         assert_eq!(handed(&forged), mismatch);
+        assert_eq!(handed(&damaged), unwrap_failed());
+        assert_eq!(handed(&forged), mismatch);
+        assert_eq!(handed(&spoilt), top);
     }
     for sealed in [&forged, &damaged, &good] {
         assert_eq!(handed(sealed), Refusal::TooManyFailedUnwraps);
     }
     bench.still_boots();
     bench.accepts(&good);
+}
+
+#[test]
+fn a_staged_release_begins_the_count_of_unwraps_anew() {
+    let mut bench = Bench::new();
+    let good = bench.next().seal();
+    let mut damaged = bench.release(12).seal();
+    damaged.envelopes[0][100] ^= 1;
+    let handed = |bench: &mut Bench| bench.untouched(|d| d.update_from_bytes(&damaged.bundle()));
+    for _ in 0..63 {
+        assert_eq!(handed(&mut bench), unwrap_failed());
+    }
+    bench.device.update_from_bytes(&good.bundle()).unwrap();
+    for _ in 0..64 {
+        assert_eq!(handed(&mut bench), unwrap_failed());
+    }
+    assert_eq!(handed(&mut bench), Refusal::TooManyFailedUnwraps);
 }
 
 #[test]

@@ -2,9 +2,11 @@
 
 use airseal_format::payload::Profile;
 use airseal_format::{ContentSuite, Part, Reason};
+use airseal_sim::SimDevice;
 use airseal_sim::fixture::{KeysetPlan, app};
 use airseal_update::blocking::block_on;
-use airseal_update::{Memory, Policy, Refusal, SmallMemory};
+use airseal_update::boot::ResetReason;
+use airseal_update::{Memory, Policy, Refusal, SmallMemory, lifecycle};
 
 use crate::bench::{Bench, deliver, wrong};
 
@@ -78,28 +80,73 @@ fn image_larger_than_the_slot() {
     bench.accepts(&plan.seal());
 }
 
+/// Head of a device that has just room for the record of the release that runs.
+const RUNNING_HEAD: usize = 496;
+
 #[test]
 fn manifest_larger_than_the_buffer() {
     let mut bench = Bench::new();
-    let sealed = bench.next().seal();
+    let mut plan = bench.next();
+    plan.signed_by.push(11);
+    let sealed = plan.seal();
     let refusal = bench.untouched(|device| {
         device.with(|device, config, _| {
-            let mut memory = Memory::<400, 2048, 1024, 1024>::new();
+            let mut memory = Memory::<RUNNING_HEAD, 2048, 1024, 1024>::new();
             block_on(deliver(device, config, memory.lend(), &sealed, &mut 0))
         })
     });
     assert_eq!(refusal, Refusal::ManifestTooLarge);
 }
 
+/// The firmware before had larger buffers than the one on trial.
+#[test]
+fn record_larger_than_the_buffer_is_not_confirmed() {
+    let mut bench = Bench::new();
+    let next = bench.next().seal();
+    bench.device.update_from_bytes(&next.bundle()).unwrap();
+    assert!(bench.device.boot(ResetReason::Restart).unwrap().on_trial);
+    let with_small_head = |device: &mut SimDevice, revert: bool| {
+        device.with(|mut device, config, _| {
+            let mut memory = Memory::<400, 2048, 1024, 1024>::new();
+            let mut buffers = memory.lend();
+            if revert {
+                block_on(lifecycle::revert(&mut device, &mut buffers))
+            } else {
+                block_on(lifecycle::confirm(&mut device, config, &mut buffers))
+            }
+        })
+    };
+    let refusal = bench.untouched(|device| with_small_head(device, false));
+    assert_eq!(refusal, Refusal::ManifestTooLarge);
+    assert!(bench.device.boot_state().unwrap().is_on_trial());
+    with_small_head(&mut bench.device, true).unwrap();
+    bench.device.boot(ResetReason::Restart).unwrap();
+    bench.still_boots();
+}
+
+#[test]
+fn stored_keyset_larger_than_the_buffer() {
+    let mut bench = Bench::new();
+    let refusal = bench.untouched(|device| {
+        device.with(|mut device, config, _| {
+            block_on(lifecycle::keyset_version(&mut device, config, &mut [0; 64]))
+        })
+    });
+    let truncated = wrong(Part::Keyset, "signed_len", 64, Reason::Truncated);
+    assert_eq!(refusal, truncated);
+}
+
 #[test]
 fn keyset_larger_than_the_buffer() {
     let mut bench = Bench::new();
     let mut plan = bench.next();
-    plan.keysets = vec![KeysetPlan::first().next().section()];
+    let mut keyset = KeysetPlan::first().next();
+    keyset.signed_by = vec![1, 2, 3];
+    plan.keysets = vec![keyset.section()];
     let sealed = plan.seal();
     let refusal = bench.untouched(|device| {
         device.with(|device, config, _| {
-            let mut memory = Memory::<400, 2048, 1024, 1024>::new();
+            let mut memory = Memory::<RUNNING_HEAD, 2048, 1024, 1024>::new();
             block_on(deliver(device, config, memory.lend(), &sealed, &mut 0))
         })
     });

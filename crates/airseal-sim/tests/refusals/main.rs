@@ -24,6 +24,7 @@ mod payload;
 mod resume;
 mod signers;
 mod strangers;
+mod torn_reads;
 mod trial;
 mod truncation;
 mod vectors;

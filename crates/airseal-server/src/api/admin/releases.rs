@@ -76,15 +76,15 @@ async fn store(
         digest.to_string(),
         &new.release.version,
     );
-    let inserted = app.store.insert_release(&new, &note).await;
-    if !matches!(inserted, Ok(Inserted::New)) && app.store.release(&digest).await?.is_none() {
-        stored.discard();
-    }
-    let (is_new, new_envelopes) = match inserted? {
+    let (is_new, new_envelopes) = match app.store.insert_release(&new, &note).await? {
         Inserted::New => (true, u64::try_from(ids.len()).unwrap_or(u64::MAX)),
         Inserted::Known { new_envelopes } => (false, new_envelopes),
-        Inserted::OtherTrust => return Err(other_trust()),
+        Inserted::OtherTrust => {
+            stored.discard();
+            return Err(other_trust());
+        }
         Inserted::SequenceTaken { by } => {
+            stored.discard();
             return Err(AdminError::conflict(
                 "another release has this sequence number",
                 format!(

@@ -1,3 +1,5 @@
+use airseal_format::Reason;
+use airseal_protocol::Stage;
 use sqlx::{Row, SqliteConnection};
 
 use super::{TxError, count, exists, note_in_audit, rows};
@@ -32,12 +34,18 @@ pub(super) async fn note(
     report: &ReportNote,
 ) -> Result<u32, TxError> {
     let digest = &report.digest.0[..];
-    let same_attempt = sqlx::query(
-        "SELECT 1 FROM report WHERE device_id = ? AND digest = ? AND attempt = ? AND code != 0",
+    let image_mismatch = Reason::ImageMismatch.code();
+    let mut same_attempt = sqlx::query(
+        "SELECT 1 FROM report WHERE device_id = ? AND digest = ? AND attempt = ? AND code != 0
+         AND (code = ? OR stage IN (?, ?, ?))",
     )
     .bind(device_id)
     .bind(digest)
-    .bind(report.attempt);
+    .bind(report.attempt)
+    .bind(image_mismatch);
+    for stage in COUNTED_STAGES {
+        same_attempt = same_attempt.bind(stage.name());
+    }
     let is_counted = exists(c, same_attempt).await?;
     let inserted = sqlx::query(
         "INSERT OR IGNORE INTO report (device_id, digest, stage, code, attempt, detail, at)
@@ -52,7 +60,9 @@ pub(super) async fn note(
     .bind(report.now.cast_signed())
     .execute(&mut *c)
     .await?;
-    if inserted.rows_affected() == 1 && report.code != 0 && !is_counted {
+    let is_failure = report.code == image_mismatch
+        || (report.code != 0 && COUNTED_STAGES.contains(&report.stage));
+    if inserted.rows_affected() == 1 && is_failure && !is_counted {
         sqlx::query(
             "INSERT INTO failure (device_id, digest, count) VALUES (?, ?, 1)
              ON CONFLICT (device_id, digest) DO UPDATE SET count = count + 1",
@@ -123,6 +133,11 @@ pub(super) async fn counts(c: &mut SqliteConnection) -> Result<Counts, TxError> 
     let releases = count(c, sqlx::query("SELECT COUNT(*) FROM release")).await?;
     Ok(Counts { devices, releases })
 }
+
+/// Stages in which a failure counts against the release, as it does on the device: it was installed and did not stay.
+/// What is refused before them is not counted, as another envelope, keyset or connection may lift it; but for an image
+/// that is wrong although each of its chunks was right.
+const COUNTED_STAGES: [Stage; 3] = [Stage::Trial, Stage::Confirm, Stage::Revert];
 
 /// Reports kept per device; what they count is kept beside them.
 const REPORTS_KEPT: u32 = 200;
