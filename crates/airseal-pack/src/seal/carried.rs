@@ -56,6 +56,12 @@ pub(super) fn carried_group(
     warnings.push(Warning::Note(format!(
         "group key generation {generation} lasts on a device while a release runs that carries it: give --carry-group with each later release too, until devices are made with the new key"
     )));
+    if old.generation() > 1 {
+        warnings.push(Warning::Note(format!(
+            "devices take one step only, and from a key they were given: one that was given an older key than generation {0}, and holds {0} because a release carried it, can't open the release after this one; seal --to the key the devices were given",
+            old.generation()
+        )));
+    }
     let (old, new) = (old.identity(), new.identity());
     Ok(Some(CarriedGroup::wrap(&old, &new, vendor_id, class_id)))
 }

@@ -25,6 +25,7 @@ fn a_new_generation_of_a_group_key_travels_inside_a_release() {
         "{}",
         done.stderr
     );
+    assert!(!done.stderr.contains("one step only"), "{}", done.stderr);
     let second = format!("seal fw.bin -o second.seal --seq 2 --version 2.0 --to fleet2.key {SEAL}");
     room.ok(&second);
 
@@ -51,6 +52,19 @@ fn a_new_generation_of_a_group_key_travels_inside_a_release() {
         room.json(&format!("{member} second.seal"))["version"],
         "2.0"
     );
+}
+
+#[test]
+fn a_second_step_from_a_carried_key_is_warned_of() {
+    let room = Room::new().with_release();
+    room.ok("key new --kind group -o fleet1");
+    room.ok("key rotate fleet1.key -o fleet2.key");
+    room.ok("key rotate fleet2.key -o fleet3.key");
+    let done = room.run(&format!(
+        "seal fw.bin -o out.seal --seq 3 --version 3.0 --to fleet2.key --carry-group fleet3.key {SEAL}"
+    ));
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    assert!(done.stderr.contains("one step only"), "{}", done.stderr);
 }
 
 #[test]
