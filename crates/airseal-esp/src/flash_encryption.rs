@@ -23,7 +23,7 @@ use legacy::Legacy;
 /// Bytes that are encrypted together; addresses and lengths are multiples of it.
 pub const BLOCK_LEN: usize = 16;
 /// Bytes of an XTS unit: what one tweak covers.
-pub const XTS_UNIT_LEN: usize = 128;
+pub const XTS_UNIT_LEN: u32 = 128;
 /// Setting of the eFuse `FLASH_CRYPT_CONFIG` that every production chip has: all parts of the key are tweaked.
 pub const DEFAULT_CRYPT_CONFIG: u8 = 0xF;
 
@@ -114,7 +114,7 @@ impl FlashKey {
     /// # Errors
     /// As [`FlashKey::encrypt`].
     pub fn check(&self, address: u32, len: u64) -> Result<(), RegionFault> {
-        if !(address as usize).is_multiple_of(BLOCK_LEN) {
+        if !u64::from(address).is_multiple_of(BLOCK_LEN as u64) {
             return Err(RegionFault::Address { address });
         }
         if len == 0 || !len.is_multiple_of(BLOCK_LEN as u64) {
@@ -151,39 +151,46 @@ impl<
 
     /// Encrypts or decrypts, many blocks at a time: so the processor's AES units are kept busy.
     fn apply(&self, address: u32, bytes: &mut [u8], blocks: impl Fn(&C, &mut [Block])) {
-        let mut place = address as usize;
+        let mut skipped = (address % XTS_UNIT_LEN) as usize;
+        let mut unit = address - address % XTS_UNIT_LEN;
         let mut rest = bytes;
         while !rest.is_empty() {
             // The first batch ends where a unit ends, so that all later ones begin with one.
-            let room = BATCH_UNITS * XTS_UNIT_LEN - place % XTS_UNIT_LEN;
+            let room = BATCH_BLOCKS * BLOCK_LEN - skipped;
             let (now, later) = rest.split_at_mut(room.min(rest.len()));
-            self.apply_batch(place, now, &blocks);
-            place = place.wrapping_add(now.len());
+            unit = self.apply_batch(unit, skipped / BLOCK_LEN, now, &blocks);
+            skipped = 0;
             rest = later;
         }
     }
 
-    fn apply_batch(&self, place: usize, bytes: &mut [u8], blocks: impl Fn(&C, &mut [Block])) {
-        let first_unit = place - place % XTS_UNIT_LEN;
+    /// Up to [`BATCH_UNITS`] units from the one at `unit` on, of which `skipped` blocks are not wanted. Gives the unit
+    /// behind them.
+    fn apply_batch(
+        &self,
+        mut unit: u32,
+        skipped: usize,
+        bytes: &mut [u8],
+        blocks: impl Fn(&C, &mut [Block]),
+    ) -> u32 {
         let mut unit_tweaks = [Block::default(); BATCH_UNITS];
-        for (index, tweak) in unit_tweaks.iter_mut().enumerate() {
-            let unit = first_unit.wrapping_add(index * XTS_UNIT_LEN) as u32;
+        for tweak in &mut unit_tweaks {
             *tweak = Array(u128::from(unit).to_le_bytes());
+            unit = unit.wrapping_add(XTS_UNIT_LEN);
         }
         self.tweak.encrypt_blocks(&mut unit_tweaks);
 
         let mut tweaks = [0u128; BATCH_BLOCKS];
-        for (unit, tweak) in tweaks.chunks_mut(UNIT_BLOCKS).zip(&unit_tweaks) {
+        for (of_unit, tweak) in tweaks.chunks_mut(UNIT_BLOCKS).zip(&unit_tweaks) {
             // The unit is reversed as a whole: its last block in flash is the first one of XTS.
             let mut value = u128::from_le_bytes(tweak.0);
-            for place in unit.iter_mut().rev() {
+            for place in of_unit.iter_mut().rev() {
                 *place = value;
                 value = times_alpha(value);
             }
         }
 
         let (chunks, _) = bytes.as_chunks_mut::<BLOCK_LEN>();
-        let skipped = (place % XTS_UNIT_LEN) / BLOCK_LEN;
         let tweaks = tweaks.get(skipped..).unwrap_or_default();
         let mut work = [Block::default(); BATCH_BLOCKS];
         for ((block, chunk), tweak) in work.iter_mut().zip(chunks.iter()).zip(tweaks) {
@@ -194,6 +201,7 @@ impl<
             *chunk = (u128::from_le_bytes(block.0) ^ tweak).to_be_bytes();
         }
         work.iter_mut().for_each(|block| block.0.zeroize());
+        unit
     }
 }
 
@@ -203,7 +211,7 @@ fn times_alpha(value: u128) -> u128 {
 }
 
 const BATCH_UNITS: usize = 8;
-const UNIT_BLOCKS: usize = XTS_UNIT_LEN / BLOCK_LEN;
+const UNIT_BLOCKS: usize = XTS_UNIT_LEN as usize / BLOCK_LEN;
 const BATCH_BLOCKS: usize = BATCH_UNITS * UNIT_BLOCKS;
 /// The original ESP32 maps 16 MiB at most, and its tweak has 24 address bits.
 const LEGACY_LIMIT: u64 = 1 << 24;

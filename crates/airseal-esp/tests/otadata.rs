@@ -87,6 +87,19 @@ fn the_bootloader_starts_what_espressif_code_starts() {
     assert_eq!(count, 118);
 }
 
+/// Slots without a factory image, and the one that the records say is running.
+fn running(before: &OtaData, slots: u8) -> (Layout, BootSlot) {
+    let layout = Layout {
+        slots,
+        factory: false,
+    };
+    let running = before
+        .active()
+        .and_then(|index| before.entries[index].slot(slots))
+        .unwrap_or(0);
+    (layout, BootSlot::Ota(running))
+}
+
 #[test]
 fn selecting_a_slot_leaves_the_bytes_that_espressif_code_leaves() {
     let mut count = 0;
@@ -96,21 +109,14 @@ fn selecting_a_slot_leaves_the_bytes_that_espressif_code_leaves() {
         }
         count += 1;
         let before = records(&case, "");
-        let layout = Layout {
-            slots: slots(&case),
-            factory: false,
-        };
+        let (layout, running) = running(&before, slots(&case));
         let state = match case["config"].as_str().unwrap() {
             "rollback" => OtaState::New,
             _ => OtaState::Undefined,
         };
-        let running = before
-            .active()
-            .and_then(|index| before.entries[index].slot(layout.slots))
-            .unwrap_or(0);
         let target = case["target_slot"].as_u64().unwrap() as u8;
         let plan = before
-            .select(layout, BootSlot::Ota(running), BootSlot::Ota(target), state)
+            .select(layout, running, BootSlot::Ota(target), state)
             .unwrap();
         assert_eq!(before.after(&plan), records(&case, "_after"), "{case}");
     }
@@ -126,19 +132,12 @@ fn confirming_and_refusing_leaves_the_bytes_that_espressif_code_leaves() {
         }
         count += 1;
         let before = records(&case, "");
-        let layout = Layout {
-            slots: slots(&case),
-            factory: false,
-        };
+        let (layout, running) = running(&before, slots(&case));
         let state = match case["arg"].as_str().unwrap() {
             "valid" => OtaState::Valid,
             _ => OtaState::Invalid,
         };
-        let running = before
-            .active()
-            .and_then(|index| before.entries[index].slot(layout.slots))
-            .unwrap_or(0);
-        match before.mark(layout, BootSlot::Ota(running), state) {
+        match before.mark(layout, running, state) {
             Ok(plan) => {
                 assert_eq!(case["result"], 0, "{case}");
                 assert_eq!(before.after(&plan), records(&case, "_after"), "{case}");

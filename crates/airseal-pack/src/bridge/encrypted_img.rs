@@ -25,12 +25,10 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::gcm::Gcm;
-use super::rsa_key::RsaKey;
+use super::keys::BridgeKey;
 use crate::bundle::read_small;
 use crate::entropy::Entropy;
-use crate::key::{
-    DevicePublicKey, KeyFile, KeyRole, NoPassphrase, PrivateKey, PublicKey, read_key_text,
-};
+use crate::key::read_key_text;
 use crate::output::{Access, Existing, check_target};
 use crate::recognise::{FileKind, HEAD_LEN, recognise};
 use crate::source::Source;
@@ -72,16 +70,15 @@ impl SealKey {
     /// # Errors
     /// Refused if it is no RSA-3072 or P-256 key.
     pub fn parse(name: &str, text: &[u8]) -> Result<SealKey, Error> {
-        if let Some(key) = RsaKey::parse(name, text)? {
-            check_bits(name, &key)?;
-            return Ok(SealKey::Rsa(key.into_public()));
+        match BridgeKey::from_pem(name, text)?.public()? {
+            BridgeKey::RsaPublic(der) => {
+                let key = PublicEncryptingKey::from_der(&der).map_err(|_| damaged(name))?;
+                check_bits(name, key.key_size_bits())?;
+                Ok(SealKey::Rsa(key))
+            }
+            BridgeKey::P256Public(point) => Ok(SealKey::Ecies(point)),
+            _ => Err(wrong_kind(name)),
         }
-        let key = KeyFile::parse(name, text, Some(KeyRole::Recipient), &NoPassphrase)?;
-        let point = match key.public() {
-            Some(PublicKey::Device(DevicePublicKey::P256(point))) => point,
-            _ => return Err(wrong_kind(name)),
-        };
-        Ok(SealKey::Ecies(point_of(name, &point)?))
     }
 }
 
@@ -100,23 +97,18 @@ impl OpenKey {
     /// # Errors
     /// Refused if it is no private RSA-3072 or P-256 key.
     pub fn parse(name: &str, text: &[u8]) -> Result<OpenKey, Error> {
-        let public = || {
-            Error::refused(
+        match BridgeKey::from_pem(name, text)? {
+            BridgeKey::RsaPrivate(der) => {
+                let key = PrivateDecryptingKey::from_pkcs8(&der).map_err(|_| damaged(name))?;
+                check_bits(name, key.key_size_bits())?;
+                Ok(OpenKey::Rsa(key))
+            }
+            BridgeKey::P256Private(secret) => Ok(OpenKey::Ecies(secret)),
+            BridgeKey::RsaPublic(_) | BridgeKey::P256Public(_) => Err(Error::refused(
                 name,
                 "is a public key and opens nothing",
                 "name the private key",
-            )
-        };
-        if let Some(key) = RsaKey::parse(name, text)? {
-            check_bits(name, &key)?;
-            return match key {
-                RsaKey::Private(key) => Ok(OpenKey::Rsa(key)),
-                RsaKey::Public(_) => Err(public()),
-            };
-        }
-        match KeyFile::parse(name, text, Some(KeyRole::Recipient), &NoPassphrase)? {
-            KeyFile::Private(PrivateKey::DeviceP256(secret)) => Ok(OpenKey::Ecies(secret)),
-            KeyFile::Public(PublicKey::Device(DevicePublicKey::P256(_))) => Err(public()),
+            )),
             _ => Err(wrong_kind(name)),
         }
     }
@@ -550,8 +542,8 @@ fn each_chunk(
     Ok(())
 }
 
-fn check_bits(name: &str, key: &RsaKey) -> Result<(), Error> {
-    match key.bits() {
+fn check_bits(name: &str, bits: usize) -> Result<(), Error> {
+    match bits {
         3072 => Ok(()),
         bits => Err(Error::refused(
             name,
@@ -564,6 +556,14 @@ fn check_bits(name: &str, key: &RsaKey) -> Result<(), Error> {
 fn point_of(name: &str, bytes: &[u8]) -> Result<p256::PublicKey, Error> {
     p256::PublicKey::from_sec1_bytes(bytes)
         .map_err(|_| Error::refused(name, "the public key is no point on P-256", ""))
+}
+
+fn damaged(name: &str) -> Error {
+    Error::refused(
+        name,
+        "is no usable RSA key",
+        "look at it with `openssl pkey -text`",
+    )
 }
 
 fn wrong_kind(name: &str) -> Error {

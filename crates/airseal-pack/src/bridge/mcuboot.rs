@@ -5,7 +5,6 @@
 //! and which a TLV carries wrapped. (Source: MCUboot `docs/design.md`, `docs/encrypted_images.md`, imgtool 2.5.0.)
 
 use std::fmt;
-use std::path::Path;
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -14,7 +13,7 @@ use zeroize::Zeroizing;
 use super::keys::{BridgeKey, rsa_pkcs1};
 use crate::Error;
 use crate::entropy::{Entropy, SystemEntropy};
-use crate::source::{Source, length};
+use crate::source::length;
 
 mod sign;
 mod wrap;
@@ -72,24 +71,6 @@ pub struct Verified {
     pub signed: bool,
     /// The security counter.
     pub security_counter: Option<u32>,
-}
-
-/// Reads an image or a payload whole.
-///
-/// # Errors
-/// `Io`; refused above [`MAX_IMAGE`].
-pub fn read(path: &Path) -> Result<(String, Vec<u8>), Error> {
-    let source = Source::open(path)?;
-    if source.len() > MAX_IMAGE {
-        return Err(Error::refused(
-            source.name(),
-            format!("has {} bytes, more than {MAX_IMAGE}", source.len()),
-            "name one image, not a whole flash",
-        ));
-    }
-    let mut bytes = vec![0; length(source.len())];
-    source.read_at(0, &mut bytes)?;
-    Ok((source.name().to_owned(), bytes))
 }
 
 /// Makes a signed and encrypted image of `payload`.
@@ -429,8 +410,6 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(*part))
 }
 
-/// The longest image read, bytes.
-pub const MAX_IMAGE: u64 = 256 << 20;
 const MAGIC: u32 = 0x96f3_b83d;
 const HEADER_LEN: u16 = 32;
 const FLAG_AES128: u32 = 4;

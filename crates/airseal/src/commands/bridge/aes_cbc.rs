@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use airseal_pack::bridge::aes_cbc::{Layout, decrypt, encrypt, read_key};
 use airseal_pack::bridge::keys::BridgeKey;
-use airseal_pack::bridge::mcuboot::read;
+use airseal_pack::bridge::read;
 use airseal_pack::output::{Access, check_target, is_stdout, write_file};
 
 use crate::commands::shared::{ForceArgs, distinct};

@@ -1,7 +1,8 @@
 use std::path::{Path, PathBuf};
 
 use airseal_pack::bridge::keys::{BridgeKey, read_small};
-use airseal_pack::bridge::mcuboot::{Encrypt, KeyLen, Unwrap, Version, Wrap, encrypt, open, read};
+use airseal_pack::bridge::mcuboot::{Encrypt, KeyLen, Unwrap, Version, Wrap, encrypt, open};
+use airseal_pack::bridge::read;
 use airseal_pack::output::{Access, check_target, is_stdout, write_file};
 
 use crate::commands::shared::{ForceArgs, distinct};
