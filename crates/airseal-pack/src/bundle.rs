@@ -481,7 +481,7 @@ fn section_name(kind: SectionKind) -> &'static str {
 }
 
 /// Reads all of a small file.
-pub(crate) fn read_small(path: &Path, limit: u64, what: &str) -> Result<Vec<u8>, Error> {
+pub fn read_small(path: &Path, limit: u64, what: &str) -> Result<Vec<u8>, Error> {
     let source = Source::open(path)?;
     if source.len() > limit {
         return Err(Error::refused(

@@ -114,21 +114,21 @@ impl Error {
         }
     }
 
-    pub(crate) fn io(action: &str, path: &Path, source: io::Error) -> Error {
+    pub fn io(action: &str, path: &Path, source: io::Error) -> Error {
         Error::Io {
             action: format!("can't {action} {}", path.display()),
             source,
         }
     }
 
-    pub(crate) fn usage(message: impl Into<String>, remedy: impl Into<String>) -> Error {
+    pub fn usage(message: impl Into<String>, remedy: impl Into<String>) -> Error {
         Error::Usage {
             message: message.into(),
             remedy: remedy.into(),
         }
     }
 
-    pub(crate) fn refused(
+    pub fn refused(
         subject: impl Into<String>,
         message: impl Into<String>,
         remedy: impl Into<String>,

@@ -1,0 +1,185 @@
+//! What of a plan a chip still lacks: pure, from its summary.
+
+use std::collections::BTreeSet;
+
+use airseal_pack::esp::efuse_audit::{EfuseState, Field};
+
+use super::{Burn, EfusePlan, Expectation, KeyBlock};
+
+/// A chip beside its plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing of the plan is burned.
+    Blank,
+    /// Some of it is; these calls finish the first one.
+    Begun(Vec<Vec<Burn>>),
+    /// The first call is whole.
+    Burned,
+    /// The chip can't become what the plan wants: the field, and why.
+    Spoiled {
+        /// The field or block.
+        field: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+enum Standing {
+    Missing,
+    Done,
+    Spoiled(&'static str),
+}
+
+impl EfusePlan {
+    /// Where the chip stands. Names that are burned already are left out of what remains, keys above all: burning a
+    /// read-protected key a second time is refused by the tool, and forcing it would spoil the block.
+    pub fn progress(&self, chip: &EfuseState) -> Progress {
+        let mut missing = Vec::new();
+        let mut done = 0;
+        let mut spoiled = None;
+        let mut sort = |name: &str, standing: Standing| -> bool {
+            match standing {
+                Standing::Missing => return true,
+                Standing::Done => done += 1,
+                Standing::Spoiled(why) => {
+                    spoiled.get_or_insert((name.to_owned(), why.to_owned()));
+                }
+            }
+            false
+        };
+        for burn in &self.burn {
+            let rest = match burn {
+                Burn::Keys(keys) => Burn::Keys(
+                    keys.iter().filter(|key| sort(&key.block, self.key(key, chip))).cloned().collect(),
+                ),
+                Burn::Fields(fields) => Burn::Fields(
+                    fields
+                        .iter()
+                        .filter(|(name, value)| sort(name, field(chip.field(name), *value)))
+                        .cloned()
+                        .collect(),
+                ),
+                // Protection counts for nothing by itself: a chip that only lacks it is not blank.
+                Burn::WriteProtect(names) => Burn::WriteProtect(
+                    names
+                        .iter()
+                        .filter(|name| chip.field(name).is_none_or(|field| field.writeable))
+                        .cloned()
+                        .collect(),
+                ),
+            };
+            missing.push(rest);
+        }
+        if let Some((field, why)) = spoiled {
+            return Progress::Spoiled { field, why };
+        }
+        missing.retain(|burn| !burn.is_empty());
+        if missing.is_empty() {
+            Progress::Burned
+        } else if done == 0 {
+            Progress::Blank
+        } else {
+            Progress::Begun(into_calls(missing))
+        }
+    }
+
+    /// A key is there when every block it fills shows what the plan promises.
+    fn key(&self, key: &KeyBlock, chip: &EfuseState) -> Standing {
+        let shown: Vec<(&Expectation, Option<&Field>)> = self
+            .blocks_of(key)
+            .into_iter()
+            .filter_map(|name| self.expect.iter().find(|want| want.field == name))
+            .map(|want| (want, chip.field(&want.field)))
+            .collect();
+        let holds = |(want, field): &(&Expectation, Option<&Field>)| {
+            field.is_some_and(|field| {
+                want.shown.as_ref().is_none_or(|shown| *shown == field.shown)
+                    && want.readable.is_none_or(|readable| readable == field.readable)
+                    && want.writeable.is_none_or(|writeable| writeable == field.writeable)
+            })
+        };
+        if shown.iter().all(holds) {
+            return Standing::Done;
+        }
+        let untouched = |(want, field): &(&Expectation, Option<&Field>)| {
+            field.is_some_and(|field| {
+                field.readable
+                    && field.writeable
+                    && (want.shown.is_some() || !field.used)
+                    && (want.shown.is_none() || field.bits.is_none_or(|bits| bits == 0))
+            })
+        };
+        if shown.iter().all(untouched) {
+            Standing::Missing
+        } else {
+            Standing::Spoiled("the block holds something else, or is not protected as it should be")
+        }
+    }
+
+    /// The names in the summary that belong to a key.
+    fn blocks_of(&self, key: &KeyBlock) -> BTreeSet<String> {
+        let known = |name: String| self.expect.iter().any(|want| want.field == name).then_some(name);
+        let halves = match key.purpose {
+            Some("XTS_AES_256_KEY") => &["XTS_AES_256_KEY_1", "XTS_AES_256_KEY_2"][..],
+            _ => &[],
+        };
+        let mut names: BTreeSet<String> = match key.block.as_str() {
+            "flash_encryption" => known("BLOCK1".to_owned()).into_iter().collect(),
+            "secure_boot_v1" | "secure_boot_v2" => known("BLOCK2".to_owned()).into_iter().collect(),
+            block if key.purpose == Some("SECURE_BOOT_DIGEST") => {
+                known(format!("{block}_HI_128")).into_iter().collect()
+            }
+            block => [format!("{block}_LOW_128"), block.to_owned()]
+                .into_iter()
+                .filter_map(known)
+                .take(1)
+                .collect(),
+        };
+        let numbers: Vec<String> = self
+            .expect
+            .iter()
+            .filter(|want| {
+                want.shown.as_deref().is_some_and(|shown| {
+                    halves.contains(&shown) || (key.purpose == Some(shown))
+                })
+            })
+            .filter_map(|want| want.field.strip_prefix("KEY_PURPOSE_").map(str::to_owned))
+            .collect();
+        for number in numbers {
+            names.insert(format!("KEY_PURPOSE_{number}"));
+            names.insert(format!("BLOCK_KEY{number}"));
+        }
+        names
+    }
+}
+
+impl Burn {
+    fn is_empty(&self) -> bool {
+        match self {
+            Burn::Keys(keys) => keys.is_empty(),
+            Burn::Fields(fields) => fields.is_empty(),
+            Burn::WriteProtect(names) => names.is_empty(),
+        }
+    }
+}
+
+fn field(found: Option<&Field>, want: u64) -> Standing {
+    match found.map(|field| (field.bits, field.writeable)) {
+        Some((Some(bits), _)) if bits == want => Standing::Done,
+        Some((Some(bits), _)) if bits & !want != 0 => {
+            Standing::Spoiled("bits are set that the plan does not set, and none can be taken back")
+        }
+        Some((Some(_), true)) => Standing::Missing,
+        Some((Some(_), false)) => Standing::Spoiled("it is write-protected and not burned"),
+        Some((None, _)) => Standing::Spoiled("it can't be read"),
+        None => Standing::Spoiled("the summary does not have it"),
+    }
+}
+
+/// In one call if that can be: `espefuse` takes a single protected name of a chained call for letters.
+fn into_calls(burns: Vec<Burn>) -> Vec<Vec<Burn>> {
+    let (alone, together): (Vec<Burn>, Vec<Burn>) = burns
+        .into_iter()
+        .partition(|burn| matches!(burn, Burn::WriteProtect(names) if names.len() == 1));
+    [together, alone].into_iter().filter(|call| !call.is_empty()).collect()
+}

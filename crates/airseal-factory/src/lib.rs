@@ -1,0 +1,10 @@
+//! The factory: from one configuration file to a batch of boards, each with its own keys.
+//!
+//! ```text
+//! Config --check--> Product --prepare--> batch folder (public parts, sealed boxes, journal)
+//!                                            |
+//!                        chip state + journal --decide--> next step --bench--> tools
+//! ```
+
+pub mod config;
+pub mod efuse;
