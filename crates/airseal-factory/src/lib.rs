@@ -6,5 +6,9 @@
 //!                        chip state + journal --decide--> next step --bench--> tools
 //! ```
 
+pub mod boxes;
 pub mod config;
 pub mod efuse;
+pub mod journal;
+pub mod line;
+pub mod secrets;

@@ -114,6 +114,7 @@ impl Error {
         }
     }
 
+    /// The system refused; `action` is a verb.
     pub fn io(action: &str, path: &Path, source: io::Error) -> Error {
         Error::Io {
             action: format!("can't {action} {}", path.display()),
@@ -121,6 +122,7 @@ impl Error {
         }
     }
 
+    /// The call makes no sense.
     pub fn usage(message: impl Into<String>, remedy: impl Into<String>) -> Error {
         Error::Usage {
             message: message.into(),
@@ -128,6 +130,7 @@ impl Error {
         }
     }
 
+    /// `subject` is refused: what is wrong with it, what to do.
     pub fn refused(
         subject: impl Into<String>,
         message: impl Into<String>,

@@ -315,6 +315,17 @@ impl OpenKey {
         self.identity.recipient_id()
     }
 
+    /// Unwraps `envelope` alone: nothing else vouches for the content key that comes out.
+    ///
+    /// # Errors
+    /// The format's: not for this key, or it does not open.
+    pub fn unwrap_envelope(
+        &self,
+        envelope: &Envelope<'_>,
+    ) -> Result<ContentKey, airseal_format::Error> {
+        self.identity.unwrap(envelope)
+    }
+
     /// Unwraps the content key of `bundle` and checks it against the manifest's commitment.
     ///
     /// # Errors

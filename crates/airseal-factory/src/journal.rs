@@ -1,0 +1,240 @@
+//! What happened to every board: one line for each step begun and ended, never changed, each line bound to the one before.
+//!
+//! A line is written whole and synced before the step it announces. A last line that a power cut tore is dropped when the
+//! journal is opened; any other line that does not fit the chain is an error, since a missing line can hide a used serial.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use airseal_pack::Error;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// Longest journal that is read, bytes: over a hundred thousand boards.
+const MAX_JOURNAL: u64 = 1 << 30;
+
+/// What is done to a board, in order; `Scrap` and `Reflash` are the exceptions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// The serial and the chip's MAC belong together from here on.
+    Bind,
+    /// Erase and write.
+    Flash,
+    /// Read back and compare.
+    Verify,
+    /// The first eFuse call.
+    Burn,
+    /// The summary against the plan and the policy.
+    Audit,
+    /// The firmware says who it is.
+    Boot,
+    /// The second eFuse call.
+    Lock,
+    /// Record, label; the keys go.
+    Record,
+    /// The board is given up; its serial and keys are never used again.
+    Scrap,
+    /// A returned board was written anew.
+    Reflash,
+}
+
+/// Whether a step was begun, or how it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Announced, before anything is done.
+    Begun,
+    /// Ended well.
+    Done,
+    /// Ended with an error.
+    Failed,
+}
+
+/// What one line says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// When, RFC 3339.
+    pub time: String,
+    /// Which station.
+    pub station: String,
+    /// Who.
+    pub operator: String,
+    /// The board's serial.
+    pub serial: String,
+    /// The chip's MAC, lower case with colons.
+    pub mac: String,
+    /// The step.
+    pub step: Step,
+    /// Begun, done or failed.
+    pub outcome: Outcome,
+    /// For people; nothing secret.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+    /// SHA-256 of what was written, hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    /// Number of the line, from 1.
+    n: u64,
+    /// SHA-256 of the line before, hex; zeros for the first.
+    prev: String,
+    #[serde(flatten)]
+    entry: Entry,
+}
+
+/// The journal of a batch, open for one station.
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+    entries: Vec<Entry>,
+    last: [u8; 32],
+}
+
+impl Journal {
+    /// Opens or makes the journal at `path`. The caller holds the batch's lock.
+    ///
+    /// # Errors
+    /// `Io`; refused for a line that does not fit the one before, with its number.
+    pub fn open(path: &Path) -> Result<Journal, Error> {
+        let io = |source| Error::io("open", path, source);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(io)?;
+        let mut text = Vec::new();
+        (&mut file).take(MAX_JOURNAL).read_to_end(&mut text).map_err(io)?;
+        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let mut journal = Journal {
+            path: path.to_owned(),
+            file,
+            entries: Vec::new(),
+            last: [0; 32],
+        };
+        for line in text.get(..whole).unwrap_or_default().split_inclusive(|byte| *byte == b'\n') {
+            journal.take(line)?;
+        }
+        if whole < text.len() {
+            journal.file.set_len(whole as u64).map_err(io)?;
+            journal.file.sync_all().map_err(io)?;
+        }
+        journal.file.seek(SeekFrom::End(0)).map_err(io)?;
+        Ok(journal)
+    }
+
+    /// Adds a line and waits until it is on the disk.
+    ///
+    /// # Errors
+    /// `Io`; the step must not be done then.
+    pub fn append(&mut self, entry: Entry) -> Result<(), Error> {
+        let line = Line {
+            n: self.entries.len() as u64 + 1,
+            prev: hex::encode(self.last),
+            entry: entry.clone(),
+        };
+        let io = |source| Error::io("write", &self.path, source);
+        let mut text = serde_json::to_vec(&line).map_err(|error| io(error.into()))?;
+        text.push(b'\n');
+        self.file.write_all(&text).map_err(io)?;
+        self.file.sync_data().map_err(io)?;
+        self.last = Sha256::digest(&text).into();
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// Every line, oldest first.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    fn take(&mut self, text: &[u8]) -> Result<(), Error> {
+        let number = self.entries.len() as u64 + 1;
+        let refuse = |what: String| {
+            Error::refused(
+                self.path.display().to_string(),
+                format!("line {number}: {what}"),
+                "bring back the journal as it was: lines that are lost can hide a serial or a key in use",
+            )
+        };
+        let line: Line = serde_json::from_slice(text)
+            .map_err(|error| refuse(format!("is no journal line: {error}")))?;
+        if line.n != number {
+            return Err(refuse(format!("calls itself line {}", line.n)));
+        }
+        if line.prev != hex::encode(self.last) {
+            return Err(refuse("does not follow from the line before".to_owned()));
+        }
+        self.last = Sha256::digest(text).into();
+        self.entries.push(line.entry);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(serial: &str, step: Step, outcome: Outcome) -> Entry {
+        Entry {
+            time: "2026-01-01T00:00:00Z".to_owned(),
+            station: "a".to_owned(),
+            operator: "b".to_owned(),
+            serial: serial.to_owned(),
+            mac: "aa:bb:cc:dd:ee:ff".to_owned(),
+            step,
+            outcome,
+            note: String::new(),
+            sha256: None,
+        }
+    }
+
+    fn three_lines(path: &Path) -> Vec<u8> {
+        let mut journal = Journal::open(path).unwrap();
+        for outcome in [Outcome::Begun, Outcome::Done, Outcome::Failed] {
+            journal.append(entry("S1", Step::Flash, outcome)).unwrap();
+        }
+        std::fs::read(path).unwrap()
+    }
+
+    #[test]
+    fn a_torn_last_line_is_dropped_wherever_it_tore() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        let text = three_lines(&path);
+        let second_ends = text.len() - text.split_inclusive(|b| *b == b'\n').last().unwrap().len();
+        for len in second_ends..text.len() {
+            std::fs::write(&path, &text[..len]).unwrap();
+            let mut journal = Journal::open(&path).unwrap();
+            assert_eq!(journal.entries().len(), 2);
+            journal.append(entry("S1", Step::Flash, Outcome::Failed)).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_changed_missing_or_swapped_line_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        let text = three_lines(&path);
+        let lines: Vec<&[u8]> = text.split_inclusive(|b| *b == b'\n').collect();
+        let changed = String::from_utf8_lossy(lines[0]).replace("S1", "S2").into_bytes();
+        for damaged in [
+            [lines[1], lines[2]].concat(),
+            [lines[0], lines[2]].concat(),
+            [lines[1], lines[0], lines[2]].concat(),
+            [&changed, lines[1], lines[2]].concat(),
+        ] {
+            std::fs::write(&path, &damaged).unwrap();
+            assert!(Journal::open(&path).is_err());
+            assert_eq!(std::fs::read(&path).unwrap(), damaged, "nothing was written");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The bench: what a board needs next, and doing it.
+
+pub mod decide;

@@ -1,0 +1,107 @@
+//! What is made for one device and known to nobody else. No `Debug`, wiped when dropped.
+
+use std::path::Path;
+
+use airseal_pack::Error;
+use airseal_pack::entropy::Entropy;
+use zeroize::Zeroizing;
+
+/// Bytes of a claim token before it is written in hex.
+const CLAIM_LEN: usize = 16;
+
+/// Which secrets a product's devices have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SecretKinds {
+    /// Length of the flash key made for each device; 0 if there is none, or one for all.
+    pub flash_key_len: usize,
+    /// Whether the device has a seed.
+    pub seed: bool,
+    /// Whether it has an `nvs_keys` partition.
+    pub nvs_keys: bool,
+    /// Whether it has a claim token.
+    pub claim: bool,
+}
+
+/// The secrets of one device; what it does not have is empty.
+#[derive(Default)]
+pub struct DeviceSecrets {
+    /// Flash encryption key, as the file that `burn-key` takes.
+    pub flash_key: Zeroizing<Vec<u8>>,
+    /// The seed all device keys are derived from.
+    pub seed: Zeroizing<Vec<u8>>,
+    /// The two keys of the NVS key partition.
+    pub nvs_keys: Zeroizing<Vec<u8>>,
+    /// The one-time token for enrolment, as it is printed.
+    pub claim: Zeroizing<String>,
+}
+
+impl DeviceSecrets {
+    /// Draws them.
+    ///
+    /// # Errors
+    /// `Io` if the source of randomness fails.
+    pub fn draw(kinds: SecretKinds, entropy: &dyn Entropy) -> Result<DeviceSecrets, Error> {
+        let draw = |len: usize| {
+            let mut bytes = Zeroizing::new(vec![0; len]);
+            entropy.fill(&mut bytes)?;
+            Ok::<_, Error>(bytes)
+        };
+        let when = |wanted: bool, len: usize| if wanted { draw(len) } else { Ok(Zeroizing::default()) };
+        let claim = when(kinds.claim, CLAIM_LEN)?;
+        Ok(DeviceSecrets {
+            flash_key: draw(kinds.flash_key_len)?,
+            seed: when(kinds.seed, 32)?,
+            nvs_keys: when(kinds.nvs_keys, 64)?,
+            claim: Zeroizing::new(hex::encode(&*claim)),
+        })
+    }
+
+    /// Four fields, each with its length.
+    pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(256));
+        for field in [&*self.flash_key, &*self.seed, &*self.nvs_keys, self.claim.as_bytes()] {
+            bytes.push(field.len() as u8);
+            bytes.extend_from_slice(field);
+        }
+        bytes
+    }
+
+    pub(crate) fn decode(mut bytes: &[u8]) -> Option<DeviceSecrets> {
+        let mut next = || {
+            let (len, rest) = bytes.split_first()?;
+            let (field, rest) = rest.split_at_checked(usize::from(*len))?;
+            bytes = rest;
+            Some(Zeroizing::new(field.to_vec()))
+        };
+        let (flash_key, seed, nvs_keys, mut claim) = (next()?, next()?, next()?, next()?);
+        let text = String::from_utf8(std::mem::take(&mut *claim)).ok()?;
+        bytes.is_empty().then_some(DeviceSecrets {
+            flash_key,
+            seed,
+            nvs_keys,
+            claim: Zeroizing::new(text),
+        })
+    }
+}
+
+/// Writes zeros over a secret file before it is removed; a file that is not there is no error.
+///
+/// # Errors
+/// `Io` if it is there and can't be overwritten or removed.
+pub fn shred(path: &Path) -> Result<(), Error> {
+    let len = match std::fs::metadata(path) {
+        Ok(metadata) => metadata.len(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io("look at", path, error)),
+    };
+    let zeros = vec![0; usize::try_from(len).unwrap_or(0)];
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(path)
+        .and_then(|mut file| {
+            std::io::Write::write_all(&mut file, &zeros)?;
+            file.sync_data()
+        })
+        .and_then(|()| std::fs::remove_file(path))
+        .map_err(|error| Error::io("remove", path, error))
+}
