@@ -11,4 +11,5 @@ pub mod config;
 pub mod efuse;
 pub mod journal;
 pub mod line;
+pub mod product;
 pub mod secrets;
