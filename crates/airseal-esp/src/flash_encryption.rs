@@ -133,16 +133,16 @@ impl FlashKey {
 }
 
 /// XTS with separate keys for data and tweak.
-struct Xts<C> {
-    data: C,
-    tweak: C,
+pub(crate) struct Xts<C> {
+    pub(crate) data: C,
+    pub(crate) tweak: C,
 }
 
 impl<
     C: KeyInit + BlockCipherEncrypt + aes::cipher::BlockSizeUser<BlockSize = aes::cipher::consts::U16>,
 > Xts<C>
 {
-    fn new(data: &[u8], tweak: &[u8]) -> Option<Xts<C>> {
+    pub(crate) fn new(data: &[u8], tweak: &[u8]) -> Option<Xts<C>> {
         Some(Xts {
             data: C::new_from_slice(data).ok()?,
             tweak: C::new_from_slice(tweak).ok()?,
@@ -206,7 +206,7 @@ impl<
 }
 
 /// Multiplication by x in GF(2^128), as IEEE 1619 defines it.
-fn times_alpha(value: u128) -> u128 {
+pub(crate) fn times_alpha(value: u128) -> u128 {
     (value << 1) ^ (0x87 * (value >> 127))
 }
 
