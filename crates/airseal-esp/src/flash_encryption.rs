@@ -133,83 +133,81 @@ impl FlashKey {
 }
 
 /// XTS with separate keys for data and tweak.
-struct Xts<C> {
-    data: C,
-    tweak: C,
+pub(crate) struct Xts<C> {
+    pub(crate) data: C,
+    pub(crate) tweak: C,
 }
 
 impl<
     C: KeyInit + BlockCipherEncrypt + aes::cipher::BlockSizeUser<BlockSize = aes::cipher::consts::U16>,
 > Xts<C>
 {
-    fn new(data: &[u8], tweak: &[u8]) -> Option<Xts<C>> {
+    pub(crate) fn new(data: &[u8], tweak: &[u8]) -> Option<Xts<C>> {
         Some(Xts {
             data: C::new_from_slice(data).ok()?,
             tweak: C::new_from_slice(tweak).ok()?,
         })
     }
 
-    /// Encrypts or decrypts, many blocks at a time: so the processor's AES units are kept busy.
+    /// Encrypts or decrypts in place, many blocks at a time and tweaks of many units at a time: so the processor's AES
+    /// units are kept busy, and the key schedules are set up once.
     fn apply(&self, address: u32, bytes: &mut [u8], blocks: impl Fn(&C, &mut [Block])) {
-        let mut skipped = (address % XTS_UNIT_LEN) as usize;
+        let (chunks, _) = bytes.as_chunks_mut::<BLOCK_LEN>();
+        let mut rest = Block::cast_slice_from_core_mut(chunks);
         let mut unit = address - address % XTS_UNIT_LEN;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            // The first batch ends where a unit ends, so that all later ones begin with one.
-            let room = BATCH_BLOCKS * BLOCK_LEN - skipped;
-            let (now, later) = rest.split_at_mut(room.min(rest.len()));
-            unit = self.apply_batch(unit, skipped / BLOCK_LEN, now, &blocks);
-            skipped = 0;
-            rest = later;
-        }
-    }
-
-    /// Up to [`BATCH_UNITS`] units from the one at `unit` on, of which `skipped` blocks are not wanted. Gives the unit
-    /// behind them.
-    fn apply_batch(
-        &self,
-        mut unit: u32,
-        skipped: usize,
-        bytes: &mut [u8],
-        blocks: impl Fn(&C, &mut [Block]),
-    ) -> u32 {
-        let mut unit_tweaks = [Block::default(); BATCH_UNITS];
-        for tweak in &mut unit_tweaks {
-            *tweak = Array(u128::from(unit).to_le_bytes());
-            unit = unit.wrapping_add(XTS_UNIT_LEN);
-        }
-        self.tweak.encrypt_blocks(&mut unit_tweaks);
-
+        let mut skipped = (address % XTS_UNIT_LEN) as usize / BLOCK_LEN;
+        let mut unit_tweaks = [Block::default(); RUN_UNITS];
         let mut tweaks = [0u128; BATCH_BLOCKS];
-        for (of_unit, tweak) in tweaks.chunks_mut(UNIT_BLOCKS).zip(&unit_tweaks) {
-            // The unit is reversed as a whole: its last block in flash is the first one of XTS.
-            let mut value = u128::from_le_bytes(tweak.0);
-            for place in of_unit.iter_mut().rev() {
-                *place = value;
-                value = times_alpha(value);
+        while !rest.is_empty() {
+            let units = (skipped + rest.len()).div_ceil(UNIT_BLOCKS).min(RUN_UNITS);
+            let run = unit_tweaks.get_mut(..units).unwrap_or_default();
+            for tweak in run.iter_mut() {
+                *tweak = Array(u128::from(unit).to_le_bytes());
+                unit = unit.wrapping_add(XTS_UNIT_LEN);
+            }
+            self.tweak.encrypt_blocks(run);
+            for batch in run.chunks(BATCH_UNITS) {
+                spread(batch, &mut tweaks);
+                // Only the first batch of all begins within a unit.
+                let wanted = batch.len() * UNIT_BLOCKS - skipped;
+                let (now, later) = rest.split_at_mut(wanted.min(rest.len()));
+                let tweaks = tweaks.get(skipped..).unwrap_or_default();
+                for (block, tweak) in now.iter_mut().zip(tweaks) {
+                    block.0 = (u128::from_be_bytes(block.0) ^ tweak).to_le_bytes();
+                }
+                blocks(&self.data, now);
+                for (block, tweak) in now.iter_mut().zip(tweaks) {
+                    block.0 = (u128::from_le_bytes(block.0) ^ tweak).to_be_bytes();
+                }
+                skipped = 0;
+                rest = later;
             }
         }
+        unit_tweaks.iter_mut().for_each(|tweak| tweak.0.zeroize());
+        tweaks.zeroize();
+    }
+}
 
-        let (chunks, _) = bytes.as_chunks_mut::<BLOCK_LEN>();
-        let tweaks = tweaks.get(skipped..).unwrap_or_default();
-        let mut work = [Block::default(); BATCH_BLOCKS];
-        for ((block, chunk), tweak) in work.iter_mut().zip(chunks.iter()).zip(tweaks) {
-            *block = Array((u128::from_be_bytes(*chunk) ^ tweak).to_le_bytes());
+/// The tweaks of all blocks of some units, in the order of flash: a unit is reversed as a whole, so its last block in flash is
+/// the first one of XTS.
+fn spread(unit_tweaks: &[Block], tweaks: &mut [u128; BATCH_BLOCKS]) {
+    for (of_unit, tweak) in tweaks.chunks_mut(UNIT_BLOCKS).zip(unit_tweaks) {
+        let mut value = u128::from_le_bytes(tweak.0);
+        for place in of_unit.iter_mut().rev() {
+            *place = value;
+            value = times_alpha(value);
         }
-        blocks(&self.data, work.get_mut(..chunks.len()).unwrap_or_default());
-        for ((block, chunk), tweak) in work.iter().zip(chunks.iter_mut()).zip(tweaks) {
-            *chunk = (u128::from_le_bytes(block.0) ^ tweak).to_be_bytes();
-        }
-        work.iter_mut().for_each(|block| block.0.zeroize());
-        unit
     }
 }
 
 /// Multiplication by x in GF(2^128), as IEEE 1619 defines it.
-fn times_alpha(value: u128) -> u128 {
+pub(crate) fn times_alpha(value: u128) -> u128 {
     (value << 1) ^ (0x87 * (value >> 127))
 }
 
+/// Units whose tweaks are encrypted at once, and those whose data is: 64 blocks each, what the widest of today's AES
+/// instructions are fed with.
+const RUN_UNITS: usize = 64;
 const BATCH_UNITS: usize = 8;
 const UNIT_BLOCKS: usize = XTS_UNIT_LEN as usize / BLOCK_LEN;
 const BATCH_BLOCKS: usize = BATCH_UNITS * UNIT_BLOCKS;

@@ -4,6 +4,7 @@
 //! - [`encrypted_img`]: the header of the pre-encrypted image.
 //! - [`flash_encryption`]: what the chip stores for what is written, in both schemes.
 //! - [`image`]: application and bootloader images: header, segments, checksum, appended SHA-256, descriptors.
+//! - [`nvs`]: NVS partitions, plain and encrypted.
 //! - [`otadata`]: which slot starts, and how that is changed.
 //! - [`partition`]: the partition table in its binary and its CSV form.
 //! - [`secure_boot`]: signature blocks behind an image.
@@ -18,9 +19,12 @@ pub mod chip;
 pub mod encrypted_img;
 pub mod flash_encryption;
 pub mod image;
+pub mod nvs;
 pub mod otadata;
 pub mod partition;
 pub mod secure_boot;
+
+mod crc;
 
 pub use chip::Chip;
 pub use image::{Image, ImageError, ImageFault, ImageSource};

@@ -10,6 +10,8 @@
 
 use core::fmt;
 
+use crate::crc::rom_crc32;
+
 mod plan;
 
 pub use plan::{FlashStep, Plan, PlanFault};
@@ -390,16 +392,9 @@ impl fmt::Display for OtaDataFault {
 
 impl core::error::Error for OtaDataFault {}
 
-/// The CRC of a record: reflected CRC-32 over the four bytes of the sequence number, started at 0.
+/// The CRC of a record: over the four bytes of the sequence number.
 fn crc_of(sequence: u32) -> u32 {
-    let mut crc = 0u32;
-    for byte in sequence.to_le_bytes() {
-        crc ^= u32::from(byte);
-        for _ in 0..8 {
-            crc = (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg());
-        }
-    }
-    !crc
+    rom_crc32(u32::MAX, sequence.to_le_bytes())
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use core::fmt;
 
 use sha2::{Digest, Sha256};
 
+use crate::crc::rom_crc32;
+
 pub mod v1;
 pub mod write;
 
@@ -252,12 +254,5 @@ fn word(bytes: &[u8; BLOCK_LEN], at: usize) -> u32 {
 
 /// The CRC-32 of zlib.
 fn crc32(bytes: &[u8]) -> u32 {
-    let mut crc = u32::MAX;
-    for byte in bytes {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg());
-        }
-    }
-    !crc
+    rom_crc32(0, bytes.iter().copied())
 }

@@ -8,6 +8,7 @@ pub mod flash_check;
 pub mod flash_files;
 pub mod flash_key;
 pub mod info;
+pub mod nvs;
 pub mod otadata;
 pub mod partitions;
 pub mod sign;

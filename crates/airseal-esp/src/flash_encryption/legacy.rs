@@ -1,8 +1,13 @@
 //! The original ESP32's scheme: AES-256 with a key that depends on the address.
+//!
+//! Nearly all of its time goes into the key schedule, of which there is one for every 32 bytes. So only the one for the
+//! direction in use is made, and it is not wiped each time: the next one takes its place, and the last one is wiped.
+
+use core::mem;
 
 use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
-use aes::{Aes256, Block};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use aes::{Aes256Dec, Aes256Enc, Block};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::BLOCK_LEN;
 
@@ -46,47 +51,62 @@ impl Legacy {
     }
 
     pub(super) fn encrypt(&self, address: u32, bytes: &mut [u8]) {
-        self.apply(address, bytes, |aes, blocks| aes.decrypt_blocks(blocks));
+        self.apply(address, bytes, Aes256Dec::decrypt_blocks);
     }
 
     pub(super) fn decrypt(&self, address: u32, bytes: &mut [u8]) {
-        self.apply(address, bytes, |aes, blocks| aes.encrypt_blocks(blocks));
+        self.apply(address, bytes, Aes256Enc::encrypt_blocks);
     }
 
-    fn apply(&self, address: u32, bytes: &mut [u8], run: impl Fn(&Aes256, &mut [Block])) {
+    fn apply<C: KeyInit + aes::cipher::KeySizeUser<KeySize = aes::cipher::consts::U32>>(
+        &self,
+        address: u32,
+        bytes: &mut [u8],
+        run: impl Fn(&C, &mut [Block]),
+    ) {
+        let (chunks, _) = bytes.as_chunks_mut::<BLOCK_LEN>();
+        let mut rest = Block::cast_slice_from_core_mut(chunks);
         let mut place = address as usize;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let room = ROW_LEN - place % ROW_LEN;
+        let mut key = Zeroizing::new(self.key_at(place));
+        let mut aes = C::new(Array::cast_from_core(&key));
+        loop {
+            let room = (ROW_LEN - place % ROW_LEN) / BLOCK_LEN;
             let (now, later) = rest.split_at_mut(room.min(rest.len()));
-            let aes = self.cipher_at(place);
-            let (chunks, _) = now.as_chunks_mut::<BLOCK_LEN>();
-            let mut work = [Block::default(); ROW_LEN / BLOCK_LEN];
-            for (block, chunk) in work.iter_mut().zip(chunks.iter()) {
-                *block = Array(u128::from_be_bytes(*chunk).to_le_bytes());
+            for block in now.iter_mut() {
+                block.0.reverse();
             }
-            run(&aes, work.get_mut(..chunks.len()).unwrap_or_default());
-            for (block, chunk) in work.iter().zip(chunks.iter_mut()) {
-                *chunk = u128::from_le_bytes(block.0).to_be_bytes();
+            run(&aes, now);
+            for block in now.iter_mut() {
+                block.0.reverse();
             }
-            place += now.len();
+            if later.is_empty() {
+                return;
+            }
             rest = later;
+            let next = place + room * BLOCK_LEN;
+            self.flip(&mut key, place ^ next);
+            place = next;
+            mem::forget(mem::replace(&mut aes, C::new(Array::cast_from_core(&key))));
         }
     }
 
-    /// AES under the key of the 32-byte row at `place`.
-    fn cipher_at(&self, place: usize) -> Aes256 {
+    /// The key of the 32-byte row at `place`.
+    fn key_at(&self, place: usize) -> [u8; 32] {
         let mut key = self.key;
-        for (index, flip) in self.flips.iter().enumerate() {
-            if place >> (index + FIRST_BIT) & 1 == 1 {
-                key.iter_mut()
-                    .zip(flip)
-                    .for_each(|(byte, flip)| *byte ^= flip);
+        self.flip(&mut key, place);
+        key
+    }
+
+    /// Flips in the key what belongs to the address bits that are set in `bits`.
+    fn flip(&self, key: &mut [u8; 32], bits: usize) {
+        let mut bits = (bits >> FIRST_BIT) & ((1 << ADDRESS_BITS) - 1);
+        while bits != 0 {
+            let flip = self.flips.get(bits.trailing_zeros() as usize);
+            for (byte, flip) in key.iter_mut().zip(flip.into_iter().flatten()) {
+                *byte ^= flip;
             }
+            bits &= bits - 1;
         }
-        let aes = Aes256::new(&Array(key));
-        key.zeroize();
-        aes
     }
 }
 
