@@ -6,10 +6,15 @@
 //!                        chip state + journal --decide--> next step --bench--> tools
 //! ```
 
+pub mod batch;
 pub mod boxes;
 pub mod config;
 pub mod efuse;
 pub mod journal;
 pub mod line;
+pub mod prepare;
 pub mod product;
 pub mod secrets;
+pub mod values;
+
+mod settings;

@@ -33,6 +33,8 @@ pub struct DeviceSecrets {
     pub nvs_keys: Zeroizing<Vec<u8>>,
     /// The one-time token for enrolment, as it is printed.
     pub claim: Zeroizing<String>,
+    /// NVS partitions as they are flashed, by the row's name: their values can be secret.
+    pub nvs: Vec<(String, Zeroizing<Vec<u8>>)>,
 }
 
 impl DeviceSecrets {
@@ -53,14 +55,20 @@ impl DeviceSecrets {
             seed: when(kinds.seed, 32)?,
             nvs_keys: when(kinds.nvs_keys, 64)?,
             claim: Zeroizing::new(hex::encode(&*claim)),
+            nvs: Vec::new(),
         })
     }
 
-    /// Four fields, each with its length.
+    /// Every field with its length, u32 little-endian; then name and bytes of each NVS partition.
     pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
-        let mut bytes = Zeroizing::new(Vec::with_capacity(256));
-        for field in [&*self.flash_key, &*self.seed, &*self.nvs_keys, self.claim.as_bytes()] {
-            bytes.push(field.len() as u8);
+        let nvs = self.nvs.iter().flat_map(|(name, bytes)| [name.as_bytes(), bytes]);
+        let single = [&*self.flash_key, &*self.seed, &*self.nvs_keys, self.claim.as_bytes()];
+        let fields: Vec<&[u8]> = single.into_iter().chain(nvs).collect();
+        let len = fields.iter().map(|field| field.len() + 4).sum();
+        // As long as it gets: growing would leave copies behind that nobody wipes.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(len));
+        for field in fields {
+            bytes.extend_from_slice(&(field.len() as u32).to_le_bytes());
             bytes.extend_from_slice(field);
         }
         bytes
@@ -68,19 +76,23 @@ impl DeviceSecrets {
 
     pub(crate) fn decode(mut bytes: &[u8]) -> Option<DeviceSecrets> {
         let mut next = || {
-            let (len, rest) = bytes.split_first()?;
-            let (field, rest) = rest.split_at_checked(usize::from(*len))?;
+            let (len, rest) = bytes.split_first_chunk::<4>()?;
+            let (field, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
             bytes = rest;
             Some(Zeroizing::new(field.to_vec()))
         };
-        let (flash_key, seed, nvs_keys, mut claim) = (next()?, next()?, next()?, next()?);
-        let text = String::from_utf8(std::mem::take(&mut *claim)).ok()?;
-        bytes.is_empty().then_some(DeviceSecrets {
-            flash_key,
-            seed,
-            nvs_keys,
-            claim: Zeroizing::new(text),
-        })
+        let text = |bytes: Zeroizing<Vec<u8>>| std::str::from_utf8(&bytes).ok().map(str::to_owned);
+        let mut secrets = DeviceSecrets {
+            flash_key: next()?,
+            seed: next()?,
+            nvs_keys: next()?,
+            claim: Zeroizing::new(text(next()?)?),
+            nvs: Vec::new(),
+        };
+        while let Some(name) = next() {
+            secrets.nvs.push((text(name)?, next()?));
+        }
+        bytes.is_empty().then_some(secrets)
     }
 }
 

@@ -56,7 +56,11 @@ pub struct Control<'a> {
 }
 
 impl Control<'_> {
-    pub(crate) fn report(&self, activity: Activity, done: u64, total: u64) -> Result<(), Error> {
+    /// Reports, and stops when it was asked to.
+    ///
+    /// # Errors
+    /// Cancelled.
+    pub fn report(&self, activity: Activity, done: u64, total: u64) -> Result<(), Error> {
         if self.cancel.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
             return Err(Error::Cancelled);
         }

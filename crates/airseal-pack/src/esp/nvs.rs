@@ -68,8 +68,24 @@ pub struct Contents {
 /// # Errors
 /// `Io`; refused with the line of the CSV, if a row can't be taken or there is no room.
 pub fn to_bin(path: &Path, layout: &Layout<'_>) -> Result<Made, Error> {
+    make(Rows::read(path)?, layout)
+}
+
+/// The same from the text of a CSV; `name` is for messages, `folder` where the files lie that it names.
+///
+/// # Errors
+/// As [`to_bin`].
+pub fn text_to_bin(
+    name: &str,
+    folder: &Path,
+    text: &str,
+    layout: &Layout<'_>,
+) -> Result<Made, Error> {
+    make(Rows::parse(name, folder.to_owned(), text)?, layout)
+}
+
+fn make(rows: Rows, layout: &Layout<'_>) -> Result<Made, Error> {
     check_size(layout.size)?;
-    let rows = Rows::read(path)?;
     let (rows, notes) = wifi::add(rows)?;
     let mut bytes = vec![0; layout.size as usize];
     let mut writer = Writer::new(&mut bytes, layout.version, layout.key).map_err(|fault| {

@@ -1,0 +1,172 @@
+//! The folder of a batch: its public description, and who works on it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use airseal_pack::Error;
+use airseal_pack::bundle::read_small;
+use airseal_pack::output::{Access, Existing, write_file};
+use serde::{Deserialize, Serialize};
+
+/// What `batch.json` calls itself.
+const SCHEMA: &str = "airseal.batch/1";
+
+/// Longest description that is read, bytes.
+const MAX_DESCRIPTION: u64 = 256 << 20;
+
+/// `batch.json`: public.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// Always `airseal.batch/1`.
+    pub schema: String,
+    /// The batch.
+    pub batch: String,
+    /// The product.
+    pub product: String,
+    /// The chip.
+    pub chip: String,
+    /// The version of airseal that made it.
+    pub made_by: String,
+    /// Every setting, and the SHA-256 of every file a setting names: what may not change any more.
+    pub settings: BTreeMap<String, String>,
+    /// What is flashed and the same for all, in `common/`.
+    pub files: Vec<CommonFile>,
+    /// Serials in the order they are taken.
+    pub serials: Vec<String>,
+}
+
+/// A file in `common/`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommonFile {
+    /// The region.
+    pub region: String,
+    /// Its name in `common/`.
+    pub file: String,
+    /// Where it lies in flash.
+    pub address: u32,
+    /// Bytes.
+    pub len: u64,
+    /// Whether it is encrypted for each device.
+    pub encrypted: bool,
+    /// SHA-256 of the plain bytes, hex.
+    pub sha256: String,
+}
+
+/// A batch folder that nobody else works on.
+pub struct BatchFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl BatchFolder {
+    /// Makes the folder if it is not there, and takes its lock.
+    ///
+    /// # Errors
+    /// `Io`; refused if another station or program holds the lock.
+    pub fn open(path: &Path) -> Result<BatchFolder, Error> {
+        for folder in [path.to_owned(), path.join("common"), path.join("sealed")] {
+            std::fs::create_dir_all(&folder).map_err(|error| Error::io("make", &folder, error))?;
+        }
+        let lock_path = path.join(".lock");
+        let lock = File::create(&lock_path).map_err(|error| Error::io("make", &lock_path, error))?;
+        if lock.try_lock().is_err() {
+            return Err(Error::refused(
+                path.display().to_string(),
+                "another program works on this batch",
+                "one station at a time: wait for it, or give the second station a batch of its own",
+            ));
+        }
+        Ok(BatchFolder {
+            path: path.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The journal's file.
+    pub fn journal(&self) -> PathBuf {
+        self.path.join("journal.jsonl")
+    }
+
+    /// The box of a device.
+    pub fn box_of(&self, serial: &str) -> PathBuf {
+        self.path.join("sealed").join(format!("{serial}.box"))
+    }
+
+    /// A file that is the same for every device.
+    pub fn common(&self, name: &str) -> PathBuf {
+        self.path.join("common").join(name)
+    }
+
+    /// The description; `None` in a new folder.
+    ///
+    /// # Errors
+    /// `Io`; refused if it is damaged.
+    pub fn description(&self) -> Result<Option<Description>, Error> {
+        let path = self.path.join("batch.json");
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = read_small(&path, MAX_DESCRIPTION, "the description of a batch")?;
+        let refuse = |what: String| {
+            Error::refused(path.display().to_string(), what, "bring it back from a copy")
+        };
+        let description: Description =
+            serde_json::from_slice(&text).map_err(|error| refuse(format!("is damaged: {error}")))?;
+        if description.schema != SCHEMA {
+            return Err(refuse(format!("has the schema {:?}, not {SCHEMA}", description.schema)));
+        }
+        Ok(Some(description))
+    }
+
+    /// Writes the description.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn describe(&self, description: &Description) -> Result<(), Error> {
+        write_json(&self.path.join("batch.json"), description)
+    }
+}
+
+impl Description {
+    /// A description of now.
+    pub fn new(batch: &str, product: &str, chip: &str) -> Description {
+        Description {
+            schema: SCHEMA.to_owned(),
+            batch: batch.to_owned(),
+            product: product.to_owned(),
+            chip: chip.to_owned(),
+            made_by: format!("airseal {}", env!("CARGO_PKG_VERSION")),
+            settings: BTreeMap::new(),
+            files: Vec::new(),
+            serials: Vec::new(),
+        }
+    }
+
+    /// The settings that are not as they were, by name.
+    pub fn changed(&self, other: &Description) -> Vec<String> {
+        let names = self.settings.keys().chain(other.settings.keys());
+        let mut changed: Vec<String> = names
+            .filter(|name| self.settings.get(*name) != other.settings.get(*name))
+            .cloned()
+            .collect();
+        changed.sort();
+        changed.dedup();
+        changed
+    }
+}
+
+/// A public JSON file, readable for people.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(|error| Error::io("write", path, error.into()))?;
+    text.push(b'\n');
+    write_file(path, &text, Existing::Replace, Access::Public)
+}

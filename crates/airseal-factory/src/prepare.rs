@@ -1,0 +1,233 @@
+//! `esp provision`: everything of a batch that can be made before a board is there.
+//!
+//! Run again on the same folder it makes what is missing. Keys are made once for each serial and never anew.
+
+use std::path::Path;
+
+use airseal_pack::Error;
+use airseal_pack::control::{Activity, Control};
+use airseal_pack::entropy::Entropy;
+use airseal_pack::esp::nvs;
+use airseal_pack::key::{KeyFile, KeyKind, NoPassphrase, PrivateKey};
+use airseal_pack::output::{Access, Existing, write_file};
+use airseal_pack::recipient::{Recipient, Recipients};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::batch::{BatchFolder, CommonFile, Description, write_json};
+use crate::boxes::{self, BoxContext};
+use crate::config::NvsEncryption;
+use crate::product::{Content, Product, Region};
+use crate::secrets::DeviceSecrets;
+use crate::settings::settings;
+use crate::values::{Rendered, Values};
+
+/// The key that `plain-for-tests` leaves in the folder.
+pub const TEST_KEY: &str = "plain-for-tests.key";
+
+/// What [`prepare`] did.
+#[derive(Clone, Debug, Serialize)]
+pub struct Prepared {
+    /// The batch.
+    pub batch: String,
+    /// Boxes made now.
+    pub made: usize,
+    /// Boxes that were there.
+    pub kept: usize,
+    /// What deserves attention.
+    pub warnings: Vec<String>,
+}
+
+/// Prepares the first `count` serials (all without it) in the folder `out`.
+///
+/// # Errors
+/// `Io`, cancelled; refused if the folder was made from other settings, naming them, or a value of a device can't be used.
+pub fn prepare(
+    product: &Product,
+    out: &Path,
+    count: Option<usize>,
+    entropy: &dyn Entropy,
+    control: &Control<'_>,
+) -> Result<Prepared, Error> {
+    let serials = product.serials.get(..count.unwrap_or(usize::MAX).min(product.serials.len())).unwrap_or_default();
+    let values = ProductValues::read(product)?;
+    let folder = BatchFolder::open(out)?;
+    describe(product, &folder)?;
+    let recipients = recipients(product, &folder)?;
+    let (mut made, mut kept) = (0, 0);
+    for serial in serials {
+        control.report(Activity::Sealing, (made + kept) as u64, serials.len() as u64)?;
+        let path = folder.box_of(serial);
+        if path.exists() {
+            kept += 1;
+            continue;
+        }
+        let secrets = values.secrets(product, serial, entropy)?;
+        let context = BoxContext {
+            batch: &product.config.batch.id,
+            serial,
+        };
+        let sealed = boxes::seal(context, &secrets, &recipients, entropy)?;
+        write_file(&path, &sealed, Existing::Refuse, Access::Owner)?;
+        made += 1;
+    }
+    Ok(Prepared {
+        batch: product.config.batch.id.clone(),
+        made,
+        kept,
+        warnings: product.warnings.clone(),
+    })
+}
+
+/// Writes the public parts, or compares them with what is there.
+fn describe(product: &Product, folder: &BatchFolder) -> Result<(), Error> {
+    let mut description = Description::new(
+        &product.config.batch.id,
+        &product.config.product,
+        product.chip.name(),
+    );
+    description.settings = settings(product)?;
+    description.serials.clone_from(&product.serials);
+    let common = product.regions.iter().filter_map(common_file);
+    description.files = common.clone().map(|(file, _)| file).collect();
+    match folder.description()? {
+        None => {}
+        Some(before) => {
+            let changed = before.changed(&description);
+            if !changed.is_empty() {
+                return Err(Error::refused(
+                    folder.path().display().to_string(),
+                    format!("was made from other settings: {}", changed.join(", ")),
+                    "take the settings back, or make a new batch with its own id and folder",
+                ));
+            }
+        }
+    }
+    // Signatures with RSA and ECDSA differ each time: what is there stays, or boards of one batch would differ.
+    for (file, bytes) in common {
+        let path = folder.common(&file.file);
+        if !path.exists() {
+            write_file(&path, bytes, Existing::Replace, Access::Public)?;
+        }
+    }
+    write_json(&folder.common("plan.json"), &product.efuses)?;
+    if folder.description()?.is_none() {
+        folder.describe(&description)?;
+    }
+    Ok(())
+}
+
+fn common_file(region: &Region) -> Option<(CommonFile, &[u8])> {
+    let Content::Common(bytes) = &region.content else {
+        return None;
+    };
+    let file = CommonFile {
+        region: region.name.clone(),
+        file: format!("{}.bin", region.name),
+        address: region.address,
+        len: bytes.len() as u64,
+        encrypted: region.encrypted,
+        sha256: hex::encode(Sha256::digest(bytes)),
+    };
+    Some((file, bytes))
+}
+
+/// Who can open the boxes.
+fn recipients(product: &Product, folder: &BatchFolder) -> Result<Recipients, Error> {
+    let mut recipients = Recipients::new();
+    let config = Path::new(&product.file).parent().unwrap_or(Path::new(""));
+    for name in &product.config.keys.at_rest {
+        if name == "plain-for-tests" {
+            recipients.add(test_recipient(folder)?);
+        } else {
+            recipients.add(Recipient::read(&config.join(name), &NoPassphrase)?.key);
+        }
+    }
+    Ok(recipients)
+}
+
+fn test_recipient(folder: &BatchFolder) -> Result<Recipient, Error> {
+    let path = folder.path().join(TEST_KEY);
+    if !path.exists() {
+        let key = PrivateKey::generate(KeyKind::Device)?;
+        let pem = airseal_pack::key::private_to_pem(&key, None)?;
+        write_file(&path, pem.as_bytes(), Existing::Refuse, Access::Owner)?;
+    }
+    let key = KeyFile::read(&path, None, &NoPassphrase)?.key;
+    Recipient::from_key(TEST_KEY, &key)
+}
+
+/// The rows of every NVS partition.
+struct ProductValues<'p>(Vec<(&'p Region, NvsEncryption, Values)>);
+
+/// Placeholders that every device fills.
+const KNOWN: [&str; 3] = ["serial", "claim", "seed"];
+
+impl<'p> ProductValues<'p> {
+    fn read(product: &'p Product) -> Result<ProductValues<'p>, Error> {
+        let folder = Path::new(&product.file).parent().unwrap_or(Path::new(""));
+        let mut all = Vec::new();
+        for region in &product.regions {
+            let Content::Nvs(name) = &region.content else { continue };
+            let Some(config) = product.config.nvs.get(name) else { continue };
+            let values = config.values.as_ref().map(|path| folder.join(path));
+            let values = Values::read(
+                &folder.join(&config.fields),
+                values.as_deref(),
+                &product.serials,
+                &KNOWN,
+            )?;
+            all.push((region, config.encrypt, values));
+        }
+        Ok(ProductValues(all))
+    }
+
+    fn secrets(
+        &self,
+        product: &Product,
+        serial: &str,
+        entropy: &dyn Entropy,
+    ) -> Result<DeviceSecrets, Error> {
+        let mut secrets = DeviceSecrets::draw(product.secrets, entropy)?;
+        let seed = Zeroizing::new(hex::encode(&*secrets.seed));
+        for (region, encrypt, values) in &self.0 {
+            let known = [("serial", serial), ("claim", &secrets.claim), ("seed", &seed)];
+            let rows = values.render(serial, &known)?;
+            let bytes = build(region, *encrypt, &rows, &secrets)?;
+            secrets.nvs.push((region.name.clone(), bytes));
+        }
+        Ok(secrets)
+    }
+}
+
+fn build(
+    region: &Region,
+    encrypt: NvsEncryption,
+    rows: &Rendered<'_>,
+    secrets: &DeviceSecrets,
+) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let keys = match encrypt {
+        NvsEncryption::None => None,
+        NvsEncryption::Keys => Some(Zeroizing::new(key_array(&secrets.nvs_keys)?)),
+        NvsEncryption::Hmac => Some(nvs::derive_keys(&key_array(&secrets.seed)?)),
+    };
+    let key = match &keys {
+        None => None,
+        Some(keys) => Some(airseal_esp::nvs::NvsKey::new(keys).map_err(|fault| {
+            Error::refused(&region.name, fault.to_string(), "run again: the keys are drawn anew")
+        })?),
+    };
+    let layout = nvs::Layout {
+        size: u32::try_from(region.room).unwrap_or(u32::MAX),
+        version: airseal_esp::nvs::Version::Two,
+        key: key.as_ref(),
+    };
+    Ok(Zeroizing::new(nvs::text_to_bin(rows.name, rows.folder, &rows.text, &layout)?.bytes))
+}
+
+fn key_array<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Error> {
+    bytes.try_into().map_err(|_| {
+        Error::refused("nvs", "is encrypted with a key that the device does not have", "see nvs.*.encrypt")
+    })
+}

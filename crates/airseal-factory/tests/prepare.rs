@@ -1,0 +1,151 @@
+//! `esp provision` as a library: what is made, what is kept, what is refused.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use airseal_factory::boxes::{self, BoxContext};
+use airseal_factory::prepare::{Prepared, prepare};
+use airseal_factory::product::Product;
+use airseal_pack::Error;
+use airseal_pack::control::Control;
+use airseal_pack::entropy::SystemEntropy;
+use airseal_pack::key::NoPassphrase;
+use airseal_pack::open::OpenKey;
+use common::ProductFolder;
+
+fn run(folder: &ProductFolder) -> Result<Prepared, Error> {
+    let product = Product::read(&folder.config())?;
+    prepare(&product, &folder.path("batch"), None, &SystemEntropy, &Control::default())
+}
+
+fn tree(path: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for folder in ["", "common", "sealed"] {
+        for entry in fs::read_dir(path.join(folder)).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_file() {
+                files.insert(path.display().to_string(), fs::read(&path).expect("a file"));
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn a_batch_is_made_and_a_second_run_changes_nothing() {
+    let folder = ProductFolder::esp32c3();
+    let prepared = run(&folder).expect("prepared");
+    assert_eq!((prepared.made, prepared.kept), (6, 0));
+    let before = tree(&folder.path("batch"));
+    let again = run(&folder).expect("prepared again");
+    assert_eq!((again.made, again.kept), (0, 6));
+    assert!(before == tree(&folder.path("batch")), "a second run changed a file");
+}
+
+#[test]
+fn a_missing_box_is_made_and_no_other_is_touched() {
+    let folder = ProductFolder::esp32c3();
+    run(&folder).expect("prepared");
+    let before = tree(&folder.path("batch"));
+    let lost = folder.path("batch/sealed/AL-2648-A-00003.box");
+    fs::remove_file(&lost).expect("a box");
+    assert_eq!(run(&folder).expect("resumed").made, 1);
+    let mut after = tree(&folder.path("batch"));
+    let lost = lost.display().to_string();
+    assert_ne!(after.remove(&lost), before.get(&lost).cloned());
+    assert!(after.iter().all(|(name, bytes)| before.get(name) == Some(bytes)));
+}
+
+#[test]
+fn boxes_open_for_the_line_and_hold_secrets_of_their_own() {
+    let folder = ProductFolder::esp32c3();
+    run(&folder).expect("prepared");
+    let key = OpenKey::read(&folder.path("line.key"), &NoPassphrase).expect("a key").key;
+    let mut seen = std::collections::BTreeSet::new();
+    for n in 1..=6 {
+        let serial = format!("AL-2648-A-{n:05}");
+        let bytes = fs::read(folder.path(&format!("batch/sealed/{serial}.box"))).expect("a box");
+        let context = BoxContext { batch: "2648-A", serial: &serial };
+        let secrets = boxes::open(context, &bytes, &key).expect("opened");
+        assert_eq!(secrets.flash_key.len(), 32);
+        assert_eq!(secrets.nvs.len(), 1);
+        assert!(bytes.len() < 64 << 10, "{} bytes", bytes.len());
+        assert!(seen.insert(secrets.flash_key.to_vec()) && seen.insert(secrets.seed.to_vec()));
+        for (_, file) in tree(&folder.path("batch")) {
+            for secret in [&*secrets.flash_key, &*secrets.seed, &*secrets.nvs_keys] {
+                let text = hex::encode(secret).into_bytes();
+                let holds = |needle: &[u8]| file.windows(needle.len()).any(|part| part == needle);
+                assert!(!holds(secret) && !holds(&text), "a secret lies open in the folder");
+            }
+        }
+    }
+}
+
+#[test]
+fn changed_settings_on_a_batch_are_named() {
+    let folder = ProductFolder::esp32c3();
+    run(&folder).expect("prepared");
+    let before = tree(&folder.path("batch"));
+    folder.edit("hw_rev = 3", "hw_rev = 4");
+    fs::write(folder.path("fctry.csv"), "key,type,encoding,value\nx,namespace,,\n").expect("fields");
+    let error = run(&folder).expect_err("refused").to_string();
+    assert!(error.contains("hw_rev") && error.contains("nvs.fctry.fields (content)"), "{error}");
+    assert!(before == tree(&folder.path("batch")));
+}
+
+/// Each wrong setting with the words its refusal must hold; nothing may be made.
+#[test]
+fn wrong_settings_are_refused_by_name_before_anything_is_made() {
+    let cases = [
+        ("schema = 1", "schema = 2", "schema is 2"),
+        ("hw_rev = 3", "hw_rev = 3\ncolour = 1", "colour"),
+        ("factory = \"app.bin\"", "ota_7 = \"app.bin\"", "ota_7"),
+        ("factory = \"app.bin\"\n", "", "factory"),
+        ("partition_table_offset = 0x8000", "partition_table_offset = 0x5000", "reaches the partition table"),
+        ("otadata = \"blank\"", "otadata = \"ota_5\"", "ota_5"),
+        ("source = \"efuse-hmac\"", "source = \"none\"", "efuse-hmac"),
+        ("family = \"esp32c3\"", "family = \"esp32c6\"", "chip"),
+        ("family = \"esp32c3\"", "family = \"esp33\"", "esp33"),
+        ("flash_size = \"4MB\"", "flash_size = \"2MB\"", "flash"),
+        ("mode = \"release\"", "mode = \"release\"\nbits = 256", "XTS-AES-256"),
+        ("mode = \"release\"", "mode = \"release\"\nblock = \"BLOCK_KEY5\"", "BLOCK_KEY5"),
+        ("mode = \"release\"", "mode = \"release\"\nkey = { file = \"line.key\" }", "release"),
+        ("scheme = \"v2-rsa\"", "scheme = \"v2-ecdsa256\"", "sb0.pub.pem"),
+        ("sign = [\"sb0.pem\"]", "sign = []", "secure_boot.sign"),
+        ("sign = [\"sb0.pem\"]", "sign = [\"already-signed\"]", "is not signed"),
+        ("\"sb0.pub.pem\", \"sb1.pub.pem\"", "\"sb1.pub.pem\"", "none of the keys"),
+        ("\"sb0.pub.pem\", \"sb1.pub.pem\"", "\"sb0.pub.pem\", \"sb0.pub.pem\"", "twice"),
+        ("serial = \"AL-{batch}-{n:05}\"", "serial = \"AL\"", "{n}"),
+        ("serial = \"AL-{batch}-{n:05}\"", "serial = \"AL/{n}\"", "AL/1"),
+        ("spare = 1", "spare = 2", "AL-2648-A-00007"),
+        ("at_rest = [\"line.pub\"]", "at_rest = []", "at_rest"),
+        ("at_rest = [\"line.pub\"]", "at_rest = [\"sb0.pem\"]", "sb0.pem"),
+        ("after = \"destroy\"", "after = \"escrow\"", "escrow_to"),
+        ("[keys]", "[efuse]\ncustom = { RD_DIS = 1 }\n\n[keys]", "RD_DIS"),
+        ("[keys]", "[efuse]\ncustom = { WR_DIS = 1 }\n\n[keys]", "WR_DIS"),
+        ("[keys]", "[efuse]\ncustom = { KEY_PURPOSE_3 = 1 }\n\n[keys]", "KEY_PURPOSE_3"),
+        ("fctry = \"nvs:fctry\"", "fctry = \"nvs:other\"", "nvs.other"),
+    ];
+    for (from, to, words) in cases {
+        let folder = ProductFolder::esp32c3();
+        folder.edit(from, to);
+        let error = run(&folder).expect_err(to).to_string();
+        assert!(error.contains(words), "{to}: {error}");
+        assert!(!folder.path("batch/sealed").exists() || fs::read_dir(folder.path("batch/sealed")).unwrap().count() == 0, "{to}");
+    }
+}
+
+#[test]
+fn doubled_and_missing_rows_of_values_are_refused() {
+    let folder = ProductFolder::esp32c3();
+    let values = fs::read_to_string(folder.path("values.csv")).unwrap();
+    fs::write(folder.path("values.csv"), format!("{values}AL-2648-A-00002,x\n")).unwrap();
+    let error = run(&folder).expect_err("doubled").to_string();
+    assert!(error.contains("line 8") && error.contains("AL-2648-A-00002"), "{error}");
+    fs::write(folder.path("values.csv"), values.replace("AL-2648-A-00004", "AL-2648-A-10004")).unwrap();
+    let error = run(&folder).expect_err("missing").to_string();
+    assert!(error.contains("AL-2648-A-00004"), "{error}");
+}
