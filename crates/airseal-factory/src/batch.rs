@@ -30,27 +30,42 @@ pub struct Description {
     pub made_by: String,
     /// Every setting, and the SHA-256 of every file a setting names: what may not change any more.
     pub settings: BTreeMap<String, String>,
-    /// What is flashed and the same for all, in `common/`.
-    pub files: Vec<CommonFile>,
+    /// What is flashed, ascending by address.
+    pub regions: Vec<RegionPlan>,
     /// Serials in the order they are taken.
     pub serials: Vec<String>,
 }
 
-/// A file in `common/`.
+/// Bytes at one address of every board.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CommonFile {
-    /// The region.
-    pub region: String,
-    /// Its name in `common/`.
-    pub file: String,
+pub struct RegionPlan {
+    /// `bootloader`, `partition-table`, or the row's name.
+    pub name: String,
     /// Where it lies in flash.
     pub address: u32,
-    /// Bytes.
-    pub len: u64,
-    /// Whether it is encrypted for each device.
+    /// Whether flash encryption covers it.
     pub encrypted: bool,
-    /// SHA-256 of the plain bytes, hex.
-    pub sha256: String,
+    /// Where its bytes come from.
+    pub source: RegionSource,
+}
+
+/// Where the bytes of a region come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RegionSource {
+    /// A file in `common/`, the same for every device; plain, signed if it is code.
+    Common {
+        /// Its name.
+        file: String,
+        /// Bytes.
+        len: u64,
+        /// SHA-256, hex.
+        sha256: String,
+    },
+    /// The NVS keys in the device's box, as a key partition.
+    NvsKeys,
+    /// An NVS partition in the device's box.
+    Nvs,
 }
 
 /// A batch folder that nobody else works on.
@@ -143,7 +158,7 @@ impl Description {
             chip: chip.to_owned(),
             made_by: format!("airseal {}", env!("CARGO_PKG_VERSION")),
             settings: BTreeMap::new(),
-            files: Vec::new(),
+            regions: Vec::new(),
             serials: Vec::new(),
         }
     }

@@ -6,7 +6,8 @@
 
 use airseal_esp::Chip;
 use airseal_pack::Error;
-use serde::Serialize;
+use airseal_pack::esp::efuse_audit::EfuseState;
+use serde::{Deserialize, Serialize};
 
 mod blocks;
 mod command;
@@ -54,7 +55,7 @@ pub struct EfuseWish {
 }
 
 /// A key that goes into a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BurnedKey {
     /// The flash encryption key.
@@ -68,7 +69,7 @@ pub enum BurnedKey {
 }
 
 /// One command of an `espefuse` call.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Burn {
     /// `burn-key`, all keys at once.
@@ -80,26 +81,26 @@ pub enum Burn {
 }
 
 /// What the summary shows of one field on a finished board.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expectation {
     /// The field.
     pub field: String,
     /// Its bits.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<u64>,
     /// The word shown for it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shown: Option<String>,
     /// Whether it can be read.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readable: Option<bool>,
     /// Whether it can still be burned.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writeable: Option<bool>,
 }
 
 /// The whole plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EfusePlan {
     /// The first call.
     pub burn: Vec<Burn>,
@@ -149,6 +150,15 @@ impl EfusePlan {
         Ok(EfusePlan { burn, lock, expect })
     }
 
+    /// What the summary of a chip shows and the plan did not promise; before the lock its fields may still be missing.
+    pub fn differences(&self, chip: &EfuseState, locked: bool) -> Vec<String> {
+        let in_lock = |name: &str| {
+            self.lock.iter().any(|burn| matches!(burn, Burn::Fields(fields) if fields.iter().any(|(field, _)| field == name)))
+        };
+        let due = self.expect.iter().filter(|want| locked || !in_lock(&want.field));
+        due.filter_map(|want| want.difference(chip)).collect()
+    }
+
     /// The blocks that are burned.
     pub fn keys(&self) -> impl Iterator<Item = &KeyBlock> {
         self.burn.iter().flat_map(|burn| match burn {
@@ -159,6 +169,25 @@ impl EfusePlan {
 }
 
 impl Expectation {
+    fn difference(&self, chip: &EfuseState) -> Option<String> {
+        let name = &self.field;
+        let Some(field) = chip.field(name) else {
+            return Some(format!("{name} is not in the summary"));
+        };
+        if self.value.is_some_and(|value| field.bits != Some(value))
+            || self.shown.as_ref().is_some_and(|shown| *shown != field.shown)
+        {
+            let want = self.shown.clone().or(self.value.map(|value| format!("{value:#x}")));
+            return Some(format!("{name} is {}, not {}", field.shown, want.unwrap_or_default()));
+        }
+        let access = |wanted: Option<bool>, found: bool, what: &str| match wanted {
+            Some(true) if !found => Some(format!("{name} can't be {what} any more")),
+            Some(false) if found => Some(format!("{name} can still be {what}")),
+            _ => None,
+        };
+        access(self.readable, field.readable, "read").or(access(self.writeable, field.writeable, "burned"))
+    }
+
     fn of(field: &str) -> Expectation {
         Expectation {
             field: field.to_owned(),

@@ -14,6 +14,7 @@ pub mod journal;
 pub mod line;
 pub mod prepare;
 pub mod product;
+pub mod record;
 pub mod secrets;
 pub mod values;
 

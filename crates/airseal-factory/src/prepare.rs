@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use airseal_pack::Error;
+use airseal_pack::{Error, bundle};
 use airseal_pack::control::{Activity, Control};
 use airseal_pack::entropy::Entropy;
 use airseal_pack::esp::nvs;
@@ -15,7 +15,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::batch::{BatchFolder, CommonFile, Description, write_json};
+use crate::batch::{BatchFolder, Description, RegionPlan, RegionSource, write_json};
 use crate::boxes::{self, BoxContext};
 use crate::config::NvsEncryption;
 use crate::product::{Content, Product, Region};
@@ -25,6 +25,9 @@ use crate::values::{Rendered, Values};
 
 /// The key that `plain-for-tests` leaves in the folder.
 pub const TEST_KEY: &str = "plain-for-tests.key";
+
+/// The configuration, in `common/`, for stations that do not have it.
+pub const CONFIG: &str = "config.toml";
 
 /// What [`prepare`] did.
 #[derive(Clone, Debug, Serialize)]
@@ -89,48 +92,64 @@ fn describe(product: &Product, folder: &BatchFolder) -> Result<(), Error> {
     );
     description.settings = settings(product)?;
     description.serials.clone_from(&product.serials);
-    let common = product.regions.iter().filter_map(common_file);
-    description.files = common.clone().map(|(file, _)| file).collect();
-    match folder.description()? {
-        None => {}
-        Some(before) => {
-            let changed = before.changed(&description);
-            if !changed.is_empty() {
-                return Err(Error::refused(
-                    folder.path().display().to_string(),
-                    format!("was made from other settings: {}", changed.join(", ")),
-                    "take the settings back, or make a new batch with its own id and folder",
-                ));
+    let before = folder.description()?;
+    let kept = before.as_ref().map_or(&[][..], |before| &before.regions);
+    description.regions = product.regions.iter().map(|region| plan(region, kept)).collect();
+    if let Some(before) = &before {
+        let changed = before.changed(&description);
+        if !changed.is_empty() {
+            return Err(Error::refused(
+                folder.path().display().to_string(),
+                format!("was made from other settings: {}", changed.join(", ")),
+                "take the settings back, or make a new batch with its own id and folder",
+            ));
+        }
+    }
+    // Signing gives other bytes each time: what is there stays, or boards of one batch would differ.
+    for (region, plan) in product.regions.iter().zip(&description.regions) {
+        if let (Content::Common(bytes), RegionSource::Common { file, .. }) = (&region.content, &plan.source) {
+            let path = folder.common(file);
+            if !path.exists() {
+                write_file(&path, bytes, Existing::Replace, Access::Public)?;
             }
         }
     }
-    // Signatures with RSA and ECDSA differ each time: what is there stays, or boards of one batch would differ.
-    for (file, bytes) in common {
-        let path = folder.common(&file.file);
-        if !path.exists() {
-            write_file(&path, bytes, Existing::Replace, Access::Public)?;
-        }
+    let path = folder.common(CONFIG);
+    if !path.exists() {
+        let text = bundle::read_small(Path::new(&product.file), u64::MAX, "a configuration")?;
+        write_file(&path, &text, Existing::Replace, Access::Public)?;
+    }
+    for (index, key) in product.boot_keys.iter().enumerate() {
+        let path = folder.common(&format!("digest{index}.bin"));
+        write_file(&path, &key.key_digest()?, Existing::Replace, Access::Public)?;
     }
     write_json(&folder.common("plan.json"), &product.efuses)?;
-    if folder.description()?.is_none() {
+    if before.is_none() {
         folder.describe(&description)?;
     }
     Ok(())
 }
 
-fn common_file(region: &Region) -> Option<(CommonFile, &[u8])> {
-    let Content::Common(bytes) = &region.content else {
-        return None;
+/// A region as `batch.json` has it; a file that was made by an earlier run stays as it is.
+fn plan(region: &Region, kept: &[RegionPlan]) -> RegionPlan {
+    let source = match &region.content {
+        Content::NvsKeys => RegionSource::NvsKeys,
+        Content::Nvs(_) => RegionSource::Nvs,
+        Content::Common(bytes) => {
+            let earlier = kept.iter().find(|plan| plan.name == region.name);
+            earlier.map(|plan| plan.source.clone()).unwrap_or_else(|| RegionSource::Common {
+                file: format!("{}.bin", region.name),
+                len: bytes.len() as u64,
+                sha256: hex::encode(Sha256::digest(bytes)),
+            })
+        }
     };
-    let file = CommonFile {
-        region: region.name.clone(),
-        file: format!("{}.bin", region.name),
+    RegionPlan {
+        name: region.name.clone(),
         address: region.address,
-        len: bytes.len() as u64,
         encrypted: region.encrypted,
-        sha256: hex::encode(Sha256::digest(bytes)),
-    };
-    Some((file, bytes))
+        source,
+    }
 }
 
 /// Who can open the boxes.

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use airseal_esp::Chip;
 use airseal_factory::config::{BootScheme, Download, EncryptionMode, Jtag, SeedSource};
-use airseal_factory::efuse::{BurnedKey, EfusePlan, EfuseWish, Expectation, arguments};
+use airseal_factory::efuse::{BurnedKey, EfusePlan, EfuseWish, arguments};
 use airseal_pack::esp::efuse_audit::{EfuseState, Policy, audit};
 
 fn release(chip: &str) -> EfuseWish {
@@ -75,17 +75,6 @@ impl Chipside {
     }
 }
 
-fn differs(state: &EfuseState, want: &Expectation) -> Option<String> {
-    let Some(field) = state.field(&want.field) else {
-        return Some(format!("{} is not in the summary", want.field));
-    };
-    let same = want.value.is_none_or(|value| field.bits == Some(value))
-        && want.shown.as_ref().is_none_or(|shown| *shown == field.shown)
-        && want.readable.is_none_or(|readable| readable == field.readable)
-        && want.writeable.is_none_or(|writeable| writeable == field.writeable);
-    (!same).then(|| format!("{want:?} but {field:?}"))
-}
-
 fn burn_and_compare(wish: &EfuseWish) {
     let Some(chip) = Chipside::new(wish.chip) else { return };
     let plan = EfusePlan::new(wish).expect("a plan");
@@ -95,7 +84,7 @@ fn burn_and_compare(wish: &EfuseWish) {
         chip.call(&arguments(&plan.lock, file));
     }
     let state = chip.state();
-    let wrong: Vec<String> = plan.expect.iter().filter_map(|want| differs(&state, want)).collect();
+    let wrong = plan.differences(&state, true);
     assert!(wrong.is_empty(), "{}: {wrong:#?}", wish.chip);
     let audited = audit(wish.chip, &state, &Policy::release()).expect("an audit");
     let bad: Vec<_> = audited.rules.iter().filter(|rule| !rule.ok).collect();

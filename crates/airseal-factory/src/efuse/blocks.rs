@@ -1,21 +1,21 @@
 //! Which key goes into which block.
 
 use airseal_pack::Error;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::family::Family;
 use super::{BurnedKey, EfuseWish, Expectation, refuse};
 use crate::config::{BootScheme, EncryptionMode, SeedSource};
 
 /// One key and its block, as `burn-key` wants them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyBlock {
     /// The block's name.
     pub block: String,
     /// What goes in.
     pub key: BurnedKey,
     /// The purpose; the original ESP32 has none.
-    pub purpose: Option<&'static str>,
+    pub purpose: Option<String>,
     /// Whether software may read it afterwards.
     pub readable: bool,
 }
@@ -105,7 +105,7 @@ fn esp32c2(wish: &EfuseWish) -> Result<Blocks, Error> {
         keys.push(KeyBlock {
             block: "BLOCK_KEY0".to_owned(),
             key: BurnedKey::Flash,
-            purpose: Some(purpose),
+            purpose: Some(purpose.to_owned()),
             readable: false,
         });
         let block = if signed || wish.flash_key_len == 16 { "BLOCK_KEY0_LOW_128" } else { "BLOCK_KEY0" };
@@ -115,7 +115,7 @@ fn esp32c2(wish: &EfuseWish) -> Result<Blocks, Error> {
         keys.push(KeyBlock {
             block: "BLOCK_KEY0".to_owned(),
             key: BurnedKey::Digest(0),
-            purpose: Some("SECURE_BOOT_DIGEST"),
+            purpose: Some("SECURE_BOOT_DIGEST".to_owned()),
             readable: true,
         });
         shown.push(protected("BLOCK_KEY0_HI_128", true));
@@ -159,7 +159,7 @@ fn six_blocks(wish: &EfuseWish, family: &Family) -> Result<Blocks, Error> {
         keys.push(KeyBlock {
             block: format!("BLOCK_KEY{first}"),
             key: BurnedKey::Flash,
-            purpose: Some(purpose),
+            purpose: Some(purpose.to_owned()),
             readable: false,
         });
     }
@@ -168,7 +168,7 @@ fn six_blocks(wish: &EfuseWish, family: &Family) -> Result<Blocks, Error> {
         keys.push(KeyBlock {
             block: format!("BLOCK_KEY{number}"),
             key: BurnedKey::Seed,
-            purpose: Some("HMAC_UP"),
+            purpose: Some("HMAC_UP".to_owned()),
             readable: false,
         });
         shown.extend(block_shows(number, "HMAC_UP", false));
@@ -185,7 +185,7 @@ fn six_blocks(wish: &EfuseWish, family: &Family) -> Result<Blocks, Error> {
         keys.push(KeyBlock {
             block: format!("BLOCK_KEY{number}"),
             key: BurnedKey::Digest(digest),
-            purpose: Some(purpose),
+            purpose: Some((*purpose).to_owned()),
             readable: true,
         });
         shown.extend(block_shows(number, purpose, true));

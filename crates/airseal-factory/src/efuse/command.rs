@@ -16,7 +16,7 @@ pub fn arguments(call: &[Burn], file_of: impl Fn(BurnedKey) -> PathBuf) -> Vec<O
                 for key in keys {
                     words.push(key.block.clone().into());
                     words.push(file_of(key.key).into());
-                    words.extend(key.purpose.map(OsString::from));
+                    words.extend(key.purpose.as_ref().map(OsString::from));
                 }
             }
             Burn::Fields(fields) => {

@@ -119,14 +119,14 @@ impl EfusePlan {
     /// The names in the summary that belong to a key.
     fn blocks_of(&self, key: &KeyBlock) -> BTreeSet<String> {
         let known = |name: String| self.expect.iter().any(|want| want.field == name).then_some(name);
-        let halves = match key.purpose {
+        let halves = match key.purpose.as_deref() {
             Some("XTS_AES_256_KEY") => &["XTS_AES_256_KEY_1", "XTS_AES_256_KEY_2"][..],
             _ => &[],
         };
         let mut names: BTreeSet<String> = match key.block.as_str() {
             "flash_encryption" => known("BLOCK1".to_owned()).into_iter().collect(),
             "secure_boot_v1" | "secure_boot_v2" => known("BLOCK2".to_owned()).into_iter().collect(),
-            block if key.purpose == Some("SECURE_BOOT_DIGEST") => {
+            block if key.purpose.as_deref() == Some("SECURE_BOOT_DIGEST") => {
                 known(format!("{block}_HI_128")).into_iter().collect()
             }
             block => [format!("{block}_LOW_128"), block.to_owned()]
@@ -140,7 +140,7 @@ impl EfusePlan {
             .iter()
             .filter(|want| {
                 want.shown.as_deref().is_some_and(|shown| {
-                    halves.contains(&shown) || (key.purpose == Some(shown))
+                    halves.contains(&shown) || key.purpose.as_deref() == Some(shown)
                 })
             })
             .filter_map(|want| want.field.strip_prefix("KEY_PURPOSE_").map(str::to_owned))

@@ -36,8 +36,6 @@ pub enum Content {
     NvsKeys,
     /// An NVS partition, by its name under `[nvs]`.
     Nvs(String),
-    /// Our state: keyset, floor, the factory image's install record.
-    State,
 }
 
 const APP: u8 = 0;
@@ -196,8 +194,12 @@ impl Checker {
             return Ok(Content::Nvs(nvs.to_owned()));
         }
         match content {
-            "state" if row.kind == DATA => Ok(Content::State),
-            "state" | "generate" | "blank" => Err(self.refuse(
+            "state" => Err(self.refuse(
+                &setting,
+                "can't be made here yet",
+                "leave the row out: an erased state area is filled by the firmware when it first starts",
+            )),
+            "generate" | "blank" => Err(self.refuse(
                 &setting,
                 &format!("can't be {content:?}: the row is of another kind"),
                 "name a file",

@@ -1,0 +1,106 @@
+//! Espressif's programs: the versions that are known, and calling them.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use airseal_pack::Error;
+
+/// Versions the plans were tried with: from this one, below the next major one.
+const OLDEST: (u32, u32) = (5, 6);
+const NEXT_MAJOR: u32 = 6;
+
+/// `esptool` and `espefuse`.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    folder: Option<PathBuf>,
+}
+
+impl Tools {
+    /// Those in `folder`, or the first in `PATH`.
+    pub fn new(folder: Option<&Path>) -> Tools {
+        Tools {
+            folder: folder.map(Path::to_owned),
+        }
+    }
+
+    /// Checks that both are there in a version that is known; returns the versions.
+    ///
+    /// # Errors
+    /// `Io` if one does not start; refused for a version that was never tried.
+    pub fn check(&self) -> Result<[String; 2], Error> {
+        Ok([self.version("esptool", "version")?, self.version("espefuse", "--help")?])
+    }
+
+    /// Runs one to its end and returns what it printed.
+    ///
+    /// It runs in a process group of its own, so that Ctrl-C in the terminal can't end it between two eFuse blocks.
+    ///
+    /// # Errors
+    /// `Io` if it does not start; refused with its last words if it fails.
+    pub fn run(&self, program: &str, words: &[OsString]) -> Result<String, Error> {
+        let path = self.path(program);
+        let output = Command::new(&path)
+            .args(words)
+            .env("ESPTOOL_CFGFILE", "/dev/null")
+            .env("NO_COLOR", "1")
+            .env("COLUMNS", "200")
+            .stdin(Stdio::null())
+            .process_group(0)
+            .output()
+            .map_err(|error| Error::io("start", &path, error))?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            return Ok(text);
+        }
+        let errors = String::from_utf8_lossy(&output.stderr);
+        Err(Error::refused(
+            program,
+            format!("failed: {}", last_words(&errors).or(last_words(&text)).unwrap_or("it says nothing")),
+            "look at cable, power and port; running again goes on where this stopped",
+        ))
+    }
+
+    fn version(&self, program: &str, word: &str) -> Result<String, Error> {
+        let text = self.run(program, &[word.into()])?;
+        let version = text.split_whitespace().filter_map(parse_version).next();
+        let Some((major, minor, shown)) = version else {
+            return Err(Error::refused(program, "does not say its version", "install esptool 5.6"));
+        };
+        if (major, minor) < OLDEST || major >= NEXT_MAJOR {
+            return Err(Error::refused(
+                program,
+                format!("has version {shown}; the plans were tried with {}.{} and later, below {NEXT_MAJOR}", OLDEST.0, OLDEST.1),
+                "pin the tools of the station: pip install esptool==5.6.0",
+            ));
+        }
+        Ok(shown)
+    }
+
+    fn path(&self, program: &str) -> PathBuf {
+        match &self.folder {
+            Some(folder) => folder.join(program),
+            None => PathBuf::from(program),
+        }
+    }
+}
+
+/// The words of a call, from pieces.
+pub(crate) fn words(pieces: &[&dyn AsRef<OsStr>]) -> Vec<OsString> {
+    pieces.iter().map(|piece| piece.as_ref().to_owned()).collect()
+}
+
+fn parse_version(word: &str) -> Option<(u32, u32, String)> {
+    let shown = word.strip_prefix('v').unwrap_or(word);
+    let mut numbers = shown.split('.');
+    let major = numbers.next()?.parse().ok()?;
+    let minor = numbers.next()?.parse().ok()?;
+    numbers.next()?;
+    Some((major, minor, shown.to_owned()))
+}
+
+/// The last line that is no decoration.
+fn last_words(text: &str) -> Option<&str> {
+    text.lines().map(str::trim).rfind(|line| line.chars().any(char::is_alphanumeric))
+}
