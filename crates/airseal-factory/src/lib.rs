@@ -11,6 +11,7 @@ pub mod boxes;
 pub mod config;
 pub mod efuse;
 pub mod journal;
+pub mod labels;
 pub mod line;
 pub mod prepare;
 pub mod product;

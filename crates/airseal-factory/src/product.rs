@@ -18,6 +18,7 @@ use crate::config::{
     SeedSource,
 };
 use crate::efuse::{EfusePlan, EfuseWish};
+use crate::labels;
 use crate::secrets::SecretKinds;
 
 /// Everything a batch is made from.
@@ -213,6 +214,13 @@ impl Checker {
             ));
         }
         let label = self.config.label.as_ref();
+        if let Some(name) = label.and_then(labels::unknown_placeholder) {
+            return Err(self.refuse(
+                "label",
+                &format!("holds {{{name}}}, which nothing fills"),
+                &format!("known are {{{}}}", labels::PLACEHOLDERS.join("}, {")),
+            ));
+        }
         let texts = label.iter().flat_map(|label| label.text.iter().chain(&label.qr));
         Ok(SecretKinds {
             flash_key_len,

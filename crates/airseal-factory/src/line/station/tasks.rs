@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::{Job, MAX_FILE, Station};
 use crate::batch::RegionSource;
 use crate::efuse::{Burn, BurnedKey, Progress, arguments};
+use crate::labels::{self, LabelValues};
 use crate::line::bench::{BootLine, FlashFile};
 use crate::line::decide::{Board, Task};
 use crate::record::{DeviceKeys, DeviceRecord, FactoryImage, device_id};
@@ -155,8 +156,20 @@ impl Station<'_> {
             std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)).map_err(io)?;
             file.write_all(&line).and_then(|()| file.sync_all()).map_err(io)?;
         }
+        self.label(job)?;
         self.keys_go(job)?;
         Ok(hex::encode(Sha256::digest(&line)))
+    }
+
+    fn label(&self, job: &mut Job<'_>) -> Result<(), Error> {
+        let Some(label) = &self.config.label else {
+            return Ok(());
+        };
+        let claim = self.secrets(job)?.claim.clone();
+        let hw_rev = self.config.hw_rev.to_string();
+        let config = &self.config;
+        let values = [&config.product, &hw_rev, &job.serial, &config.batch.id, &job.mac, &config.class, claim.as_str()];
+        labels::write(label, &self.folder.path().join("labels"), &LabelValues(values))
     }
 
     fn keys_go(&self, job: &mut Job<'_>) -> Result<(), Error> {
