@@ -19,4 +19,5 @@ pub mod record;
 pub mod secrets;
 pub mod values;
 
+mod idf;
 mod settings;

@@ -18,6 +18,7 @@ use crate::config::{
     SeedSource,
 };
 use crate::efuse::{EfusePlan, EfuseWish};
+use crate::idf;
 use crate::labels;
 use crate::secrets::SecretKinds;
 
@@ -53,8 +54,9 @@ impl Product {
     /// # Errors
     /// `Io`; refused for the first setting that contradicts another, a file or the chip.
     pub fn read(path: &Path) -> Result<Product, Error> {
-        let config = Config::read(path)?;
+        let mut config = Config::read(path)?;
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        idf::apply(&mut config, &path.display().to_string(), &folder)?;
         Checker {
             file: path.display().to_string(),
             folder,

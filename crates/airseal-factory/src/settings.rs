@@ -18,6 +18,13 @@ pub(crate) fn settings(product: &Product) -> Result<BTreeMap<String, String>, Er
     let mut flat = BTreeMap::new();
     let folder = path.parent().unwrap_or(Path::new(""));
     flatten("", &toml::Value::Table(table), folder, &mut flat)?;
+    // An [idf] build names these two in the configuration's place.
+    let flash = &product.config.flash;
+    for (name, file) in [("flash.bootloader", &flash.bootloader), ("flash.partition_table", &flash.partition_table)] {
+        if let Some(file) = file {
+            flat.insert(format!("{name} (content)"), sha256(&folder.join(file))?);
+        }
+    }
     Ok(flat)
 }
 

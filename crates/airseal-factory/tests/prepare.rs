@@ -149,3 +149,48 @@ fn doubled_and_missing_rows_of_values_are_refused() {
     let error = run(&folder).expect_err("missing").to_string();
     assert!(error.contains("AL-2648-A-00004"), "{error}");
 }
+
+/// An ESP-IDF build beside the configuration, with these options off or on.
+fn with_build(folder: &ProductFolder, edit: impl Fn(String) -> String) {
+    let build = folder.path("build");
+    fs::create_dir(&build).unwrap();
+    fs::rename(folder.path("bootloader.bin"), build.join("bootloader.bin")).unwrap();
+    fs::copy(folder.path("partitions.csv"), build.join("partition-table.bin")).unwrap();
+    let arguments = r#"{"flash_settings":{"flash_size":"4MB"},"extra_esptool_args":{"chip":"esp32c3"},
+        "bootloader":{"offset":"0x0","file":"bootloader.bin"},
+        "partition-table":{"offset":"0x8000","file":"partition-table.bin"}}"#;
+    fs::write(build.join("flasher_args.json"), edit(arguments.to_owned())).unwrap();
+    let options = "CONFIG_SECURE_FLASH_ENC_ENABLED=y\nCONFIG_SECURE_FLASH_ENCRYPTION_MODE_RELEASE=y\n\
+        CONFIG_SECURE_BOOT_V2_ENABLED=y\nCONFIG_SECURE_SIGNED_APPS_RSA_SCHEME=y\n\
+        CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE=y\nCONFIG_PARTITION_TABLE_OFFSET=0x8000\n";
+    fs::write(folder.path("sdkconfig"), edit(options.to_owned())).unwrap();
+    folder.edit("[chip]\nfamily = \"esp32c3\"\n", "[idf]\nbuild = \"build\"\n\n[chip]\n");
+    folder.edit("bootloader = \"bootloader.bin\"\npartition_table = \"partitions.csv\"\n", "");
+}
+
+#[test]
+fn an_idf_build_fills_what_is_left_out() {
+    let folder = ProductFolder::esp32c3();
+    with_build(&folder, |text| text);
+    assert_eq!(run(&folder).expect("prepared").made, 6);
+}
+
+#[test]
+fn contradictions_of_an_idf_build_are_errors() {
+    let cases = [
+        ("SECURE_FLASH_ENC_ENABLED=y", "X=y", "CONFIG_SECURE_FLASH_ENC_ENABLED"),
+        ("MODE_RELEASE=y", "MODE_RELEASE=n", "MODE_RELEASE"),
+        ("SECURE_BOOT_V2_ENABLED=y", "X=y", "CONFIG_SECURE_BOOT_V2_ENABLED"),
+        ("ROLLBACK_ENABLE=y", "ROLLBACK_ENABLE=n", "ROLLBACK"),
+        ("TABLE_OFFSET=0x8000", "TABLE_OFFSET=0x9000", "0x9000"),
+        ("\"offset\":\"0x8000\"", "\"offset\":\"0xa000\"", "partition_table_offset"),
+        ("4MB", "8MB", "flash_size"),
+        ("esp32c3", "esp32c2", "esp32c2"),
+    ];
+    for (from, to, words) in cases {
+        let folder = ProductFolder::esp32c3();
+        with_build(&folder, |text| text.replace(from, to));
+        let error = run(&folder).expect_err(to).to_string();
+        assert!(error.contains(words), "{to}: {error}");
+    }
+}
