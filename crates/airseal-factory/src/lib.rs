@@ -21,3 +21,4 @@ pub mod values;
 
 mod idf;
 mod settings;
+mod state;

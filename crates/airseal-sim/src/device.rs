@@ -10,7 +10,8 @@ use airseal_format::recipient::p256::P256Identity;
 use airseal_format::recipient::seed::{self, Purpose};
 use airseal_format::recipient::x25519::X25519Identity;
 use airseal_format::{
-    ClassId, Digest, HardwareRevision, KeysetVersion, RecipientId, UnverifiedManifest, VendorId,
+    ClassId, Digest, HardwareRevision, KeysetVersion, RecipientId, SecurityVersion,
+    UnverifiedManifest, VendorId,
 };
 use airseal_update::blocking::{Blocking, block_on};
 use airseal_update::boot::{self, ResetReason, Selection};
@@ -230,7 +231,7 @@ impl SimDevice {
     pub fn provision(&mut self, bundle: &[u8]) -> Result<(), Refusal> {
         let keyset = self.model.keyset.clone();
         self.running = Some(Slot::B);
-        self.with(|mut device, _, _| block_on(device.provision(Slot::B, &keyset)))?;
+        self.with(|mut device, _, _| block_on(device.provision(Some(Slot::B), SecurityVersion::default(), &keyset)))?;
         self.update_from_bytes(bundle)?;
         self.boot(ResetReason::Restart)?;
         self.confirm()

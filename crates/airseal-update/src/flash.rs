@@ -8,7 +8,7 @@
 //!   unit 3 | continues when unit 2 is full, and the other way round
 //! ```
 
-use airseal_format::KeysetVersion;
+use airseal_format::{KeysetVersion, SecurityVersion};
 use embedded_storage_async::nor_flash::NorFlash;
 
 use crate::Refusal;
@@ -92,14 +92,21 @@ impl<F: NorFlash> FlashDevice<F> {
     }
 
     /// Writes the first device record: `confirmed` holds the image the device is born with
+    /// (`None`: it lies outside both slots), `floor` is the lowest security version it takes
     /// and `keyset` is the signed keyset in force.
     ///
     /// # Errors
     /// The flash's fault.
-    pub async fn provision(&mut self, confirmed: Slot, keyset: &[u8]) -> Result<(), Refusal> {
+    pub async fn provision(
+        &mut self,
+        confirmed: Option<Slot>,
+        floor: SecurityVersion,
+        keyset: &[u8],
+    ) -> Result<(), Refusal> {
         let (index, mut record) = self.load().await?;
-        record.confirmed = Some(confirmed);
+        record.confirmed = confirmed;
         record.pending = None;
+        record.state.floor = floor;
         self.store(index, record, KeysetChange::Accept(keyset))
             .await?;
         Ok(())

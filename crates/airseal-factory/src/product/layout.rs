@@ -4,7 +4,9 @@ use airseal_esp::Chip;
 use airseal_esp::otadata::{BootSlot, OtaData, OtaState};
 use airseal_esp::partition::{DEFAULT_TABLE_OFFSET, Partition, PartitionTable};
 use airseal_format::component::RECORD_AREA_LEN;
+use airseal_format::SecurityVersion;
 use airseal_pack::Error;
+use airseal_pack::bundle::read_small;
 use airseal_pack::esp::boot_key::BootPublicKey;
 use airseal_pack::esp::otadata;
 use airseal_pack::esp::partitions::{self, TablePlace};
@@ -13,6 +15,7 @@ use airseal_pack::source::Source;
 
 use super::Checker;
 use crate::config::EncryptionMode;
+use crate::state;
 
 /// Bytes at one address.
 pub struct Region {
@@ -43,6 +46,9 @@ const DATA: u8 = 1;
 const SUBTYPE_NVS: u8 = 2;
 const SUBTYPE_NVS_KEYS: u8 = 4;
 const TABLE_LEN: u64 = 0x1000;
+
+/// Longest signed keyset, bytes.
+const MAX_KEYSET: u64 = 4096;
 
 impl Checker {
     pub(super) fn table(
@@ -194,12 +200,8 @@ impl Checker {
             return Ok(Content::Nvs(nvs.to_owned()));
         }
         match content {
-            "state" => Err(self.refuse(
-                &setting,
-                "can't be made here yet",
-                "leave the row out: an erased state area is filled by the firmware when it first starts",
-            )),
-            "generate" | "blank" => Err(self.refuse(
+            "state" if row.kind == DATA => self.state(table, row, &setting),
+            "state" | "generate" | "blank" => Err(self.refuse(
                 &setting,
                 &format!("can't be {content:?}: the row is of another kind"),
                 "name a file",
@@ -207,6 +209,39 @@ impl Checker {
             path if row.kind == APP => self.app(chip, row, path, boot_keys),
             path => self.file(row, path),
         }
+    }
+
+    /// The state area of a device that is born with its factory row.
+    fn state(&self, table: &PartitionTable, row: &Partition, setting: &str) -> Result<Content, Error> {
+        if row.size < state::MIN_LEN {
+            return Err(self.refuse(
+                setting,
+                &format!("has {:#x} bytes, the state area needs {:#x}", row.size, state::MIN_LEN),
+                "make the row larger",
+            ));
+        }
+        if row.is_encrypted() {
+            return Err(self.refuse(
+                setting,
+                "has the flag encrypted, and state is written in pieces smaller than what is encrypted at once",
+                "leave the flag out; nothing secret is in it",
+            ));
+        }
+        if !table.as_slice().iter().any(Partition::is_factory) {
+            return Err(self.refuse(
+                setting,
+                "describes a device that is born with a factory image, and the table has no factory row",
+                "leave the state row out: the firmware makes it when it first starts",
+            ));
+        }
+        let Some(keyset) = &self.config.release.keyset else {
+            return Err(self.refuse("release.keyset", "is missing, and the state area holds it", "name the signed keyset"));
+        };
+        let keyset = read_small(&self.folder.join(keyset), MAX_KEYSET, "a keyset")?;
+        let floor = SecurityVersion(self.config.release.security_version);
+        state::factory_state(row.size, floor, &keyset)
+            .map(Content::Common)
+            .map_err(|error| self.within(error))
     }
 
     fn app(
