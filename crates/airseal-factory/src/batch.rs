@@ -26,6 +26,8 @@ pub struct Description {
     pub product: String,
     /// The chip.
     pub chip: String,
+    /// Bytes of flash.
+    pub flash_size: u64,
     /// The version of airseal that made it.
     pub made_by: String,
     /// Every setting, and the SHA-256 of every file a setting names: what may not change any more.
@@ -150,12 +152,13 @@ impl BatchFolder {
 
 impl Description {
     /// A description of now.
-    pub fn new(batch: &str, product: &str, chip: &str) -> Description {
+    pub fn new(batch: &str, product: &str, chip: &str, flash_size: u64) -> Description {
         Description {
             schema: SCHEMA.to_owned(),
             batch: batch.to_owned(),
             product: product.to_owned(),
             chip: chip.to_owned(),
+            flash_size,
             made_by: format!("airseal {}", env!("CARGO_PKG_VERSION")),
             settings: BTreeMap::new(),
             regions: Vec::new(),

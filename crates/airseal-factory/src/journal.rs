@@ -40,6 +40,24 @@ pub enum Step {
     Reflash,
 }
 
+impl Step {
+    /// The word the journal has for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Step::Bind => "bind",
+            Step::Flash => "flash",
+            Step::Verify => "verify",
+            Step::Burn => "burn",
+            Step::Audit => "audit",
+            Step::Boot => "boot",
+            Step::Lock => "lock",
+            Step::Record => "record",
+            Step::Scrap => "scrap",
+            Step::Reflash => "reflash",
+        }
+    }
+}
+
 /// Whether a step was begun, or how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -17,6 +17,7 @@ pub mod prepare;
 pub mod product;
 pub mod record;
 pub mod secrets;
+pub mod status;
 pub mod values;
 
 mod idf;

@@ -89,6 +89,7 @@ fn describe(product: &Product, folder: &BatchFolder) -> Result<(), Error> {
         &product.config.batch.id,
         &product.config.product,
         product.chip.name(),
+        product.flash_size,
     );
     description.settings = settings(product)?;
     description.serials.clone_from(&product.serials);

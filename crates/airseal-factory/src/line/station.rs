@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::efuse::EfusePlan;
 use crate::journal::{Entry, Journal, Outcome, Step};
 use crate::prepare::CONFIG;
-use crate::secrets::DeviceSecrets;
+use crate::secrets::{DeviceSecrets, shred};
 
 /// Largest file of a batch that a station reads, bytes.
 const MAX_FILE: u64 = 256 << 20;
@@ -116,6 +116,38 @@ impl<'c> Station<'c> {
     /// The journal.
     pub fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    /// The chip of the batch.
+    pub fn chip(&self) -> Chip {
+        self.chip
+    }
+
+    /// Bytes of flash of its boards.
+    pub fn flash_size(&self) -> u64 {
+        self.description.flash_size
+    }
+
+    /// What the firmware calls its version.
+    pub fn version(&self) -> &str {
+        &self.config.release.version
+    }
+
+    /// Gives a board up.
+    ///
+    /// # Errors
+    /// `Io`; refused for a serial that no chip is bound to.
+    pub fn scrap(&mut self, serial: &str, reason: &str) -> Result<(), Error> {
+        let history = History::of_serial(self.journal.entries(), serial);
+        let Some((_, mac)) = history.bound else {
+            return Err(Error::refused(
+                format!("serial {serial}"),
+                "is bound to no chip",
+                "a serial that was never used needs no scrapping",
+            ));
+        };
+        self.note(serial, &mac, Step::Scrap, Outcome::Done, reason, None)?;
+        shred(&self.folder.box_of(serial))
     }
 
     /// What would be done to the board; nothing is.

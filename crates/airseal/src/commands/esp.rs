@@ -6,8 +6,10 @@ mod encrypted_img;
 mod flash_check;
 mod flash_crypt;
 mod info;
+mod line;
 mod otadata;
 mod partitions;
+mod provision;
 mod shared;
 mod sign;
 
@@ -33,6 +35,8 @@ enum Command {
     AttachSignature(sign::AttachArgs),
     EncryptedImg(encrypted_img::Args),
     Efuse(efuse::Args),
+    Provision(provision::Args),
+    Line(line::Args),
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
@@ -50,5 +54,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Command::AttachSignature(args) => sign::attach(args, ui),
         Command::EncryptedImg(args) => encrypted_img::run(args, ui),
         Command::Efuse(args) => efuse::run(args, ui),
+        Command::Provision(args) => provision::run(args, ui),
+        Command::Line(args) => line::run(args, ui),
     }
 }
