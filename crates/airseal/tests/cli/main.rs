@@ -10,6 +10,7 @@ mod demo;
 mod edges;
 mod esp_containers;
 mod esp_formats;
+mod esp_nvs;
 mod esp_sign;
 #[cfg(feature = "serve")]
 mod groups;
