@@ -246,6 +246,7 @@ const ESP_SEEDS: &[(&str, &str)] = &[
     ("images", "esp_files"),
     ("partitions", "esp_files"),
     ("partitions", "esp_partitions"),
+    ("nvs", "esp_nvs"),
 ];
 
 /// Seeds of the targets whose input is no file of the vectors.
