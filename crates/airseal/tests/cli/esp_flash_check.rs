@@ -27,6 +27,35 @@ fn a_flash_is_told_to_boot_and_what() {
     );
 }
 
+/// R19.
+#[test]
+fn r19_a_new_image_starts_only_once_otadata_names_its_slot() {
+    let room = Room::new();
+    let mut dump = flash();
+    let mut record = vec![0xFF; 32];
+    record[..4].copy_from_slice(&2u32.to_le_bytes());
+    record[28..].copy_from_slice(&0x55F6_3774_u32.to_le_bytes());
+    dump[0xD000..0xD020].copy_from_slice(&record);
+    // Reflashed over a cable: another version in slot 0, and nothing else.
+    dump[0x11_0000 + 32 + 16..][..6].copy_from_slice(b"9.9.9\0");
+    repair(&mut dump[0x11_0000..]);
+    room.write("flash.bin", &dump);
+    let verdict = room.json("esp flash-check flash.bin --chip esp32c3");
+    assert_eq!(
+        (&verdict["boots"], &verdict["app"]),
+        (&"ota_1".into(), &"vector-app 1.4.2".into())
+    );
+    room.write("otadata", &dump[0xD000..0xF000]);
+    room.ok("esp otadata select --slots 2 --factory --running 1 --slot 0 otadata new");
+    dump[0xD000..0xF000].copy_from_slice(&room.read("new"));
+    room.write("flash.bin", &dump);
+    let verdict = room.json("esp flash-check flash.bin --chip esp32c3");
+    assert_eq!(
+        (&verdict["boots"], &verdict["app"]),
+        (&"ota_0".into(), &"vector-app 9.9.9".into())
+    );
+}
+
 #[test]
 fn a_flash_that_does_not_boot_is_refused_with_the_first_reason() {
     let room = Room::new();

@@ -189,6 +189,47 @@ fn openssl_signs_a_request_and_its_usual_mistakes_are_named() {
     assert!(!room.files().contains(&"not.bin".to_owned()));
 }
 
+/// R06.
+#[test]
+fn r06_a_p384_signature_from_elsewhere_is_taken_as_der_and_as_r_and_s() {
+    let room = room();
+    // No vector is an image for a chip that takes P-384.
+    room.write("data.bin", &vector("secureboot/payload.bin"));
+    for name in ["ec384", "ec256"] {
+        room.write("key.pem", &vector(&format!("secureboot/v2-{name}.pem")));
+        std::fs::rename(room.file("key.pem"), room.file(&format!("{name}.pem"))).unwrap();
+    }
+    room.ok("esp sign-request --scheme v2 --any-data data.bin -o req");
+    for line in [
+        "dgst -sha384 -sign ec384.pem -out der req",
+        "dgst -sha256 -sign ec256.pem -out p256 req",
+    ] {
+        if tool(&room, "openssl", line).is_none() {
+            return;
+        }
+    }
+    let der = room.read("der");
+    let number = |at: usize| {
+        let len = usize::from(der[at + 1]);
+        let bytes = &der[at + 2..at + 2 + len];
+        let bytes = bytes.strip_prefix(&[0]).unwrap_or(bytes);
+        let mut padded = vec![0; 48 - bytes.len()];
+        padded.extend_from_slice(bytes);
+        (padded, at + 2 + len)
+    };
+    let (r, next) = number(2);
+    room.write("raw", &[r, number(next).0].concat());
+    let attach = "esp attach-signature --scheme v2 --any-data --key ec384.pem --signature";
+    for form in ["der", "raw"] {
+        room.ok(&format!("{attach} {form} data.bin {form}.signed"));
+        room.ok(&format!(
+            "esp verify-signature --scheme v2 --key ec384.pem {form}.signed"
+        ));
+    }
+    room.fails(1, &format!("{attach} p256 data.bin x"));
+    assert!(!room.files().contains(&"x".to_owned()));
+}
+
 #[cfg(unix)]
 #[test]
 fn a_program_signs_in_place_of_a_key_file() {
