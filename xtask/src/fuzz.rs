@@ -246,6 +246,9 @@ const ESP_SEEDS: &[(&str, &str)] = &[
     ("images", "esp_files"),
     ("partitions", "esp_files"),
     ("partitions", "esp_partitions"),
+    ("nvs", "esp_nvs"),
+    ("enc_img", "esp_encrypted_img"),
+    ("mcuboot", "mcuboot"),
 ];
 
 /// Seeds of the targets whose input is no file of the vectors.

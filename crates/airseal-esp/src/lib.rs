@@ -5,6 +5,7 @@
 //! - [`flash_encryption`]: what the chip stores for what is written, in both schemes.
 //! - [`image`]: application and bootloader images: header, segments, checksum, appended SHA-256, descriptors.
 //! - [`nvs`]: NVS partitions, plain and encrypted.
+//! - [`memory`]: where segments go, and whether a bootloader loads them there.
 //! - [`otadata`]: which slot starts, and how that is changed.
 //! - [`partition`]: the partition table in its binary and its CSV form.
 //! - [`secure_boot`]: signature blocks behind an image.
@@ -19,6 +20,7 @@ pub mod chip;
 pub mod encrypted_img;
 pub mod flash_encryption;
 pub mod image;
+pub mod memory;
 pub mod nvs;
 pub mod otadata;
 pub mod partition;

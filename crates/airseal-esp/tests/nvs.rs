@@ -61,49 +61,45 @@ fn read(partition: &[u8], key: Option<&NvsKey>) -> Result<Vec<Pair>, NvsFault> {
     Ok(pairs)
 }
 
+/// Makes a partition with a number of bytes in it, then some values, and compares it with that of Espressif's tool.
+fn check_end_of_page(file: &str, numbers: u8, tail: &[(&str, Value<'_>)]) {
+    let want = data(&format!("{file}.bin"));
+    let mut partition = vec![0; want.len()];
+    let mut writer = Writer::new(&mut partition, Version::Two, None).unwrap();
+    let namespace = writer.namespace(name("e")).unwrap();
+    for number in 0..numbers {
+        let key = name(&format!("k{number}"));
+        let value = Value::Integer(Integer::U8, i128::from(number));
+        writer.put(namespace, key, value).unwrap();
+    }
+    for (key, value) in tail {
+        writer.put(namespace, name(key), *value).unwrap();
+    }
+    assert_eq!(writer.finish().len, want.len(), "{file}");
+    assert!(partition == want, "{file}");
+}
+
 #[test]
 fn pages_end_as_those_of_espressif_tool() {
-    let u8_of = |value: u8| Value::Integer(Integer::U8, i128::from(value));
+    let number = |value| Value::Integer(Integer::U8, value);
     let (z, t) = ("z".repeat(100), "t".repeat(95));
-    let cases: [(&str, u8, &[(&str, Value<'_>)]); 6] = [
-        (
-            "edge_full",
-            115,
-            &[
-                ("b", Value::Blob(&[0xAB; 320])),
-                ("after", u8_of(1)),
-                ("s", Value::String(&z)),
-            ],
-        ),
-        ("edge_chunk0", 124, &[("b", Value::Blob(&[0xCD; 50]))]),
-        ("edge_page", 125, &[("b", Value::Blob(&[0xEF; 50]))]),
-        (
-            "edge_string",
-            121,
-            &[("s", Value::String(&t)), ("u", u8_of(9))],
-        ),
-        ("edge_one", 124, &[("u", u8_of(9))]),
-        (
-            "edge_index",
-            120,
-            &[("b", Value::Blob(&[0x12; 100])), ("u", u8_of(9))],
-        ),
-    ];
-    for (file, numbers, tail) in cases {
-        let want = data(&format!("{file}.bin"));
-        let mut partition = vec![0; want.len()];
-        let mut writer = Writer::new(&mut partition, Version::Two, None).unwrap();
-        let namespace = writer.namespace(name("e")).unwrap();
-        for number in 0..numbers {
-            let key = name(&format!("k{number}"));
-            writer.put(namespace, key, u8_of(number)).unwrap();
-        }
-        for (key, value) in tail {
-            writer.put(namespace, name(key), *value).unwrap();
-        }
-        assert_eq!(writer.finish().len, want.len(), "{file}");
-        assert!(partition == want, "{file}");
-    }
+    let blob = Value::Blob(&[0xAB; 320]);
+    let text = Value::String(&z);
+    check_end_of_page(
+        "edge_full",
+        115,
+        &[("b", blob), ("after", number(1)), ("s", text)],
+    );
+    check_end_of_page("edge_chunk0", 124, &[("b", Value::Blob(&[0xCD; 50]))]);
+    check_end_of_page("edge_page", 125, &[("b", Value::Blob(&[0xEF; 50]))]);
+    check_end_of_page(
+        "edge_string",
+        121,
+        &[("s", Value::String(&t)), ("u", number(9))],
+    );
+    check_end_of_page("edge_one", 124, &[("u", number(9))]);
+    let blob = Value::Blob(&[0x12; 100]);
+    check_end_of_page("edge_index", 120, &[("b", blob), ("u", number(9))]);
 }
 
 #[test]

@@ -243,7 +243,7 @@ fn build(
         version: airseal_esp::nvs::Version::Two,
         key: key.as_ref(),
     };
-    Ok(Zeroizing::new(nvs::text_to_bin(rows.name, rows.folder, &rows.text, &layout)?.bytes))
+    Ok(Zeroizing::new(nvs::parse_csv(rows.name, rows.folder.to_owned(), &rows.text, &layout)?.bytes))
 }
 
 fn key_array<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Error> {

@@ -2,6 +2,7 @@
 
 pub mod area;
 pub mod boot_key;
+pub mod chip_state;
 pub mod dump;
 pub mod efuse_audit;
 pub mod flash_check;
@@ -13,5 +14,6 @@ pub mod otadata;
 pub mod partitions;
 pub mod sign;
 pub mod signatures;
+pub mod signatures_v1;
 
 mod refusal;

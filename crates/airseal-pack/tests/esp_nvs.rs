@@ -6,10 +6,10 @@
 
 use std::path::{Path, PathBuf};
 
-use airseal_esp::nvs::{NvsKey, Version, keys_from_partition};
+use airseal_esp::nvs::{Integer, Name, NvsKey, Value, Version, Writer, keys_from_partition};
 use airseal_pack::Error;
 use airseal_pack::esp::nvs::{
-    Layout, Made, derive_keys, read_hmac_keys, read_keys, to_bin, to_csv,
+    Layout, Made, derive_keys, parse_partition, read_hmac_keys, read_keys, to_bin, to_csv,
 };
 use serde::Deserialize;
 
@@ -391,4 +391,66 @@ fn an_erased_partition_has_no_keys_and_says_so() {
     let dump = to_csv(&bin, None).unwrap();
     assert_eq!(dump.csv.as_str(), "key,type,encoding,value\n");
     assert!(dump.warnings[0].contains("no page"), "{:?}", dump.warnings);
+}
+
+/// A partition that no CSV makes: the same key twice, a string that is no line, two namespaces of one name.
+fn as_a_device_leaves_it() -> Vec<u8> {
+    let name = |text| Name::new(text).unwrap();
+    let mut partition = vec![0; 0x3000];
+    let mut writer = Writer::new(&mut partition, Version::Two, None).unwrap();
+    let ns = writer.namespace(name("n")).unwrap();
+    let number = |value| Value::Integer(Integer::U8, value);
+    for (key, value) in [
+        ("a", number(1)),
+        ("blob", Value::Blob(b"old")),
+        ("line", Value::String("one\r\ntwo")),
+        ("a", number(2)),
+        ("blob", Value::Blob(b"new")),
+    ] {
+        writer.put(ns, name(key), value).unwrap();
+    }
+    let again = writer.namespace(name("n")).unwrap();
+    writer.put(again, name("lost"), number(3)).unwrap();
+    writer.put(9, name("stray"), number(4)).unwrap();
+    writer.finish();
+    partition
+}
+
+#[test]
+fn of_values_written_again_the_last_counts_and_what_a_device_does_not_find_is_said() {
+    let dump = parse_partition(&as_a_device_leaves_it(), None).unwrap();
+    let want = "key,type,encoding,value\nn,namespace,,\n\
+        # line,data,string as hex,6f6e650d0a74776f00\n\
+        a,data,u8,2\nblob,data,hex2bin,6e6577\n";
+    assert_eq!(dump.csv.as_str(), want);
+    assert_eq!(dump.contents.pairs, 2);
+    for want in [
+        "n a: the value at offset 0x60 was replaced",
+        "n blob: the value at offset",
+        "n line: the string has a byte that a CSV can't carry",
+        "namespace n is there twice",
+        "namespace 9 has no name",
+    ] {
+        let said = dump.warnings.iter().any(|warning| warning.contains(want));
+        assert!(said, "{want}: {:?}", dump.warnings);
+    }
+}
+
+#[test]
+fn pages_count_in_the_order_of_writing_and_those_given_up_do_not() {
+    let whole = std::fs::read(vector("pages.bin")).unwrap();
+    let want = parse_partition(&whole, None).unwrap();
+    let mut moved = whole.clone();
+    let (first, rest) = moved.split_at_mut(0x1000);
+    first.swap_with_slice(&mut rest[0x3000..0x4000]);
+    let dump = parse_partition(&moved, None).unwrap();
+    assert_eq!(dump.csv.as_str(), want.csv.as_str());
+    assert!(dump.warnings.is_empty(), "{:?}", dump.warnings);
+
+    let mut given_up = whole;
+    // The page in reserve, as a device leaves it that lost power while erasing.
+    given_up[0x6000] = 0xF0;
+    let dump = parse_partition(&given_up, None).unwrap();
+    assert_eq!(dump.csv.as_str(), want.csv.as_str());
+    assert!(dump.warnings[0].contains("0x6000"), "{:?}", dump.warnings);
 }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use airseal_esp::secure_boot::Scheme;
 use airseal_esp::secure_boot::write::{BlockKey, RSA_LEN};
+use airseal_esp::secure_boot::{Scheme, SignatureBlock};
 use aws_lc_rs::digest::{Digest as AwsDigest, SHA256};
 use aws_lc_rs::rsa::KeyPair as RsaKeyPair;
 use aws_lc_rs::signature::{
@@ -56,6 +56,21 @@ impl BootPublicKey {
             return Ok(private(&name, &block)?.1);
         }
         public(&name, &block.der)
+    }
+
+    /// The key in a signature block. Whether it is one to trust, its digest tells.
+    pub fn of_block(block: &SignatureBlock<'_>) -> BootPublicKey {
+        let turned = |bytes: &[u8]| bytes.iter().rev().copied().collect::<Vec<u8>>();
+        let (number, exponent) = match (block.rsa_key(), block.ecdsa_key()) {
+            (Some((modulus, exponent)), _) => (turned(modulus), exponent),
+            (None, Some((x, y))) => ([turned(x), turned(y)].concat(), 0),
+            (None, None) => (Vec::new(), 0),
+        };
+        BootPublicKey {
+            scheme: block.scheme(),
+            number,
+            exponent,
+        }
     }
 
     /// What it signs with.
@@ -187,6 +202,14 @@ impl BootSigner {
     /// The public half.
     pub fn public(&self) -> &BootPublicKey {
         &self.public
+    }
+
+    /// The secret number of a key on P-256 that is at hand, big-endian.
+    pub(super) fn p256_secret(&self) -> Option<zeroize::Zeroizing<[u8; 32]>> {
+        match &self.secret {
+            Secret::P256(key) => Some(zeroize::Zeroizing::new(key.to_bytes().into())),
+            _ => None,
+        }
     }
 
     /// Signs; the result is big-endian: the RSA number, or r and s.

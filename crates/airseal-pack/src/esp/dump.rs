@@ -1,6 +1,6 @@
 //! A whole flash as the chip sees it: decrypted where flash encryption covers it.
 
-use airseal_esp::ImageSource;
+use airseal_esp::{Chip, ImageSource};
 
 use crate::Error;
 use crate::source::Source;
@@ -48,6 +48,18 @@ impl<'d> View<'d> {
     pub fn raw(self) -> View<'d> {
         View {
             cipher: None,
+            ..self
+        }
+    }
+
+    /// The same bytes decrypted with another cipher.
+    #[must_use]
+    pub fn under<'c>(self, cipher: &'c dyn FlashCipher) -> View<'c>
+    where
+        'd: 'c,
+    {
+        View {
+            cipher: Some(cipher),
             ..self
         }
     }
@@ -116,4 +128,20 @@ impl ImageSource for View<'_> {
     fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
         self.read(offset, buffer)
     }
+}
+
+/// True for an image header of this chip: several bytes, since one alone comes up by chance.
+pub(super) fn begins_image(head: &[u8], chip: Chip) -> bool {
+    let [id, high] = chip.id().to_le_bytes();
+    let at = |index: usize| head.get(index).copied();
+    at(0) == Some(0xE9)
+        && at(1).is_some_and(|count| (1..=16).contains(&count))
+        && at(2).is_some_and(|mode| mode <= 5)
+        && (at(12), at(13)) == (Some(id), Some(high))
+        && at(23).is_some_and(|flag| flag <= 1)
+}
+
+/// True for the first row of a partition table: an application or data.
+pub(super) fn begins_table(head: &[u8]) -> bool {
+    head.starts_with(&[0xAA, 0x50, 0x00]) || head.starts_with(&[0xAA, 0x50, 0x01])
 }

@@ -160,8 +160,24 @@ impl EfuseState {
         self.fields.get(name)
     }
 
+    /// The field that switches flash encryption on, which every summary of this chip has.
+    ///
+    /// # Errors
+    /// Refused if it is not there.
+    pub(super) fn counter_of(&self, chip: Chip) -> Result<&'static str, Error> {
+        let counter = rules::counter(chip);
+        if self.field(counter).is_some() {
+            return Ok(counter);
+        }
+        Err(Error::refused(
+            &self.name,
+            format!("has no field {counter}: it is not the summary of an {chip}"),
+            "give the chip's own summary, or the right --chip",
+        ))
+    }
+
     /// Blocks with this key purpose, by number.
-    fn blocks_for(&self, purpose: &str) -> Vec<u8> {
+    pub(super) fn blocks_for(&self, purpose: &str) -> Vec<u8> {
         let is = |number: &u8| {
             self.field(&format!("KEY_PURPOSE_{number}"))
                 .is_some_and(|field| field.shown == purpose)
@@ -171,6 +187,14 @@ impl EfuseState {
 }
 
 impl Field {
+    /// The bytes of a block that can be read, in the order of the file they were burned from.
+    pub(super) fn bytes(&self) -> Option<Vec<u8>> {
+        let digits = self.shown.split(' ');
+        digits
+            .map(|digits| u8::from_str_radix(digits, 16).ok())
+            .collect()
+    }
+
     fn parse(value: &Value) -> Option<Field> {
         let shown = match value.get("value")? {
             Value::String(text) => text.clone(),
@@ -269,14 +293,7 @@ impl Policy {
 /// # Errors
 /// Refused if the summary is not one of this chip, or a field that a rule needs is not in it.
 pub fn audit(chip: Chip, state: &EfuseState, policy: &Policy) -> Result<Audit, Error> {
-    let counter = rules::counter(chip);
-    if state.field(counter).is_none() {
-        return Err(Error::refused(
-            &state.name,
-            format!("has no field {counter}: it is not the summary of an {chip}"),
-            "give the chip's own summary, or the right --chip",
-        ));
-    }
+    state.counter_of(chip)?;
     let mut rules = match policy.base {
         Some(base) => rules::of(chip, base, state),
         None => Vec::new(),

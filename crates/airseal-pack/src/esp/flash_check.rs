@@ -5,27 +5,33 @@ use std::fmt;
 use airseal_esp::image::Descriptor;
 use airseal_esp::otadata::{BootSlot, OTADATA_LEN, OtaData, Rollback, SecureVersions};
 use airseal_esp::partition::{MAX_TABLE_LEN, Partition, PartitionTable};
-use airseal_esp::{Chip, Image, ImageError, ImageFault};
+use airseal_esp::{Chip, Image, ImageError, ImageFault, memory};
 use serde::Serialize;
 
-use super::dump::{FlashCipher, View};
+use super::chip_state::{ChipState, FusedSecureBoot};
+use super::dump::{FlashCipher, View, begins_table};
 use super::otadata::{self, OtaInfo};
 use super::partitions::{self, NO_MD5};
+use super::signatures::FusedDigests;
 use crate::Error;
-use crate::recognise::{FileKind, HEAD_LEN, recognise};
 use crate::source::Source;
+
+mod explain;
 
 /// How the boot is played.
 pub struct FlashCheck<'a> {
     /// The chip.
     pub chip: Chip,
+    /// The chip's eFuses; `None` takes the chip as `cipher` and `signatures` say.
+    pub efuses: Option<&'a ChipState>,
     /// What decrypts the flash; `None` for a chip without flash encryption.
     pub cipher: Option<&'a dyn FlashCipher>,
     /// Where the partition table lies.
     pub table_offset: u32,
     /// How the bootloader was built.
     pub rollback: RollbackKind,
-    /// What tells whether an image is signed as secure boot wants it; `None` without secure boot.
+    /// What tells whether an image is signed as secure boot wants it; `None` without secure boot, and where the eFuses
+    /// tell.
     pub signatures: Option<&'a dyn SignatureCheck>,
 }
 
@@ -47,6 +53,20 @@ pub trait SignatureCheck {
     /// # Errors
     /// `Io` if the dump can't be read. The inner result says why the signature does not count.
     fn check(&self, view: View<'_>, image_len: u64) -> Result<Result<String, String>, Error>;
+
+    /// Checks the bootloader at the start of `view`; `before` is what lies before it, from address 0.
+    ///
+    /// # Errors
+    /// As [`SignatureCheck::check`].
+    fn check_bootloader(
+        &self,
+        view: View<'_>,
+        image: &Image,
+        before: View<'_>,
+    ) -> Result<Result<String, String>, Error> {
+        let _ = before;
+        self.check(view, image.len)
+    }
 }
 
 /// What would happen.
@@ -66,6 +86,8 @@ pub struct Verdict {
     pub steps: Vec<Step>,
     /// The records of the OTA data partition.
     pub otadata: Option<OtaInfo>,
+    /// What the eFuses say, if they were given.
+    pub efuses: Option<ChipState>,
     /// What works, but is seldom meant.
     pub warnings: Vec<String>,
 }
@@ -92,6 +114,11 @@ impl FlashCheck<'_> {
         let mut play = Play {
             check: self,
             source,
+            cipher: self
+                .cipher
+                .filter(|_| self.efuses.is_none_or(|efuses| efuses.flash_encryption)),
+            fused: self.fused_digests(),
+            bootloader: None,
             verdict: Verdict {
                 file: source.name().to_owned(),
                 chip: self.chip.name(),
@@ -100,17 +127,40 @@ impl FlashCheck<'_> {
                 reason: None,
                 steps: Vec::new(),
                 otadata: None,
+                efuses: self.efuses.cloned(),
                 warnings: Vec::new(),
             },
         };
         play.boot()?;
         Ok(play.verdict)
     }
+
+    /// The digests in the eFuses, where secure boot version 2 is on.
+    fn fused_digests(&self) -> Option<FusedDigests> {
+        match &self.efuses?.secure_boot {
+            FusedSecureBoot::V2 {
+                trusted,
+                revoked,
+                sha384,
+            } => Some(FusedDigests {
+                trusted: trusted.clone(),
+                revoked: revoked.clone(),
+                sha384: *sha384,
+            }),
+            _ => None,
+        }
+    }
 }
 
 struct Play<'a> {
     check: &'a FlashCheck<'a>,
     source: &'a Source,
+    /// What decrypts, if the chip does.
+    cipher: Option<&'a dyn FlashCipher>,
+    /// The digests that count, if they were burned.
+    fused: Option<FusedDigests>,
+    /// The bootloader that loads the applications.
+    bootloader: Option<Image>,
     verdict: Verdict,
 }
 
@@ -120,7 +170,7 @@ impl<'a> Play<'a> {
             self.verdict.reason = Some("the dump is empty".to_owned());
             return Ok(());
         }
-        if !self.bootloader()? {
+        if !self.efuses() || !self.bootloader()? {
             return Ok(());
         }
         let Some(table) = self.table()? else {
@@ -144,6 +194,46 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
+    /// What the eFuses alone decide; false if the boot ends with them.
+    fn efuses(&mut self) -> bool {
+        let Some(efuses) = self.check.efuses else {
+            return true;
+        };
+        let counter = &efuses.counter;
+        match (efuses.flash_encryption, self.check.cipher) {
+            (true, None) => {
+                self.fail(format!(
+                    "flash encryption is on ({counter}): give the key with --key"
+                ));
+                return false;
+            }
+            (false, Some(_)) => self.verdict.warnings.push(format!(
+                "flash encryption is off ({counter}): the chip reads the flash as it is, and the key is not used"
+            )),
+            _ => {}
+        }
+        let warning = match (&efuses.secure_boot, self.check.signatures) {
+            (FusedSecureBoot::Off, Some(_)) => {
+                "secure boot is off in the eFuses: the chip looks at no signature, and the keys given are not used"
+            }
+            (FusedSecureBoot::V2 { trusted, .. }, _) if trusted.is_empty() => {
+                self.fail("secure boot is on, and the eFuses hold no digest of a key that is not revoked: nothing boots".to_owned());
+                return false;
+            }
+            _ => "",
+        };
+        if !warning.is_empty() {
+            self.verdict.warnings.push(warning.to_owned());
+        }
+        if efuses.secure_version > 0 && !matches!(self.check.rollback, RollbackKind::Anti(_)) {
+            self.verdict.warnings.push(format!(
+                "SECURE_VERSION is {} in the eFuses: for a bootloader with anti-rollback give --rollback anti",
+                efuses.secure_version
+            ));
+        }
+        true
+    }
+
     fn bootloader(&mut self) -> Result<bool, Error> {
         let chip = self.check.chip;
         let offset = u64::from(chip.bootloader_offset());
@@ -161,16 +251,25 @@ impl<'a> Play<'a> {
                         "bootloader: {fault}; the chip does not look at this hash, a flashing tool may have rewritten the header"
                     ));
                 }
-                match damage {
-                    Some(fault @ ImageFault::Checksum { .. }) => Err(fault.to_string()),
+                let revision = image.header.min_chip_rev_full;
+                let fits = match self.check.efuses {
+                    Some(efuses) => efuses.check_chip_revision(revision, None),
+                    None => Ok(()),
+                };
+                match (damage, fits) {
+                    (Some(fault @ ImageFault::Checksum { .. }), _) => Err(fault.to_string()),
+                    (_, Err(why)) => Err(why),
                     _ => self
-                        .signature(view, &image)?
+                        .signature(view, &image, true)?
                         .map(|signed| (format!("{} bytes{signed}", image.len), image)),
                 }
             }
         };
         Ok(match found {
-            Ok((found, _)) => self.step("bootloader", offset, found),
+            Ok((found, image)) => {
+                self.bootloader = Some(image);
+                self.step("bootloader", offset, found)
+            }
             Err(why) => self.stop("bootloader", offset, why),
         })
     }
@@ -185,11 +284,7 @@ impl<'a> Play<'a> {
                 let why = if bytes.starts_with(&[0xAA, 0x50]) {
                     fault.to_string()
                 } else {
-                    let begins = |head: &[u8]| {
-                        head.starts_with(&[0xAA, 0x50, 0x00])
-                            || head.starts_with(&[0xAA, 0x50, 0x01])
-                    };
-                    let why = self.explain(view, "a partition table", &begins)?;
+                    let why = self.explain(view, "a partition table", &begins_table)?;
                     why.unwrap_or_else(|| fault.to_string())
                 };
                 self.stop("partition table", offset, why);
@@ -283,7 +378,7 @@ impl<'a> Play<'a> {
                 "chip_id at offset 12 says {}, not {chip}",
                 image.chip
             )),
-            Ok((image, None)) => self.startable(&image).map(|()| image),
+            Ok((image, None)) => self.startable(&image, offset).map(|()| image),
         };
         let image = match image {
             Ok(image) => image,
@@ -305,7 +400,7 @@ impl<'a> Play<'a> {
                 "{slot}: the image has no hash, damage may go unnoticed"
             ));
         }
-        match self.signature(view, &image)? {
+        match self.signature(view, &image, false)? {
             Err(why) => {
                 self.stop(&part, offset, why);
                 Ok(None)
@@ -322,95 +417,68 @@ impl<'a> Play<'a> {
         }
     }
 
-    fn startable(&self, image: &Image) -> Result<(), String> {
+    /// What the bootloader asks of an application beside that it is whole and signed.
+    fn startable(&self, image: &Image, offset: u64) -> Result<(), String> {
         if matches!(image.descriptor, Descriptor::Bootloader(_)) {
             return Err("is a second-stage bootloader, not an application".to_owned());
         }
-        let Some(app) = image.app() else {
-            return Ok(());
-        };
-        if app.mmu_page_log2 != 0 && !self.check.chip.maps_page(app.mmu_page_log2) {
-            return Err(format!(
-                "mmu_page_size in the descriptor is 2^{}, which {} can't map",
-                app.mmu_page_log2, self.check.chip
-            ));
+        if let Some(efuses) = self.check.efuses {
+            let header = &image.header;
+            let max = Some(header.max_chip_rev_full);
+            efuses.check_chip_revision(header.min_chip_rev_full, max)?;
         }
-        match self.check.rollback {
-            RollbackKind::Anti(efuse) if app.secure_version < efuse => Err(format!(
-                "its secure version is {}, the eFuses ask for {efuse}",
-                app.secure_version
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    fn signature(&self, view: View<'_>, image: &Image) -> Result<Result<String, String>, Error> {
-        match self.check.signatures {
-            Some(signatures) => Ok(signatures
-                .check(view, image.len)?
-                .map(|signed| format!(", {signed}"))),
-            None => Ok(Ok(String::new())),
-        }
-    }
-
-    /// Why there is no image where one should be.
-    fn explain_image(&self, view: View<'_>, fault: &ImageFault) -> Result<String, Error> {
-        let chip = self.check.chip;
-        let begins = |head: &[u8]| begins_image(head, chip);
-        if begins(&view.head(PROBE_LEN)?) {
-            return Ok(fault.to_string());
-        }
-        let what = self.explain(view, "an image", &begins)?;
-        Ok(what.unwrap_or_else(|| fault.to_string()))
-    }
-
-    /// What there is in place of what was looked for, as far as it can be told.
-    fn explain(
-        &self,
-        view: View<'_>,
-        what: &str,
-        begins: &dyn Fn(&[u8]) -> bool,
-    ) -> Result<Option<String>, Error> {
-        let raw = view.raw().head(HEAD_LEN)?;
-        if raw.is_empty() {
-            return Ok(Some("the dump ends before it".to_owned()));
-        }
-        if raw.iter().all(|byte| *byte == 0xFF) {
-            return Ok(Some("is erased".to_owned()));
-        }
-        if self.check.cipher.is_none() {
-            return Ok(match recognise(&raw) {
-                Some(FileKind::Encrypted) => {
-                    Some("looks encrypted: give the flash encryption key with --key".to_owned())
+        if let Some(app) = image.app() {
+            if app.mmu_page_log2 != 0 && !self.check.chip.maps_page(app.mmu_page_log2) {
+                return Err(format!(
+                    "mmu_page_size in the descriptor is 2^{}, which {} can't map",
+                    app.mmu_page_log2, self.check.chip
+                ));
+            }
+            if let Some(efuses) = self.check.efuses {
+                efuses.check_block_revision(app.min_efuse_block_rev, app.max_efuse_block_rev)?;
+            }
+            match self.check.rollback {
+                RollbackKind::Anti(efuse) if app.secure_version < efuse => {
+                    return Err(format!(
+                        "its secure version is {}, the eFuses ask for {efuse}",
+                        app.secure_version
+                    ));
                 }
-                Some(kind @ (FileKind::EncryptedImg | FileKind::McuBoot | FileKind::Bundle)) => {
-                    Some(format!("is {kind}, which the bootloader does not read"))
-                }
-                _ => None,
-            });
-        }
-        if begins(&raw) {
-            return Ok(Some(format!(
-                "is {what} that is not encrypted, and the chip decrypts what it reads: encrypt it for address {:#x}",
-                view.offset()
-            )));
-        }
-        for address in (0..MAX_FLASH).step_by(SECTOR) {
-            if begins(&view.encrypted_for(address).head(PROBE_LEN)?) {
-                return Ok(Some(format!(
-                    "was encrypted for address {address:#x} and lies at {:#x}: encrypt it again for where it lies, or write it there",
-                    view.offset()
-                )));
+                _ => {}
             }
         }
-        Ok(Some(format!(
-            "decrypts to nothing known at any sector's address: it was encrypted under another key, or is no {}",
-            what.trim_start_matches("an ").trim_start_matches("a ")
-        )))
+        memory::check_load(image, offset, self.bootloader.as_ref())
+            .map_err(|fault| fault.to_string())
+    }
+
+    fn signature(
+        &self,
+        view: View<'_>,
+        image: &Image,
+        bootloader: bool,
+    ) -> Result<Result<String, String>, Error> {
+        let fused = self
+            .fused
+            .as_ref()
+            .map(|fused| fused as &dyn SignatureCheck);
+        let off = self
+            .check
+            .efuses
+            .is_some_and(|efuses| efuses.secure_boot == FusedSecureBoot::Off);
+        let Some(signatures) = fused.or(self.check.signatures.filter(|_| !off)) else {
+            return Ok(Ok(String::new()));
+        };
+        let found = if bootloader {
+            let before = self.view(0, view.offset());
+            signatures.check_bootloader(view, image, before)?
+        } else {
+            signatures.check(view, image.len)?
+        };
+        Ok(found.map(|signed| format!(", {signed}")))
     }
 
     fn view(&self, offset: u64, len: u64) -> View<'a> {
-        View::new(self.source, self.check.cipher, offset, len)
+        View::new(self.source, self.cipher, offset, len)
     }
 
     fn step(&mut self, part: &str, offset: u64, found: String) -> bool {
@@ -450,27 +518,10 @@ impl fmt::Debug for FlashCheck<'_> {
     }
 }
 
-const SECTOR: usize = 0x1000;
-/// Addresses that are tried as the one that something was encrypted for.
-const MAX_FLASH: u64 = 16 << 20;
-/// Bytes from which the start of an image or a table is told.
-const PROBE_LEN: usize = 48;
-
 fn examine(mut view: View<'_>) -> Result<Result<(Image, Option<ImageFault>), ImageFault>, Error> {
     match Image::examine(&mut view) {
         Ok(found) => Ok(Ok(found)),
         Err(ImageError::Fault(fault)) => Ok(Err(fault)),
         Err(ImageError::Read(error)) => Err(error),
     }
-}
-
-/// True for an image header of this chip: several bytes, since one alone comes up by chance.
-fn begins_image(head: &[u8], chip: Chip) -> bool {
-    let [id, high] = chip.id().to_le_bytes();
-    let at = |index: usize| head.get(index).copied();
-    at(0) == Some(0xE9)
-        && at(1).is_some_and(|count| (1..=16).contains(&count))
-        && at(2).is_some_and(|mode| mode <= 5)
-        && (at(12), at(13)) == (Some(id), Some(high))
-        && at(23).is_some_and(|flag| flag <= 1)
 }

@@ -8,6 +8,7 @@ use airseal_esp::image::Descriptor;
 use serde::Serialize;
 
 use super::area::Area;
+use super::dump::{begins_image, begins_table};
 use super::info;
 use crate::Error;
 use crate::control::{Activity, Control};
@@ -52,7 +53,7 @@ pub fn convert(
     let source = Source::open(input)?;
     let len = source.len();
     let warnings = match direction {
-        Direction::Encrypt => check_plain(&source, chip, address)?,
+        Direction::Encrypt => check_plain(&source, (chip, key), address)?,
         Direction::Decrypt => check_encrypted(&source)?,
     };
     key.check(address, len)
@@ -102,14 +103,26 @@ fn refuse_region(name: &str, fault: RegionFault) -> Error {
     Error::refused(name, fault.to_string(), remedy)
 }
 
-fn check_plain(source: &Source, chip: Chip, address: u32) -> Result<Vec<String>, Error> {
+fn check_plain(
+    source: &Source,
+    (chip, key): (Chip, &FlashKey),
+    address: u32,
+) -> Result<Vec<String>, Error> {
     let mut warnings = Vec::new();
-    match recognise(&source.head(0, HEAD_LEN)?) {
+    let head = source.head(0, HEAD_LEN)?;
+    match recognise(&head) {
         Some(kind @ (FileKind::EncryptedImg | FileKind::McuBoot | FileKind::Bundle)) => {
             return Err(Error::refused(
                 source.name(),
                 format!("is {kind}, which no bootloader reads from flash"),
                 "take the image out of it first, then encrypt that",
+            ));
+        }
+        Some(FileKind::Encrypted) if encrypted_already(&head, (chip, key), address) => {
+            return Err(Error::refused(
+                source.name(),
+                format!("is encrypted already, with this key and for address {address:#x}"),
+                "name the plain file; what is encrypted twice boots nowhere",
             ));
         }
         Some(FileKind::Encrypted) => warnings.push(
@@ -120,6 +133,13 @@ fn check_plain(source: &Source, chip: Chip, address: u32) -> Result<Vec<String>,
         _ => {}
     }
     Ok(warnings)
+}
+
+/// True if this key makes an image or a table of it.
+fn encrypted_already(head: &[u8], (chip, key): (Chip, &FlashKey), address: u32) -> bool {
+    let mut units = head.to_vec();
+    units.truncate(head.len() / 16 * 16);
+    key.decrypt(address, &mut units).is_ok() && (begins_image(&units, chip) || begins_table(&units))
 }
 
 fn check_image(

@@ -10,6 +10,7 @@ use airseal_esp::{Image, ImageError, ImageFault};
 use serde::Serialize;
 
 use super::area::Area;
+use super::nvs::{self, NvsInfo};
 use super::otadata::{self, OtaInfo};
 use super::partitions::{self, NO_MD5, RowInfo};
 use super::signatures::{self, BlockInfo};
@@ -47,6 +48,8 @@ pub enum Content {
     PartitionTable(TableInfo),
     /// An OTA data partition.
     Otadata(OtaInfo),
+    /// An NVS partition.
+    Nvs(NvsInfo),
     /// A whole flash.
     Flash(Box<FlashInfo>),
 }
@@ -240,6 +243,9 @@ pub fn read(path: &Path, table_offset: Option<u32>) -> Result<Info, Error> {
     {
         let shown = otadata::describe(&data, None, Rollback::Off);
         return Ok(info(Content::Otadata(shown), None, Vec::new()));
+    }
+    if let Some((shown, damage)) = nvs::describe_file(&source)? {
+        return Ok(info(Content::Nvs(shown), damage, Vec::new()));
     }
     match recognise(&head) {
         Some(FileKind::EspImage) => {

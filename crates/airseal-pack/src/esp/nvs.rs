@@ -1,7 +1,7 @@
 //! NVS partitions from CSV and to CSV, as `nvs_partition_gen` makes them (ESP-IDF
 //! `docs/en/api-reference/storage/nvs_partition_gen.rst`).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use airseal_esp::nvs::{NvsKey, PAGE_LEN, Value, Version, WRITABLE_LEN, WriteFault, Writer};
 use serde::Serialize;
@@ -14,10 +14,14 @@ mod content;
 mod dump;
 mod keys;
 mod rows;
+mod scan;
+mod table;
 mod wifi;
 
-pub use dump::{Dump, NvsInfo, describe, to_csv};
+pub use dump::{Dump, Refused, parse_partition, to_csv};
 pub use keys::{derive_keys, make_keys, read_hmac_keys, read_keys};
+pub(crate) use scan::describe_file;
+pub use scan::{NvsInfo, describe};
 
 /// Largest partition that is made or read, bytes: the largest flash.
 pub const MAX_PARTITION: u32 = 128 << 20;
@@ -75,13 +79,13 @@ pub fn to_bin(path: &Path, layout: &Layout<'_>) -> Result<Made, Error> {
 ///
 /// # Errors
 /// As [`to_bin`].
-pub fn text_to_bin(
+pub fn parse_csv(
     name: &str,
-    folder: &Path,
+    folder: PathBuf,
     text: &str,
     layout: &Layout<'_>,
 ) -> Result<Made, Error> {
-    make(Rows::parse(name, folder.to_owned(), text)?, layout)
+    make(Rows::parse(name, folder, text)?, layout)
 }
 
 fn make(rows: Rows, layout: &Layout<'_>) -> Result<Made, Error> {

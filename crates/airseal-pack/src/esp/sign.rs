@@ -1,5 +1,7 @@
 //! Signing for secure boot, here or elsewhere, and checking what was signed.
 
+use std::path::Path;
+
 use airseal_esp::image::IMAGE_MAGIC;
 use airseal_esp::secure_boot::{
     BLOCK_LEN, MAX_BLOCKS, SECTOR_LEN, Scheme, SignatureBlock, sector_offset, v1,
@@ -9,7 +11,10 @@ use serde::Serialize;
 
 use super::boot_key::{self, BootPublicKey, BootSigner};
 use super::refusal;
+use super::signatures::BootKeys;
+use super::signatures_v1::DigestKey;
 use crate::Error;
+use crate::entropy::{Entropy as _, SystemEntropy};
 use crate::recognise::{HEAD_LEN, recognise};
 use crate::source::Source;
 
@@ -318,6 +323,91 @@ pub fn sign_v1(
     })
 }
 
+/// Puts the digest of version 1 before a bootloader of the original ESP32; the whole is flashed to address 0.
+///
+/// # Errors
+/// As [`Unsigned::read`]; refused for an application.
+pub fn sign_bootloader_v1(
+    source: &Source,
+    key: &DigestKey,
+    iv: &[u8; v1::IV_LEN],
+) -> Result<Signed, Error> {
+    let mut bootloader = whole(source)?;
+    let refuse = |message: String, remedy: &str| Error::refused(source.name(), message, remedy);
+    if let Some(image) = examine(source, &bootloader, SignOptions::default())? {
+        if !image.chip.secure_boot().v1 {
+            return Err(refuse(
+                format!(
+                    "is for the {}, which has no secure boot version 1",
+                    image.chip
+                ),
+                "sign it with --scheme v2",
+            ));
+        }
+        if image.app().is_some() {
+            return Err(refuse(
+                "is an application, not a bootloader".to_owned(),
+                "sign it with a signing key, without --bootloader",
+            ));
+        }
+        if image.len != bootloader.len() as u64 {
+            return Err(refuse(
+                format!("goes on behind the image, which ends at {:#x}", image.len),
+                "cut the file to the image; esp info tells its length",
+            ));
+        }
+    }
+    let digest = key.digest(iv, &bootloader);
+    // The ROM reads whole blocks of 128 bytes, and leaves out one that would hold nothing but the hash.
+    let tail = bootloader.len() % 128;
+    if bootloader.get(23) == Some(&1) && tail <= 32 {
+        bootloader.truncate(bootloader.len() - tail);
+    }
+    bootloader.resize(bootloader.len().next_multiple_of(128), 0xFF);
+    let mut bytes = iv.to_vec();
+    bytes.extend_from_slice(&digest);
+    bytes.resize(v1::BOOTLOADER_AT, 0xFF);
+    bytes.extend_from_slice(&bootloader);
+    Ok(Signed {
+        bytes,
+        report: SignedReport {
+            scheme: "v1",
+            signature_offset: v1::IV_LEN,
+            key_digests: Vec::new(),
+            warnings: Vec::new(),
+        },
+    })
+}
+
+/// Random bytes for the start of a bootloader's digest.
+///
+/// # Errors
+/// `Io` if the system gives none.
+pub fn random_iv() -> Result<[u8; v1::IV_LEN], Error> {
+    let mut iv = [0; v1::IV_LEN];
+    SystemEntropy.fill(&mut iv)?;
+    Ok(iv)
+}
+
+/// Reads the start of a bootloader's digest from a file.
+///
+/// # Errors
+/// `Io`; refused for another length.
+pub fn read_iv(path: &Path) -> Result<[u8; v1::IV_LEN], Error> {
+    let source = Source::open(path)?;
+    let bytes = source.head(0, v1::IV_LEN)?;
+    <[u8; v1::IV_LEN]>::try_from(bytes.as_slice())
+        .ok()
+        .filter(|_| source.len() == v1::IV_LEN as u64)
+        .ok_or_else(|| {
+            Error::refused(
+                source.name(),
+                format!("has {} bytes, the start of a digest has 128", source.len()),
+                "leave out --iv for random bytes",
+            )
+        })
+}
+
 /// Verifies version 1: everything before the last 68 bytes.
 ///
 /// # Errors
@@ -369,44 +459,14 @@ pub fn verify_v2(source: &Source, key: &BootPublicKey) -> Result<String, Error> 
             "sign it with esp sign",
         ));
     };
-    let mut why = None;
-    for (index, block) in SignatureBlock::read_sector(sector).enumerate() {
-        match block {
-            Err(fault) => {
-                why.get_or_insert(fault.to_string());
-            }
-            Ok(block) if block.key_digest() != key.key_digest()? => {
-                why.get_or_insert(format!(
-                    "signature block {index} is by another key, with digest {}",
-                    hex::encode(block.key_digest())
-                ));
-            }
-            Ok(block) if block.image_digest() != key.digest(body) => {
-                why = Some(format!(
-                    "the image was changed after signing: signature block {index} is for another digest"
-                ));
-            }
-            Ok(block) if key.verifies(block.image_digest(), &big_endian(&block)) => {
-                return Ok(format!("signed ({}, block {index})", block.scheme().name()));
-            }
-            Ok(_) => {
-                why = Some(format!(
-                    "signature block {index} is damaged: its signature does not hold under its own key"
-                ));
-            }
-        }
-    }
-    Err(refuse(
-        why.unwrap_or_else(|| {
-            format!(
-                "is not signed: there is no signature block at {place:#x}, where a device looks"
-            )
-        }),
-        "",
-    ))
+    let image_len = image.map_or(u64::MAX, |image| image.len);
+    BootKeys(vec![key.clone()])
+        .check_bytes(body, sector, image_len)
+        .map_err(|why| refuse(why, "sign the image that will be flashed, with this key"))
 }
 
-fn needs_p256(name: &str, key: &BootPublicKey) -> Result<(), Error> {
+/// Refuses a key that version 1 does not take.
+pub(super) fn needs_p256(name: &str, key: &BootPublicKey) -> Result<(), Error> {
     if key.scheme() == Scheme::EcdsaP256 {
         return Ok(());
     }
@@ -415,16 +475,6 @@ fn needs_p256(name: &str, key: &BootPublicKey) -> Result<(), Error> {
         format!("is {}, not ECDSA on P-256", key.scheme().name()),
         "secure boot version 1 takes P-256 alone",
     ))
-}
-
-/// The signature of a block, as keys verify it.
-fn big_endian(block: &SignatureBlock<'_>) -> Vec<u8> {
-    let signature = block.signature();
-    let len = block.scheme().coordinate_len().unwrap_or(signature.len());
-    let numbers = signature.chunks(len);
-    numbers
-        .flat_map(|number| number.iter().rev().copied())
-        .collect()
 }
 
 fn whole(source: &Source) -> Result<Vec<u8>, Error> {

@@ -56,20 +56,26 @@ pub fn blocks(image: &[u8], sector: &[u8]) -> Vec<BlockInfo> {
 #[derive(Clone, Debug)]
 pub struct BootKeys(pub Vec<BootPublicKey>);
 
+/// Digests in a chip's eFuses, of which one must be that of the key that signed.
+#[derive(Clone, Debug, Default)]
+pub struct FusedDigests {
+    /// Those that count, as hexadecimal digits; the start of a digest is enough.
+    pub trusted: Vec<String>,
+    /// Those that were revoked.
+    pub revoked: Vec<String>,
+    /// True if signatures on P-384 are looked at.
+    pub sha384: bool,
+}
+
 impl SignatureCheck for BootKeys {
     fn check(&self, view: View<'_>, image_len: u64) -> Result<Result<String, String>, Error> {
-        let place = sector_offset(image_len);
-        if place + SECTOR_LEN as u64 > view.len() {
-            return Ok(Err(format!(
-                "is not signed: the signature sector belongs at {place:#x}, behind the end of the partition"
-            )));
-        }
-        let Ok(padded) = usize::try_from(place) else {
-            return Ok(Err("is too long".to_owned()));
-        };
-        let bytes = view.head(padded + SECTOR_LEN)?;
-        let (image, sector) = bytes.split_at(padded);
-        Ok(self.check_bytes(image, sector, image_len))
+        check_sector(view, image_len, &|block| self.key_of(block))
+    }
+}
+
+impl SignatureCheck for FusedDigests {
+    fn check(&self, view: View<'_>, image_len: u64) -> Result<Result<String, String>, Error> {
+        check_sector(view, image_len, &|block| self.key_of(block))
     }
 }
 
@@ -84,43 +90,96 @@ impl BootKeys {
         sector: &[u8],
         image_len: u64,
     ) -> Result<String, String> {
-        let mut why = None;
-        for (index, block) in SignatureBlock::read_sector(sector).enumerate() {
-            let block = match block {
-                Ok(block) => block,
-                Err(fault) => {
-                    why.get_or_insert(fault.to_string());
-                    break;
-                }
-            };
-            let Some(key) = self.0.iter().find(|key| {
-                key.key_digest()
-                    .is_ok_and(|digest| digest == block.key_digest())
-            }) else {
-                why.get_or_insert(format!(
-                    "signature block {index} is by another key, with digest {}",
-                    hex::encode(block.key_digest())
-                ));
-                continue;
-            };
-            if block.image_digest() != digest_for(&block, image) {
-                why.get_or_insert(changed(&block, image, image_len));
-                continue;
-            }
-            if key.verifies(&key.digest(image), &big_endian(&block)) {
-                return Ok(format!("signed ({}, block {index})", block.scheme().name()));
-            }
-            why.get_or_insert(format!(
-                "signature block {index}: the signature does not hold under its key"
+        check_blocks(image, sector, image_len, &|block| self.key_of(block))
+    }
+
+    fn key_of(&self, block: &SignatureBlock<'_>) -> Result<BootPublicKey, String> {
+        let digest = block.key_digest();
+        let has = |key: &&BootPublicKey| key.key_digest().is_ok_and(|own| own == digest);
+        let key = self.0.iter().find(has);
+        key.cloned()
+            .ok_or_else(|| format!("is by another key, with digest {}", hex::encode(digest)))
+    }
+}
+
+impl FusedDigests {
+    fn key_of(&self, block: &SignatureBlock<'_>) -> Result<BootPublicKey, String> {
+        let digest = hex::encode(block.key_digest());
+        let holds = |list: &[String]| list.iter().any(|own| digest.starts_with(own.as_str()));
+        if holds(&self.revoked) {
+            return Err(format!("is by a revoked key, with digest {digest}"));
+        }
+        if !holds(&self.trusted) {
+            return Err(format!(
+                "is by a key with digest {digest}, which is not in the eFuses"
             ));
         }
-        Err(why.unwrap_or_else(|| {
-            format!(
-                "is not signed: there is no signature block at {:#x}",
-                image.len()
-            )
-        }))
+        if block.scheme() == Scheme::EcdsaP384 && !self.sha384 {
+            return Err("is on P-384, and SECURE_BOOT_SHA384_EN is not burned".to_owned());
+        }
+        Ok(BootPublicKey::of_block(block))
     }
+}
+
+/// Checks the sector behind an image in flash.
+fn check_sector(
+    view: View<'_>,
+    image_len: u64,
+    trust: &dyn Fn(&SignatureBlock<'_>) -> Result<BootPublicKey, String>,
+) -> Result<Result<String, String>, Error> {
+    let place = sector_offset(image_len);
+    if place + SECTOR_LEN as u64 > view.len() {
+        return Ok(Err(format!(
+            "is not signed: the signature sector belongs at {place:#x}, behind the end of the partition"
+        )));
+    }
+    let Ok(padded) = usize::try_from(place) else {
+        return Ok(Err("is too long".to_owned()));
+    };
+    let bytes = view.head(padded + SECTOR_LEN)?;
+    let (image, sector) = bytes.split_at(padded);
+    Ok(check_blocks(image, sector, image_len, trust))
+}
+
+fn check_blocks(
+    image: &[u8],
+    sector: &[u8],
+    image_len: u64,
+    trust: &dyn Fn(&SignatureBlock<'_>) -> Result<BootPublicKey, String>,
+) -> Result<String, String> {
+    let mut why = None;
+    for (index, block) in SignatureBlock::read_sector(sector).enumerate() {
+        let block = match block {
+            Ok(block) => block,
+            Err(fault) => {
+                why.get_or_insert(fault.to_string());
+                break;
+            }
+        };
+        let key = match trust(&block) {
+            Ok(key) => key,
+            Err(reason) => {
+                why.get_or_insert(format!("signature block {index} {reason}"));
+                continue;
+            }
+        };
+        if block.image_digest() != digest_for(&block, image) {
+            why.get_or_insert(changed(&block, image, image_len));
+            continue;
+        }
+        if key.verifies(&key.digest(image), &big_endian(&block)) {
+            return Ok(format!("signed ({}, block {index})", block.scheme().name()));
+        }
+        why.get_or_insert(format!(
+            "signature block {index}: the signature does not hold under its key"
+        ));
+    }
+    Err(why.unwrap_or_else(|| {
+        format!(
+            "is not signed: there is no signature block at {:#x}",
+            image.len()
+        )
+    }))
 }
 
 /// What happened to an image that is not the one that was signed.

@@ -7,6 +7,7 @@ mod flash_check;
 mod flash_crypt;
 mod info;
 mod line;
+mod nvs;
 mod otadata;
 mod partitions;
 mod provision;
@@ -28,6 +29,7 @@ enum Command {
     FlashEncrypt(flash_crypt::EncryptArgs),
     FlashDecrypt(flash_crypt::DecryptArgs),
     Otadata(otadata::Args),
+    Nvs(nvs::Args),
     Sign(sign::SignArgs),
     VerifySignature(sign::VerifyArgs),
     KeyDigest(sign::DigestArgs),
@@ -47,6 +49,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Command::FlashDecrypt(args) => flash_crypt::decrypt(args, ui),
         Command::Partitions(args) => partitions::run(args, ui),
         Command::Otadata(args) => otadata::run(args, ui),
+        Command::Nvs(args) => nvs::run(args, ui),
         Command::Sign(args) => sign::sign(args, ui),
         Command::VerifySignature(args) => sign::verify(args, ui),
         Command::KeyDigest(args) => sign::key_digest(args, ui),

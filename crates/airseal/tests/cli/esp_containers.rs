@@ -2,12 +2,8 @@
 
 use base64::Engine as _;
 
+use crate::esp_data::vector;
 use crate::harness::{Room, firmware};
-
-fn vector(name: &str) -> Vec<u8> {
-    let path = format!("{}/../../vectors/esp/{name}", env!("CARGO_MANIFEST_DIR"));
-    std::fs::read(path).unwrap()
-}
 
 fn room() -> Room {
     let room = Room::new();

@@ -1,24 +1,7 @@
 //! `airseal esp info`, `partitions` and `otadata`, on what Espressif's tools made.
 
+use crate::esp_data::{encrypted_flash, flash, vector};
 use crate::harness::Room;
-
-fn vector(name: &str) -> Vec<u8> {
-    let path = format!("{}/../../vectors/esp/{name}", env!("CARGO_MANIFEST_DIR"));
-    std::fs::read(path).unwrap()
-}
-
-/// 4 MiB of flash of an ESP32-C3: bootloader, table, otadata, an application in both slots.
-fn flash() -> Vec<u8> {
-    let mut flash = vec![0xFF; 4 << 20];
-    let mut put = |offset: usize, bytes: &[u8]| {
-        flash[offset..offset + bytes.len()].copy_from_slice(bytes);
-    };
-    put(0, &vector("images/esp32c3-bootloader.bin"));
-    put(0x8000, &vector("partitions/two_ota_factory.bin"));
-    put(0x11_0000, &vector("images/app.bin"));
-    put(0x21_0000, &vector("images/app.bin"));
-    flash
-}
 
 #[test]
 fn an_image_is_shown_with_everything_that_espressif_tool_shows() {
@@ -191,24 +174,6 @@ fn tables_that_espressif_tool_refuses_are_refused_and_nothing_is_written() {
 }
 
 #[test]
-fn labels_longer_than_16_bytes_are_said_not_silently_cut() {
-    let room = Room::new();
-    room.write("in.csv", b"seventeen_letters,data,nvs,,0x4000\n");
-    let stderr = room.fails(1, "esp partitions to-bin in.csv out.bin");
-    assert!(stderr.contains("17 bytes"), "{stderr}");
-    assert_eq!(room.files(), ["in.csv"]);
-}
-
-#[test]
-fn a_table_without_checksum_is_read_with_a_warning() {
-    let room = Room::new();
-    room.write("t.bin", &vector("partitions/nomd5.bin"));
-    let done = room.run("esp partitions to-csv t.bin t.csv");
-    assert_eq!(done.code, 0);
-    assert!(done.stderr.contains("no checksum"), "{}", done.stderr);
-}
-
-#[test]
 fn a_table_with_a_wrong_checksum_is_refused() {
     let room = Room::new();
     room.write("t.bin", &vector("partitions/neg/bad-md5.bin"));
@@ -286,71 +251,6 @@ fn a_slot_that_the_table_does_not_have_is_refused() {
 }
 
 #[test]
-fn a_flash_is_told_to_boot_and_what() {
-    let room = Room::new();
-    let mut dump = flash();
-    room.write("flash.bin", &dump);
-    let verdict = room.json("esp flash-check flash.bin --chip esp32c3");
-    assert_eq!(verdict["boots"], "ota_0");
-    assert_eq!(verdict["app"], "vector-app 1.4.2");
-    assert!(verdict["reason"].as_str().unwrap().contains("factory"));
-
-    let mut record = vec![0xFF; 32];
-    record[..4].copy_from_slice(&2u32.to_le_bytes());
-    record[28..].copy_from_slice(&0x55F6_3774_u32.to_le_bytes());
-    dump[0xE000..0xE020].copy_from_slice(&record);
-    room.write("flash.bin", &dump);
-    let verdict = room.json("esp flash-check flash.bin --chip esp32c3");
-    assert_eq!(verdict["boots"], "ota_1");
-    assert_eq!(verdict["reason"], serde_json::Value::Null);
-    assert!(
-        room.ok("esp flash-check flash.bin --chip esp32c3")
-            .contains("record 1 selects ota_1")
-    );
-}
-
-#[test]
-fn a_flash_that_does_not_boot_is_refused_with_the_first_reason() {
-    let room = Room::new();
-    let check = |dump: &[u8], word: &str| {
-        room.write("flash.bin", dump);
-        let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32c3");
-        assert!(
-            stderr.contains("would not boot") && stderr.contains(word),
-            "{word}: {stderr}"
-        );
-    };
-    let whole = flash();
-    let mut dump = whole.clone();
-    dump[..0x8000].fill(0xFF);
-    check(&dump, "bootloader at 0x0: is erased");
-    let mut dump = whole.clone();
-    dump[0x8000] = 0;
-    check(&dump, "partition table at 0x8000");
-    let mut dump = whole.clone();
-    dump[0x8010] ^= 1;
-    check(&dump, "MD5");
-    let mut dump = whole.clone();
-    dump[0x11_0100] ^= 1;
-    dump[0x21_0100] ^= 1;
-    check(&dump, "factory (factory) at 0x10000: is erased");
-    check(&whole[..0x20_0000], "beyond the flash");
-    room.write("flash.bin", &whole);
-    let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32s3");
-    assert!(stderr.contains("chip_id"), "{stderr}");
-}
-
-#[test]
-fn an_application_older_than_the_efuses_allow_does_not_boot() {
-    let room = Room::new();
-    room.write("flash.bin", &flash());
-    let line = "esp flash-check flash.bin --chip esp32c3 --rollback anti";
-    room.ok(&format!("{line} --efuse-version 3"));
-    let stderr = room.fails(1, &format!("{line} --efuse-version 4"));
-    assert!(stderr.contains("would not boot"), "{stderr}");
-}
-
-#[test]
 fn flash_encryption_of_files_is_that_of_espsecure() {
     let room = Room::new();
     let cases: Vec<serde_json::Value> =
@@ -379,121 +279,6 @@ fn flash_encryption_of_files_is_that_of_espsecure() {
 }
 
 #[test]
-fn regions_and_keys_that_do_not_fit_are_refused_and_nothing_is_written() {
-    let room = Room::new();
-    room.write("k32", &[7; 32]);
-    room.write("k24", &[7; 24]);
-    room.write("in", &[1; 64]);
-    room.write("odd", &[1; 37]);
-    room.write("app", &vector("images/app.bin"));
-    room.write("boot", &vector("images/esp32c3-bootloader.bin"));
-    room.write("container", b"\xCF\xB6\x88\x07 and so on up to...");
-    let c3 = "out --chip esp32c3 --key k32 --address";
-    let cases = [
-        (format!("flash-encrypt in {c3} 8"), "multiple of 16"),
-        (format!("flash-encrypt odd {c3} 0x10000"), "pad"),
-        (format!("flash-encrypt in {c3} 0xfffffff0"), "address space"),
-        (
-            "flash-encrypt in out --chip esp32 --key k32 --address 0xfffff0".to_owned(),
-            "0x1000000",
-        ),
-        (
-            "flash-encrypt in out --chip esp32c3 --key k24 --address 0".to_owned(),
-            "24",
-        ),
-        (format!("flash-encrypt app {c3} 0x18000"), "0x10000"),
-        (
-            "flash-encrypt app out --chip esp32s3 --key k32 --address 0x10000".to_owned(),
-            "chip_id",
-        ),
-        (
-            format!("flash-encrypt container {c3} 0x10000"),
-            "esp_encrypted_img",
-        ),
-        (format!("flash-decrypt boot {c3} 0"), "not flash-encrypted"),
-    ];
-    let before = room.files();
-    for (line, word) in cases {
-        let stderr = room.fails(1, &format!("esp {line}"));
-        assert!(stderr.contains(word), "{line}: {stderr}");
-        assert!(stderr.contains("what to do"), "{line}: {stderr}");
-        assert_eq!(room.files(), before, "{line}");
-    }
-}
-
-/// The same flash as [`flash`], encrypted part by part as a factory does.
-fn encrypted_flash(room: &Room) -> Vec<u8> {
-    let mut dump = flash();
-    room.write("key", &[0x5A; 32]);
-    for (offset, len) in [
-        (0, 0x8000),
-        (0x8000, 0x1000),
-        (0xD000, 0x2000),
-        (0x11_0000, 0x2_0000),
-        (0x21_0000, 0x2_0000),
-    ] {
-        room.write("part", &dump[offset..offset + len]);
-        room.ok(&format!(
-            "esp flash-encrypt part part.enc --chip esp32c3 --key key --address {offset} --force"
-        ));
-        dump[offset..offset + len].copy_from_slice(&room.read("part.enc"));
-    }
-    dump
-}
-
-#[test]
-fn an_encrypted_flash_is_checked_with_its_key() {
-    let room = Room::new();
-    let dump = encrypted_flash(&room);
-    room.write("flash.bin", &dump);
-    let verdict = room.json("esp flash-check flash.bin --chip esp32c3 --key key");
-    assert_eq!(verdict["boots"], "ota_0");
-    let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32c3");
-    assert!(stderr.contains("--key"), "{stderr}");
-    room.write("other", &[0x5B; 32]);
-    let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32c3 --key other");
-    assert!(stderr.contains("another key"), "{stderr}");
-    room.write("short", &[0x5B; 24]);
-    let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32c3 --key short");
-    assert!(stderr.contains("24"), "{stderr}");
-}
-
-#[test]
-fn data_that_was_encrypted_for_another_address_is_told_with_that_address() {
-    let room = Room::new();
-    let mut dump = encrypted_flash(&room);
-    let slot = dump[0x21_0000..0x23_0000].to_vec();
-    dump[0x11_0000..0x13_0000].copy_from_slice(&slot);
-    dump[0x21_0000..0x23_0000].fill(0xFF);
-    room.write("flash.bin", &dump);
-    let done = room.run("esp flash-check flash.bin --chip esp32c3 --key key --json");
-    let verdict: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
-    assert_eq!(done.code, 1);
-    let found: Vec<&str> = verdict["steps"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|step| step["found"].as_str().unwrap())
-        .collect();
-    assert!(
-        found
-            .iter()
-            .any(|found| found.contains("was encrypted for address 0x210000")),
-        "{found:?}"
-    );
-}
-
-#[test]
-fn a_plain_image_in_an_encrypted_flash_is_told() {
-    let room = Room::new();
-    let mut dump = encrypted_flash(&room);
-    dump[..0x8000].copy_from_slice(&flash()[..0x8000]);
-    room.write("flash.bin", &dump);
-    let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32c3 --key key");
-    assert!(stderr.contains("is not encrypted"), "{stderr}");
-}
-
-#[test]
 fn signature_blocks_are_shown_with_the_digests_of_their_keys() {
     let room = Room::new();
     for name in ["rsa0", "ec192", "ec256", "ec384"] {
@@ -511,83 +296,6 @@ fn signature_blocks_are_shown_with_the_digests_of_their_keys() {
     room.write("signed", &vector("secureboot/v2-multi.signed"));
     let info = room.json("esp info signed");
     assert!(info["signature_blocks"].as_array().unwrap().len() > 1);
-}
-
-/// [`flash`] with a signed bootloader and a signed application in slot 0.
-fn signed_flash() -> Vec<u8> {
-    let mut dump = flash();
-    for (offset, name) in [(0, "v2-rsa0-bootloader"), (0x11_0000, "v2-rsa0-app")] {
-        let bytes = vector(&format!("secureboot/{name}.signed"));
-        dump[offset..offset + bytes.len()].copy_from_slice(&bytes);
-    }
-    dump
-}
-
-#[test]
-fn secure_boot_is_played_with_the_keys_that_are_trusted() {
-    let room = Room::new();
-    for key in ["rsa0", "rsa1", "ec256"] {
-        let name = format!("v2-{key}-pub.pem");
-        room.write(key, &vector(&format!("secureboot/{name}")));
-    }
-    room.write("private", &vector("secureboot/v2-rsa0.pem"));
-    room.write("flash.bin", &signed_flash());
-    let line = "esp flash-check flash.bin --chip esp32c3 --sb-key";
-    let verdict = room.json(&format!("{line} rsa0"));
-    assert_eq!(verdict["boots"], "ota_0");
-    room.ok(&format!("{line} ec256 rsa0"));
-    let stderr = room.fails(1, &format!("{line} rsa1"));
-    assert!(stderr.contains("by another key"), "{stderr}");
-    room.ok(&format!("{line} private"));
-    room.write("rsa0.digest", &vector("secureboot/v2-rsa0.digest.bin"));
-    room.fails(1, &format!("{line} rsa0.digest"));
-
-    let mut dump = signed_flash();
-    dump[0x11_0000 + 100] ^= 1;
-    room.write("flash.bin", &dump);
-    let stderr = room.fails(1, &format!("{line} rsa0"));
-    assert!(stderr.contains("would not boot"), "{stderr}");
-    room.write("flash.bin", &flash());
-    let stderr = room.fails(1, &format!("{line} rsa0"));
-    assert!(stderr.contains("is not signed"), "{stderr}");
-}
-
-#[test]
-fn every_scheme_is_verified_on_a_bootloader() {
-    let room = Room::new();
-    let mut dump = flash();
-    for name in ["rsa0", "rsa1", "ec192", "ec256", "ec256b", "ec384"] {
-        let bytes = vector(&format!("secureboot/v2-{name}-bootloader.signed"));
-        dump[..bytes.len()].copy_from_slice(&bytes);
-        room.write("flash.bin", &dump);
-        room.write("key", &vector(&format!("secureboot/v2-{name}-pub.pem")));
-        let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32c3 --sb-key key");
-        assert!(!stderr.contains("bootloader at"), "{name}: {stderr}");
-    }
-    for name in ["flip-body", "flip-sig-crcfixed", "badcrc"] {
-        let bytes = vector(&format!("secureboot/neg-v2-{name}.signed"));
-        dump[..bytes.len()].copy_from_slice(&bytes);
-        room.write("flash.bin", &dump);
-        for key in ["rsa0", "ec256", "rsa1"] {
-            room.write("key", &vector(&format!("secureboot/v2-{key}-pub.pem")));
-            let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32c3 --sb-key key");
-            assert!(stderr.contains("bootloader at"), "{name}: {stderr}");
-        }
-    }
-}
-
-#[test]
-fn a_bootloader_whose_header_a_flashing_tool_rewrote_after_signing_is_told() {
-    let room = Room::new();
-    let mut dump = signed_flash();
-    dump[2] = 0;
-    dump[3] = 0x3F;
-    let hash = <sha2::Sha256 as sha2::Digest>::digest(&dump[..20560 - 32]);
-    dump[20560 - 32..20560].copy_from_slice(&hash);
-    room.write("flash.bin", &dump);
-    room.write("key", &vector("secureboot/v2-rsa0-pub.pem"));
-    let stderr = room.fails(1, "esp flash-check flash.bin --chip esp32c3 --sb-key key");
-    assert!(stderr.contains("rewrote the header"), "{stderr}");
 }
 
 #[test]

@@ -8,8 +8,12 @@ mod bridge;
 #[cfg(feature = "serve")]
 mod demo;
 mod edges;
+mod esp_bad_input;
 mod esp_containers;
+mod esp_data;
+mod esp_flash_check;
 mod esp_formats;
+mod esp_nvs;
 mod esp_sign;
 #[cfg(feature = "serve")]
 mod groups;

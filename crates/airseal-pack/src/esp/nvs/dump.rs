@@ -1,21 +1,17 @@
 //! Reading a partition: what a device would find in it, as a CSV.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use airseal_esp::nvs::{
-    FIRST_ENTRY, Item, Kind, Name, NvsFault, NvsKey, PAGE_LEN, Page, PageState,
-};
-use serde::Serialize;
+use airseal_esp::nvs::{Item, Kind, Name, NvsFault, NvsKey, PAGE_LEN};
 use zeroize::Zeroizing;
 
+use super::scan::{Scan, looks_like_nvs};
+use super::table::Table;
 use super::{Contents, MAX_PARTITION};
 use crate::Error;
 use crate::recognise::{FileKind, HEAD_LEN, recognise};
 use crate::source::Source;
-
-/// Above this, blobs are written as base64: Python's reader takes no field above 128 KiB.
-const HEX_MAX: usize = 65_536;
 
 /// A partition as CSV.
 pub struct Dump {
@@ -49,161 +45,46 @@ pub fn to_csv(path: &Path, key: Option<&NvsKey>) -> Result<Dump, Error> {
         return Err(Error::refused(name, message, FORM));
     }
     let bytes = Zeroizing::new(source.head(0, MAX_PARTITION as usize)?);
-    parse(&bytes, key).map_err(|(message, remedy)| Error::refused(name, message, remedy))
+    parse_partition(&bytes, key)
+        .map_err(|refused| Error::refused(name, refused.message, refused.remedy))
+}
+
+/// Why a partition can't be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// What is wrong, with the offset.
+    pub message: String,
+    /// What to do.
+    pub remedy: &'static str,
 }
 
 const FORM: &str = "name the partition, cut out of the flash at its offset in the partition table";
 
-/// An NVS partition, as far as it shows without keys.
-#[derive(Clone, Debug, Serialize)]
-pub struct NvsInfo {
-    /// Format, 1 or 2.
-    pub version: u8,
-    /// True if nothing of it can be read without keys.
-    pub encrypted: bool,
-    /// Pages.
-    pub pages: usize,
-    /// Pages in use.
-    pub used_pages: usize,
-    /// Entries in use, the names of namespaces included.
-    pub items: usize,
-    /// Names of the namespaces.
-    pub namespaces: Vec<String>,
-}
-
-/// What shows of a partition, and the first damage; `None` if it is none.
-pub fn describe(bytes: &[u8]) -> Option<(NvsInfo, Option<String>)> {
-    if !looks_like_nvs(bytes) {
-        return None;
-    }
-    let scan = Scan::new(bytes, None);
-    let pages = bytes.len() / PAGE_LEN;
-    let mut namespaces: Vec<(u8, Name)> = scan.namespaces().into_iter().collect();
-    namespaces.sort_unstable();
-    let info = NvsInfo {
-        version: scan.version,
-        encrypted: scan.is_encrypted(),
-        pages,
-        used_pages: scan.used_pages,
-        items: scan.items.len(),
-        namespaces: namespaces
-            .iter()
-            .map(|(_, name)| name.to_string())
-            .collect(),
+/// Reads a partition from its bytes.
+///
+/// # Errors
+/// [`Refused`] if it is damaged or encrypted otherwise.
+pub fn parse_partition(bytes: &[u8], key: Option<&NvsKey>) -> Result<Dump, Refused> {
+    let refused = |message: &str, remedy| Refused {
+        message: message.to_owned(),
+        remedy,
     };
-    let damage = scan.fault.filter(|_| !info.encrypted);
-    Some((info, damage.map(|fault| fault.to_string())))
-}
-
-/// True if the bytes begin with the header of a page.
-pub(super) fn looks_like_nvs(head: &[u8]) -> bool {
-    let Some(header) = head.get(..FIRST_ENTRY) else {
-        return false;
-    };
-    let mut page = [0xFF; PAGE_LEN];
-    for (to, from) in page.iter_mut().zip(header) {
-        *to = *from;
-    }
-    Page::parse(&page, 0).is_ok_and(|page| page.state.holds_items())
-}
-
-/// All items of a partition.
-struct Scan<'b, 'k> {
-    items: Vec<Item<'b, 'k>>,
-    /// The first damage.
-    fault: Option<NvsFault>,
-    /// True if there is an entry whose CRC does not hold.
-    has_wrong_entry: bool,
-    version: u8,
-    used_pages: usize,
-    warnings: Vec<String>,
-}
-
-impl<'b, 'k> Scan<'b, 'k> {
-    fn new(bytes: &'b [u8], key: Option<&'k NvsKey>) -> Scan<'b, 'k> {
-        let mut scan = Scan {
-            items: Vec::new(),
-            fault: None,
-            has_wrong_entry: false,
-            version: 2,
-            used_pages: 0,
-            warnings: Vec::new(),
-        };
-        let (pages, rest) = bytes.as_chunks::<PAGE_LEN>();
-        if pages.is_empty() || !rest.is_empty() {
-            scan.fault = Some(NvsFault::PartitionLen { len: bytes.len() });
-        }
-        let mut used = Vec::new();
-        for (number, bytes) in pages.iter().enumerate() {
-            let offset = number * PAGE_LEN;
-            match Page::parse(bytes, offset) {
-                Ok(page) if page.state.holds_items() => used.push(page),
-                Ok(page) if page.state == PageState::Unused && page.is_erased() => {}
-                Ok(_) => scan.warnings.push(format!(
-                    "the page at offset {offset:#x} was given up or never begun: a device erases it"
-                )),
-                Err(fault) => scan.damaged(fault),
-            }
-        }
-        used.sort_by_key(|page| page.sequence);
-        scan.used_pages = used.len();
-        scan.version = used
-            .iter()
-            .map(|page| page.version.number())
-            .max()
-            .unwrap_or(2);
-        for item in used.iter().flat_map(|page| page.items(key)) {
-            match item {
-                Ok(item) => scan.items.push(item),
-                Err(fault) => scan.damaged(fault),
-            }
-        }
-        scan
-    }
-
-    fn damaged(&mut self, fault: NvsFault) {
-        self.has_wrong_entry |= matches!(fault, NvsFault::EntryCrc { .. });
-        self.fault.get_or_insert(fault);
-    }
-
-    /// True if entries are in use and none of them reads as one.
-    fn is_encrypted(&self) -> bool {
-        self.items.is_empty() && self.has_wrong_entry
-    }
-
-    fn namespaces(&self) -> HashMap<u8, Name> {
-        let names = self.items.iter().filter(|item| item.entry.namespace == 0);
-        let names = names.filter_map(|item| match item.entry.kind {
-            Kind::Integer(kind) => {
-                let index = u8::try_from(kind.decode(item.entry.data)).ok()?;
-                Some((index, item.entry.name))
-            }
-            _ => None,
-        });
-        names.collect()
-    }
-}
-
-/// A message and a remedy.
-fn parse(bytes: &[u8], key: Option<&NvsKey>) -> Result<Dump, (String, &'static str)> {
-    let damaged = |fault: NvsFault| {
-        (
-            fault.to_string(),
-            "read the partition again; a device would pass over what is damaged",
-        )
+    let damaged = |fault: NvsFault| Refused {
+        message: fault.to_string(),
+        remedy: "read the partition again; a device would pass over what is damaged",
     };
     let mut scan = Scan::new(bytes, key);
     if scan.is_encrypted() {
         return Err(match key {
-            None => (
-                "is encrypted: no entry can be read".to_owned(),
+            None => refused(
+                "is encrypted: no entry can be read",
                 "give its keys with --keys, or the key in the eFuses with --hmac-key",
             ),
             Some(_) if !Scan::new(bytes, None).items.is_empty() => {
-                ("is not encrypted".to_owned(), "leave out the keys")
+                refused("is not encrypted", "leave out the keys")
             }
-            Some(_) => (
-                "is encrypted with other keys: no entry can be read".to_owned(),
+            Some(_) => refused(
+                "is encrypted with other keys: no entry can be read",
                 "give the keys of this device; each has its own",
             ),
         });
@@ -228,6 +109,7 @@ fn parse(bytes: &[u8], key: Option<&NvsKey>) -> Result<Dump, (String, &'static s
     let mut warnings = std::mem::take(&mut scan.warnings);
     let mut found = Found::new(&scan, &names);
     let mut table = Table::new();
+    let mut named = HashSet::new();
     for namespace in std::mem::take(&mut found.order) {
         let Some(name) = names.get(&namespace) else {
             found.warnings.push(format!(
@@ -235,6 +117,12 @@ fn parse(bytes: &[u8], key: Option<&NvsKey>) -> Result<Dump, (String, &'static s
             ));
             continue;
         };
+        if !named.insert(*name) {
+            found.warnings.push(format!(
+                "namespace {name} is there twice: a device does not find the keys of the second"
+            ));
+            continue;
+        }
         contents.namespaces += 1;
         table.row(name, "namespace", "", "");
         for item in found.pairs(namespace) {
@@ -269,7 +157,7 @@ fn parse(bytes: &[u8], key: Option<&NvsKey>) -> Result<Dump, (String, &'static s
     }
     warnings.append(&mut found.warnings);
     Ok(Dump {
-        csv: table.0,
+        csv: table.finish(),
         contents,
         warnings,
     })
@@ -344,14 +232,12 @@ impl<'s, 'b, 'k> Found<'s, 'b, 'k> {
     }
 
     /// A blob from its chunks. No more is held than there is in the partition.
-    fn blob(&self, index: &Item<'_, '_>) -> Result<Zeroizing<Vec<u8>>, (String, &'static str)> {
+    fn blob(&self, index: &Item<'_, '_>) -> Result<Zeroizing<Vec<u8>>, Refused> {
         let entry = &index.entry;
         let (len, count, start) = entry.blob_index();
-        let refuse = |what: String| {
-            (
-                format!("blob {} at offset {:#x}: {what}", entry.name, index.offset),
-                "read the partition again; a device does not find this blob",
-            )
+        let refuse = |what: String| Refused {
+            message: format!("blob {} at offset {:#x}: {what}", entry.name, index.offset),
+            remedy: "read the partition again; a device does not find this blob",
         };
         let mut blob = Zeroizing::new(Vec::new());
         for number in 0..count {
@@ -384,52 +270,4 @@ fn printable(value: &[u8]) -> Option<&str> {
     let (nul, text) = value.split_last()?;
     let text = std::str::from_utf8(text).ok()?;
     (*nul == 0 && !text.contains(['\0', '\r'])).then_some(text)
-}
-
-/// The CSV in the making.
-struct Table(Zeroizing<String>);
-
-impl Table {
-    fn new() -> Table {
-        Table(Zeroizing::new("key,type,encoding,value\n".to_owned()))
-    }
-
-    fn row(&mut self, key: &Name, kind: &str, encoding: &str, value: &str) {
-        self.field(key.as_str());
-        for field in [kind, encoding, value] {
-            self.0.push(',');
-            self.field(field);
-        }
-        self.0.push('\n');
-    }
-
-    fn blob(&mut self, key: &Name, value: &[u8]) {
-        use base64::Engine as _;
-        if value.len() > HEX_MAX {
-            let text = Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(value));
-            self.row(key, "data", "base64", &text);
-        } else {
-            let text = Zeroizing::new(hex::encode(value));
-            self.row(key, "data", "hex2bin", &text);
-        }
-    }
-
-    fn comment(&mut self, key: &Name, value: &[u8]) {
-        self.0.push_str("# ");
-        self.0.push_str(key.as_str());
-        self.0.push_str(",data,string as hex,");
-        self.0.push_str(&hex::encode(value));
-        self.0.push('\n');
-    }
-
-    /// In quotes where the field has a meaning of its own, and where the row would be a comment.
-    fn field(&mut self, field: &str) {
-        if !field.contains(['"', ',', '\n']) && !field.starts_with('#') {
-            self.0.push_str(field);
-            return;
-        }
-        self.0.push('"');
-        self.0.push_str(&field.replace('"', "\"\""));
-        self.0.push('"');
-    }
 }

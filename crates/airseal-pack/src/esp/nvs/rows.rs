@@ -220,7 +220,7 @@ fn text(source: &Source) -> Result<Zeroizing<String>, Error> {
     if source.len() > MAX_CSV {
         return refuse("is too large for a CSV".to_owned(), "name the CSV");
     }
-    if super::dump::looks_like_nvs(&head) {
+    if super::scan::looks_like_nvs(&head) {
         return refuse(
             "is an NVS partition already, not a CSV".to_owned(),
             "airseal esp nvs to-csv makes a CSV of it",

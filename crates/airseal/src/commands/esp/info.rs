@@ -2,6 +2,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use airseal_pack::esp::info::{Content, FlashInfo, ImageInfo, Info, Trailing, read};
+use airseal_pack::esp::nvs::NvsInfo;
 use airseal_pack::esp::partitions::RowInfo;
 
 use super::otadata::records_text;
@@ -9,7 +10,7 @@ use super::shared::address;
 use crate::failure::Failure;
 use crate::ui::Ui;
 
-/// Tell what a file is and whether it is whole: image, partition table, otadata or a whole flash
+/// Tell what a file is and whether it is whole: image, partition table, otadata, NVS or a whole flash
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The file; - is standard input
@@ -50,6 +51,7 @@ fn text(info: &Info) -> String {
             text.push_str(&records_text(data));
             Ok(())
         }),
+        Content::Nvs(nvs) => nvs_text(&mut text, nvs),
         Content::Flash(flash) => writeln!(text, "flash of {} bytes", info.file_len)
             .and_then(|()| flash_text(&mut text, flash)),
     };
@@ -144,6 +146,21 @@ fn row_text(row: &RowInfo) -> String {
     )
     .trim_end()
     .to_owned()
+}
+
+fn nvs_text(text: &mut String, nvs: &NvsInfo) -> std::fmt::Result {
+    let encrypted = if nvs.encrypted { ", encrypted" } else { "" };
+    writeln!(text, "NVS partition, format {}{encrypted}", nvs.version)?;
+    writeln!(
+        text,
+        "pages        {} of {} in use",
+        nvs.used_pages, nvs.pages
+    )?;
+    if !nvs.encrypted {
+        writeln!(text, "items        {}", nvs.items)?;
+        writeln!(text, "namespaces   {}", nvs.namespaces.join(", "))?;
+    }
+    Ok(())
 }
 
 fn flash_text(text: &mut String, flash: &FlashInfo) -> std::fmt::Result {

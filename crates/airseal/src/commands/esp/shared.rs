@@ -11,6 +11,13 @@ pub(crate) enum RollbackChoice {
     Anti,
 }
 
+/// A version of secure boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum SchemeChoice {
+    V1,
+    V2,
+}
+
 /// A chip's name, in any usual spelling.
 pub(crate) fn chip() -> impl clap::builder::TypedValueParser<Value = Chip> {
     clap::builder::NonEmptyStringValueParser::new().try_map(|name| {

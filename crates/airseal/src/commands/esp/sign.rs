@@ -1,10 +1,15 @@
 use std::path::{Path, PathBuf};
 
 use airseal_pack::esp::boot_key::{BootPublicKey, BootSigner, parse_signature};
-use airseal_pack::esp::sign::{SignOptions, Signed, Unsigned, sign_v1, verify_v1, verify_v2};
+use airseal_pack::esp::sign::{
+    SignOptions, Signed, Unsigned, random_iv, read_iv, sign_bootloader_v1, sign_v1, verify_v1,
+    verify_v2,
+};
+use airseal_pack::esp::signatures_v1::DigestKey;
 use airseal_pack::output::{Access, is_stdout, write_file};
 use airseal_pack::source::Source;
 
+use super::shared::SchemeChoice;
 use crate::commands::shared::{ForceArgs, distinct, read_signature, request_written};
 use crate::failure::Failure;
 use crate::ui::Ui;
@@ -24,9 +29,17 @@ pub(crate) struct SignArgs {
     #[arg(long, value_enum)]
     scheme: SchemeChoice,
 
-    /// A private key in PEM form, or command:PROGRAM; up to three with v2
+    /// A private key in PEM form, or command:PROGRAM; up to three with v2. With --bootloader the chip's own key, 32 bare bytes
     #[arg(long, value_name = "KEY", required = true)]
     key: Vec<String>,
+
+    /// With v1: put the digest before a bootloader, for flashing at address 0
+    #[arg(long, conflicts_with_all = ["append", "any_data"])]
+    bootloader: bool,
+
+    /// With --bootloader: these 128 bytes in place of random ones, to make the same file again
+    #[arg(long, value_name = "FILE", requires = "bootloader")]
+    iv: Option<PathBuf>,
 
     /// Add to the signatures that are there
     #[arg(long)]
@@ -56,14 +69,18 @@ pub(crate) struct VerifyArgs {
     key: PathBuf,
 }
 
-/// Show or write the digest of a key that is burned into the eFuses
+/// Show or write the digest of a key that is burned into the eFuses; with v1 write the key of a bootloader's digest
 #[derive(Debug, clap::Args)]
 pub(crate) struct DigestArgs {
     /// Write its 32 bytes here
     #[arg(value_name = "OUT")]
     output: Option<PathBuf>,
 
-    /// The key in PEM form, either half
+    /// v2, or v1: the secret key for BLOCK2 that follows from a signing key
+    #[arg(long, value_enum, default_value = "v2")]
+    scheme: SchemeChoice,
+
+    /// The key in PEM form; with v2 either half
     #[arg(long, value_name = "PEM")]
     key: PathBuf,
 
@@ -133,12 +150,6 @@ pub(crate) struct AttachArgs {
     force: ForceArgs,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum SchemeChoice {
-    V1,
-    V2,
-}
-
 pub(super) fn sign(args: &SignArgs, ui: &Ui) -> Result<(), Failure> {
     distinct([&args.input], &args.output)?;
     let source = Source::open(&args.input)?;
@@ -146,6 +157,10 @@ pub(super) fn sign(args: &SignArgs, ui: &Ui) -> Result<(), Failure> {
         append: args.append,
         any_data: args.any_data,
     };
+    if args.bootloader {
+        let signed = digest_bootloader(args, &source)?;
+        return write(&signed, &args.output, args.force, ui);
+    }
     let signers = args
         .key
         .iter()
@@ -168,6 +183,19 @@ pub(super) fn sign(args: &SignArgs, ui: &Ui) -> Result<(), Failure> {
     write(&signed, &args.output, args.force, ui)
 }
 
+fn digest_bootloader(args: &SignArgs, source: &Source) -> Result<Signed, Failure> {
+    let (SchemeChoice::V1, [key]) = (args.scheme, args.key.as_slice()) else {
+        return Err(Failure::usage("a bootloader's digest belongs to version 1")
+            .hint("give --scheme v1 and one --key; with version 2 sign it as any image"));
+    };
+    let key = DigestKey::read(Path::new(key))?;
+    let iv = match &args.iv {
+        Some(path) => read_iv(path)?,
+        None => random_iv()?,
+    };
+    Ok(sign_bootloader_v1(source, &key, &iv)?)
+}
+
 pub(super) fn verify(args: &VerifyArgs, ui: &Ui) -> Result<(), Failure> {
     let source = Source::open(&args.input)?;
     let key = BootPublicKey::read(&args.key)?;
@@ -180,6 +208,9 @@ pub(super) fn verify(args: &VerifyArgs, ui: &Ui) -> Result<(), Failure> {
 }
 
 pub(super) fn key_digest(args: &DigestArgs, ui: &Ui) -> Result<(), Failure> {
+    if args.scheme == SchemeChoice::V1 {
+        return key_digest_v1(args, ui);
+    }
     let key = BootPublicKey::read(&args.key)?;
     let digest = key.key_digest()?;
     if let Some(output) = &args.output {
@@ -192,6 +223,26 @@ pub(super) fn key_digest(args: &DigestArgs, ui: &Ui) -> Result<(), Failure> {
     let digest = hex::encode(digest);
     let report = serde_json::json!({"scheme": key.scheme().name(), "key_digest": digest});
     ui.result(&report, |_| digest.clone())
+}
+
+/// The result is a secret: it goes into a file of its owner's, and is not shown.
+fn key_digest_v1(args: &DigestArgs, ui: &Ui) -> Result<(), Failure> {
+    let Some(output) = &args.output else {
+        return Err(
+            Failure::usage("with v1 the digest is a secret key, and is not shown")
+                .hint("name OUT, the file to write it to"),
+        );
+    };
+    distinct([&args.key], output)?;
+    let key = DigestKey::of_signer(&args.key)?;
+    write_file(output, key.as_bytes(), args.force.existing(), Access::Owner)?;
+    if is_stdout(output) {
+        return Ok(());
+    }
+    let file = output.display().to_string();
+    ui.result(&serde_json::json!({"file": file, "scheme": "v1"}), |_| {
+        format!("{file}: key for BLOCK2 (espefuse burn-key secure_boot_v1)")
+    })
 }
 
 pub(super) fn request(args: &RequestArgs, ui: &Ui) -> Result<(), Failure> {

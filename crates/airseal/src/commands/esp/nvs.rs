@@ -1,0 +1,214 @@
+use std::path::{Path, PathBuf};
+
+use airseal_esp::nvs::{NvsKey, Version, keys_partition};
+use airseal_pack::entropy::SystemEntropy;
+use airseal_pack::esp::nvs::{
+    Contents, Layout, make_keys, read_hmac_keys, read_keys, to_bin, to_csv,
+};
+use airseal_pack::output::{Access, check_target, is_stdout, write_file};
+
+use super::shared::flash_size;
+use crate::commands::shared::{ForceArgs, count, distinct};
+use crate::failure::Failure;
+use crate::ui::Ui;
+
+/// Make NVS partitions (key-value pairs) of CSV, and read them
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    ToBin(ToBinArgs),
+    ToCsv(ToCsvArgs),
+    Keys(KeysArgs),
+}
+
+/// Make a partition, as nvs_partition_gen.py does
+#[derive(Debug, clap::Args)]
+struct ToBinArgs {
+    /// The CSV with the columns key,type,encoding,value; files it names lie beside it; - is standard input
+    #[arg(value_name = "IN.csv")]
+    input: PathBuf,
+
+    /// Write the partition here; - is standard output
+    #[arg(value_name = "OUT")]
+    output: PathBuf,
+
+    /// The partition's size, as in the partition table: 0x6000, 24K
+    #[arg(long, value_name = "SIZE", value_parser = partition_size)]
+    size: u32,
+
+    /// The format: 2 cuts long blobs into chunks, 1 is for firmware that can't read those
+    #[arg(long, value_name = "N", default_value = "2", value_parser = clap::builder::PossibleValuesParser::new(["1", "2"]))]
+    version: String,
+
+    #[command(flatten)]
+    keys: KeyArgs,
+
+    #[command(flatten)]
+    force: ForceArgs,
+}
+
+/// Read a partition, as far as a device would find what is in it
+#[derive(Debug, clap::Args)]
+struct ToCsvArgs {
+    /// The partition, cut out of a flash; - is standard input
+    #[arg(value_name = "IN")]
+    input: PathBuf,
+
+    /// Write the CSV here; - is standard output
+    #[arg(value_name = "OUT.csv")]
+    output: PathBuf,
+
+    #[command(flatten)]
+    keys: KeyArgs,
+
+    #[command(flatten)]
+    force: ForceArgs,
+}
+
+/// Make a keys partition, with new keys or with those that a device derives
+#[derive(Debug, clap::Args)]
+struct KeysArgs {
+    /// Write the partition here, readable by its owner alone; - is standard output
+    #[arg(value_name = "OUT")]
+    output: PathBuf,
+
+    /// Derive them from the key in the device's eFuses (purpose HMAC_UP), 32 bare bytes
+    #[arg(long, value_name = "FILE")]
+    hmac_key: Option<PathBuf>,
+
+    #[command(flatten)]
+    force: ForceArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct KeyArgs {
+    /// The keys partition that it is encrypted with, or its first 64 bytes
+    #[arg(long, value_name = "FILE", conflicts_with = "hmac_key")]
+    keys: Option<PathBuf>,
+
+    /// The key in the device's eFuses (purpose HMAC_UP) that the keys are derived from, 32 bare bytes
+    #[arg(long, value_name = "FILE")]
+    hmac_key: Option<PathBuf>,
+}
+
+impl KeyArgs {
+    fn read(&self) -> Result<Option<NvsKey>, Failure> {
+        match (&self.keys, &self.hmac_key) {
+            (Some(file), _) => Ok(Some(read_keys(file)?)),
+            (None, Some(file)) => {
+                let key = NvsKey::new(&*read_hmac_keys(file)?);
+                let key = key.map_err(|fault| {
+                    Failure::refused(format_args!("{}: {fault}", file.display()))
+                        .hint("burn another key")
+                })?;
+                Ok(Some(key))
+            }
+            (None, None) => Ok(None),
+        }
+    }
+
+    fn apart_from(&self, input: &PathBuf, output: &Path) -> Result<(), Failure> {
+        let keys = self.keys.iter().chain(&self.hmac_key);
+        distinct(keys.chain([input]), output)
+    }
+}
+
+pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    match &args.command {
+        Command::ToBin(args) => run_to_bin(args, ui),
+        Command::ToCsv(args) => run_to_csv(args, ui),
+        Command::Keys(args) => run_keys(args, ui),
+    }
+}
+
+fn run_to_bin(args: &ToBinArgs, ui: &Ui) -> Result<(), Failure> {
+    args.keys.apart_from(&args.input, &args.output)?;
+    let existing = args.force.existing();
+    check_target(&args.output, existing)?;
+    let key = args.keys.read()?;
+    let version = match args.version.as_str() {
+        "1" => Version::One,
+        _ => Version::Two,
+    };
+    let layout = Layout {
+        size: args.size,
+        version,
+        key: key.as_ref(),
+    };
+    let made = to_bin(&args.input, &layout)?;
+    made.warnings.iter().for_each(|warning| ui.warn(warning));
+    made.notes.iter().for_each(|note| ui.note(note));
+    write_file(&args.output, &made.bytes, existing, Access::Public)?;
+    report(&args.output, &made.contents, ui)
+}
+
+fn run_to_csv(args: &ToCsvArgs, ui: &Ui) -> Result<(), Failure> {
+    args.keys.apart_from(&args.input, &args.output)?;
+    let existing = args.force.existing();
+    check_target(&args.output, existing)?;
+    let key = args.keys.read()?;
+    let dump = to_csv(&args.input, key.as_ref())?;
+    dump.warnings.iter().for_each(|warning| ui.warn(warning));
+    // What was encrypted is secret.
+    let access = match key {
+        Some(_) => Access::Owner,
+        None => Access::Public,
+    };
+    write_file(&args.output, dump.csv.as_bytes(), existing, access)?;
+    report(&args.output, &dump.contents, ui)
+}
+
+fn run_keys(args: &KeysArgs, ui: &Ui) -> Result<(), Failure> {
+    distinct(&args.hmac_key, &args.output)?;
+    let existing = args.force.existing();
+    check_target(&args.output, existing)?;
+    let (keys, from) = match &args.hmac_key {
+        Some(file) => (read_hmac_keys(file)?, "derived"),
+        None => (make_keys(&SystemEntropy)?, "new"),
+    };
+    write_file(
+        &args.output,
+        &keys_partition(&keys)[..],
+        existing,
+        Access::Owner,
+    )?;
+    if is_stdout(&args.output) {
+        return Ok(());
+    }
+    let written = serde_json::json!({"output": args.output, "keys": from});
+    ui.result(&written, |_| {
+        format!("{}: {from} NVS keys", args.output.display())
+    })
+}
+
+fn report(output: &Path, contents: &Contents, ui: &Ui) -> Result<(), Failure> {
+    if is_stdout(output) {
+        return Ok(());
+    }
+    let written = serde_json::json!({"output": output, "nvs": contents});
+    ui.result(&written, |_| {
+        format!(
+            "{}: {} in {}, {} of {} in use{}",
+            output.display(),
+            count(contents.pairs, "key", "keys"),
+            count(contents.namespaces, "namespace", "namespaces"),
+            contents.pages,
+            count(contents.usable_pages, "page", "pages"),
+            if contents.encrypted {
+                ", encrypted"
+            } else {
+                ""
+            }
+        )
+    })
+}
+
+fn partition_size(text: &str) -> Result<u32, String> {
+    let size = u32::try_from(flash_size(text)?);
+    size.map_err(|_| "needed is a size below 4 GiB, such as 0x6000 or 24K".to_owned())
+}
