@@ -9,7 +9,7 @@ mod info;
 mod nvs;
 mod otadata;
 mod partitions;
-mod shared;
+pub(crate) mod shared;
 mod sign;
 
 /// Espressif's formats: images, tables, flash encryption, secure boot, eFuses
