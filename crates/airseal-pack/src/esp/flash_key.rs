@@ -33,20 +33,20 @@ pub fn read_checked(
 ) -> Result<(FlashKey, FlashEncryption), Error> {
     let source = Source::open(path)?;
     let bytes = Zeroizing::new(source.head(0, KEY_FILE_MAX)?);
-    if let Some(kind @ (FileKind::Pem | FileKind::EspImage | FileKind::Elf)) = recognise(&bytes) {
-        return Err(Error::refused(
-            source.name(),
-            format!("is {kind}, not a flash encryption key"),
-            "name the key as bare bytes",
-        ));
-    }
-    let key = FlashKey::new(chip, &bytes, crypt_config).map_err(|fault| {
-        Error::refused(
-            source.name(),
-            fault.to_string(),
-            "name the key as bare bytes, and the chip it was made for",
-        )
-    })?;
+    // The length decides: a key is random, and one in 256 begins like an image.
+    let key =
+        FlashKey::new(chip, &bytes, crypt_config).map_err(|fault| match recognise(&bytes) {
+            Some(kind @ (FileKind::Pem | FileKind::EspImage | FileKind::Elf)) => Error::refused(
+                source.name(),
+                format!("is {kind}, not a flash encryption key"),
+                "name the key as bare bytes",
+            ),
+            _ => Error::refused(
+                source.name(),
+                fault.to_string(),
+                "name the key as bare bytes, and the chip it was made for",
+            ),
+        })?;
     Ok((key, encryption(chip, &bytes)))
 }
 
@@ -93,3 +93,21 @@ impl FlashCipher for FlashKey {
 
 /// A key file of any chip is shorter; a longer one is told by its length.
 const KEY_FILE_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_begins_like_an_image_is_a_key() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("flash.key");
+        let chip = Chip::from_name("esp32c3").expect("a chip");
+        let key: Vec<u8> = (0xE9..=0xFF).chain(0..9).collect();
+        std::fs::write(&path, &key).expect("a key file");
+        assert!(read(&path, chip, 0xF).is_ok());
+        std::fs::write(&path, [key, vec![0; 100]].concat()).expect("a file");
+        let error = read(&path, chip, 0xF).err().expect("no key");
+        assert!(error.to_string().contains("an Espressif image"), "{error}");
+    }
+}
