@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|data: &[u8]| {
     let _ = keys_from_partition(data);
     let _ = describe(data);
-    let key = NvsKey::new(core::array::from_fn(|at| at as u8)).expect("two different keys");
+    let key = NvsKey::new(&core::array::from_fn(|at| at as u8)).expect("two different keys");
     let _ = parse_partition(data, Some(&key));
     if let Ok(dump) = parse_partition(data, None) {
         again(&dump.csv, None);
@@ -34,6 +34,10 @@ fn again(text: &str, key: Option<&NvsKey>) {
         return;
     };
     let dump = parse_partition(&made.bytes, key).expect("what was made is read");
+    // To keys of the Wi-Fi driver rows are added, which a partition need not have had.
+    if dump.csv.contains("ap.ssid") || dump.csv.contains("sta.") {
+        return;
+    }
     let again = parse_csv("again", PathBuf::from("/nonexistent"), &dump.csv, &layout);
-    assert_eq!(again.expect("what was read is made").bytes, made.bytes);
+    assert!(again.expect("what was read is made").bytes == made.bytes);
 }

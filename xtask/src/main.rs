@@ -3,10 +3,12 @@
 mod bench;
 mod demo_picture;
 mod fuzz;
+mod interop;
 mod power_cuts;
 mod setup;
 mod size;
 mod test;
+mod vendor_tools;
 mod workshop;
 
 use std::process::ExitCode;
@@ -33,6 +35,8 @@ enum Task {
     Test(test::Options),
     /// Time a command against the vendor's scheme and against hashing alone
     Bench(bench::Options),
+    /// Compare our commands with the vendors' tools, in both directions, on random inputs
+    Interop(interop::Options),
     /// Draw the demo's output for the README
     DemoPicture(demo_picture::Options),
     /// Fuzz one target or all, on the stable compiler
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::everything(&workshop).map(|()| true),
         Task::Test(options) => test::run(&workshop, &options),
         Task::Bench(options) => bench::run(&workshop, &options),
+        Task::Interop(options) => interop::run(&workshop, &options),
         Task::DemoPicture(options) => demo_picture::run(&workshop, &options),
         Task::Fuzz(options) => fuzz::run(&workshop, &options),
         Task::Size(options) => size::run(&workshop, &options),

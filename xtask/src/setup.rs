@@ -1,8 +1,9 @@
 //! Installs what the steps need, and says what and why.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::vendor_tools::{Availability, VendorTools};
 use crate::workshop::{Failure, Workshop, on_path, quietly, read, run, succeeds};
 
 /// `cargo xtask setup`: all of it at once, ahead of time.
@@ -15,6 +16,12 @@ pub(crate) fn everything(workshop: &Workshop) -> Result<(), Failure> {
     println!("cargo-deny: {}", deny.display());
     println!("cargo-fuzz: {}", cargo_fuzz(workshop)?.display());
     println!("device toolchain: {}", device_toolchain(workshop)?.name());
+    match VendorTools::install(workshop)? {
+        Availability::Installed(tools) => println!("vendors' tools: {}", tools.python().display()),
+        Availability::Unreachable(reason) => {
+            println!("vendors' tools can't be installed: {reason}")
+        }
+    }
     Ok(())
 }
 
@@ -235,6 +242,12 @@ fn virtual_environment(workshop: &Workshop) -> Result<PathBuf, Failure> {
     ) {
         return Ok(bin);
     }
+    make_virtual_environment(workshop, &folder)?;
+    Ok(bin)
+}
+
+/// Makes an empty virtual environment, in place of what was there.
+pub(crate) fn make_virtual_environment(workshop: &Workshop, folder: &Path) -> Result<(), Failure> {
     if !succeeds(
         workshop
             .command("python3")
@@ -249,8 +262,7 @@ fn virtual_environment(workshop: &Workshop) -> Result<PathBuf, Failure> {
     run(workshop
         .command("python3")
         .args(["-m", "venv", "--clear"])
-        .arg(&folder))?;
-    Ok(bin)
+        .arg(folder))
 }
 
 /// Installs Debian packages that are missing.

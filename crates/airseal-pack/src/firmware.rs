@@ -9,14 +9,13 @@ use airseal_format::component::Component;
 use airseal_format::component::RECORD_AREA_LEN;
 
 use crate::Error;
+use crate::esp::partitions::{self, TablePlace};
 use crate::recognise::{FileKind, HEAD_LEN, Purpose, recognise};
 use crate::source::Source;
 
 /// Bytes of a secure-boot signature block behind the image.
 pub const SECURE_BOOT_SECTOR: u64 = 4 * 1024;
 const SECTOR: u64 = 4 * 1024;
-/// Largest partition table file that is read.
-const MAX_TABLE_FILE: u64 = 1 << 20;
 
 /// What `--chip` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,10 +124,18 @@ impl Firmware {
                 kind.remedy(Purpose::Seal),
             ));
         }
-        if let Some(table) = checks.fits {
-            check_fits(&source, table, checks.secure_boot_sector)?;
+        let firmware = Firmware { source, image };
+        if let Some(path) = checks.fits {
+            let (table, _) = firmware.read_table(path)?;
+            let name = path.display().to_string();
+            firmware.check_fits(&table, &name, checks.secure_boot_sector)?;
         }
-        Ok(Firmware { source, image })
+        Ok(firmware)
+    }
+
+    /// The file it was read from.
+    pub fn source(&self) -> &Source {
+        &self.source
     }
 
     /// Length in bytes.
@@ -153,6 +160,54 @@ impl Firmware {
 
     pub(crate) fn target_chip(&self) -> u16 {
         self.chip().map_or(Component::ANY_CHIP, Chip::id)
+    }
+
+    /// Reads the partition table of its devices, and says what is unusual about it.
+    pub(crate) fn read_table(&self, path: &Path) -> Result<(PartitionTable, Vec<String>), Error> {
+        let place = TablePlace {
+            offset: DEFAULT_TABLE_OFFSET,
+            flash_size: None,
+            chip: self.chip(),
+        };
+        partitions::read(path, place)
+    }
+
+    /// Refuses firmware that does not fit the smallest OTA slot with its record area; `name` is the table's.
+    pub(crate) fn check_fits(
+        &self,
+        table: &PartitionTable,
+        name: &str,
+        secure_boot_sector: bool,
+    ) -> Result<(), Error> {
+        let Some(slot) = table.smallest_ota_slot() else {
+            return Err(Error::refused(
+                name,
+                "has no OTA slot (app, ota_0 to ota_15)",
+                "updates need two of them",
+            ));
+        };
+        let signature = if secure_boot_sector {
+            SECURE_BOOT_SECTOR
+        } else {
+            0
+        };
+        let needed = self.len().next_multiple_of(SECTOR) + signature + u64::from(RECORD_AREA_LEN);
+        if needed <= u64::from(slot.size) {
+            return Ok(());
+        }
+        let parts = if secure_boot_sector {
+            "image, signature sector and record area need"
+        } else {
+            "image and record area need"
+        };
+        Err(Error::refused(
+            self.source.name(),
+            format!(
+                "{parts} {needed} bytes, the smallest slot ({}) has {}",
+                slot.label, slot.size
+            ),
+            "make the image smaller or the slots larger",
+        ))
     }
 }
 
@@ -217,52 +272,6 @@ fn read_image(
             "--no-app-descriptor consents to that",
         )),
     }
-}
-
-fn check_fits(source: &Source, table: &Path, secure_boot_sector: bool) -> Result<(), Error> {
-    let table_source = Source::open(table)?;
-    if table_source.len() > MAX_TABLE_FILE {
-        return Err(Error::refused(
-            table_source.name(),
-            "is too large for a partition table",
-            "",
-        ));
-    }
-    let bytes = table_source.head(0, MAX_TABLE_FILE as usize)?;
-    let rows =
-        PartitionTable::parse(&bytes, DEFAULT_TABLE_OFFSET).map_err(|fault| Error::Partitions {
-            file: table_source.name().to_owned(),
-            source: fault,
-        })?;
-    let Some(slot) = rows.smallest_ota_slot() else {
-        return Err(Error::refused(
-            table_source.name(),
-            "has no OTA slot (app, ota_0 to ota_15)",
-            "updates need two of them",
-        ));
-    };
-    let signature = if secure_boot_sector {
-        SECURE_BOOT_SECTOR
-    } else {
-        0
-    };
-    let needed = source.len().next_multiple_of(SECTOR) + signature + u64::from(RECORD_AREA_LEN);
-    if needed <= u64::from(slot.size) {
-        return Ok(());
-    }
-    let parts = if secure_boot_sector {
-        "image, signature sector and record area need"
-    } else {
-        "image and record area need"
-    };
-    Err(Error::refused(
-        source.name(),
-        format!(
-            "{parts} {needed} bytes, the smallest slot ({}) has {}",
-            slot.label, slot.size
-        ),
-        "make the image smaller or the slots larger",
-    ))
 }
 
 fn is_erased(source: &Source) -> Result<bool, Error> {

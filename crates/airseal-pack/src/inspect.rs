@@ -1,7 +1,7 @@
 //! Everything about a bundle that is public. Needs no key, and believes nobody: [`crate::open::verify`] does that.
 
 use airseal_esp::Chip;
-use airseal_format::component::{Component, Destination, FlashEncryption};
+use airseal_format::component::{Component, Destination};
 use airseal_format::keyset::{Roles, SignedKeyset};
 use airseal_format::manifest::{EXTENSION_CARRIED_GROUPS, EXTENSION_TARGETS};
 use airseal_format::recipient::carried::CarriedGroup;
@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::Error;
 use crate::bundle::BundleFile;
+use crate::esp::flash_key;
 
 /// What `inspect` prints.
 #[derive(Clone, Debug, Serialize)]
@@ -85,6 +86,8 @@ pub struct ComponentInfo {
     pub address: Option<u64>,
     /// Flash encryption of its content: `none`, `esp32-legacy`, `xts-128`, `xts-256`.
     pub flash_encryption: &'static str,
+    /// Check value of the flash key it is encrypted under, hexadecimal; `null` if it is not.
+    pub flash_key_check: Option<String>,
     /// Length of the image, bytes.
     pub image_len: u64,
     /// Number of chunks.
@@ -331,12 +334,9 @@ fn component_info(manifest: &UnverifiedManifest<'_>, component: &Component) -> C
             Destination::AnySlot => None,
             Destination::Address(address) => Some(address),
         },
-        flash_encryption: match component.flash_encryption {
-            FlashEncryption::None => "none",
-            FlashEncryption::Esp32Legacy(_) => "esp32-legacy",
-            FlashEncryption::Xts128(_) => "xts-128",
-            FlashEncryption::Xts256(_) => "xts-256",
-        },
+        flash_encryption: flash_key::scheme_name(component.flash_encryption),
+        flash_key_check: flash_key::check_value(component.flash_encryption)
+            .map(|check| check.to_string()),
         image_len: component.install_len,
         chunks: component
             .geometry(manifest.header().profile)

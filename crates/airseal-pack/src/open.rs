@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use airseal_format::cipher::{ContentKey, PayloadKeys};
-use airseal_format::component::Component;
+use airseal_format::component::{Component, Destination};
 use airseal_format::keyset::{Roles, TrustedKeyset};
 use airseal_format::payload::{Geometry, PayloadTree, VerifiedChunk, VerifiedPage, image_header};
 use airseal_format::recipient::Identity;
@@ -24,6 +24,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use crate::Error;
 use crate::bundle::BundleFile;
 use crate::control::{Activity, Control};
+use crate::esp::flash_key;
 use crate::key::{KeyFile, KeyRole, Loaded, PassphraseSource, PrivateKey, PublicKey};
 use crate::keyset::{KeysetFile, carried_fault};
 use crate::output::{Access, Existing, OutputFile};
@@ -185,6 +186,8 @@ pub struct Verified {
     pub signers: Vec<String>,
     /// Seconds since 1970 after which it must not be started, 0 for never. Shown, not tested.
     pub expires_at: u64,
+    /// Components that were checked.
+    pub components: usize,
     /// Chunks that were checked.
     pub chunks: u64,
     /// Bytes of payload that were checked.
@@ -238,6 +241,7 @@ pub fn verify(
             })
             .unwrap_or_default(),
         expires_at: header.expires_at,
+        components: manifest.component_count(),
         chunks,
         payload_len: header.payload_len,
         envelopes,
@@ -255,6 +259,10 @@ pub struct Opened {
     pub sequence: u64,
     /// Component that was written.
     pub component: u16,
+    /// Flash address it was made for; `null` for any slot.
+    pub address: Option<u64>,
+    /// Flash encryption of what was written, which is left as it is: `none`, `esp32-legacy`, `xts-128`, `xts-256`.
+    pub flash_encryption: &'static str,
     /// Length of the image, bytes.
     pub image_len: u64,
     /// Seconds since 1970 after which it must not be started, 0 for never. Shown, not tested.
@@ -419,6 +427,11 @@ pub fn open(
         version: header.version.as_str().to_owned(),
         sequence: header.release_seq.0,
         component: component.id.0,
+        address: match component.destination {
+            Destination::AnySlot => None,
+            Destination::Address(address) => Some(address),
+        },
+        flash_encryption: flash_key::scheme_name(component.flash_encryption),
         image_len: component.install_len,
         expires_at: header.expires_at,
     })

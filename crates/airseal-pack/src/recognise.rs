@@ -92,10 +92,10 @@ impl FileKind {
     fn sealing_remedy(self) -> &'static str {
         match self {
             FileKind::EncryptedImg => {
-                "this version does not open such images: seal the image it was made from"
+                "seal the image it was made from; airseal esp encrypted-img decrypt opens it"
             }
             FileKind::McuBoot => {
-                "this version does not read such images; --chip none seals it as it is, without checks"
+                "--chip none seals it as it is, without checks; airseal bridge mcuboot verify looks at it"
             }
             FileKind::Elf => {
                 "make an image of it first (esptool elf2image, espflash save-image, objcopy -O binary)"

@@ -29,11 +29,15 @@ use crate::signer::{OwnedEntry, Signer, encode_block};
 use crate::source::write_all_at;
 
 mod carried;
+mod content;
 mod detached;
+mod parts;
 mod payload;
 mod plan;
+mod raw;
 
 pub(crate) use payload::blocks;
+pub use raw::{RawFlash, RawFlashFiles};
 
 /// Everything that decides what a sealed release says.
 pub struct SealRequest<'a> {
@@ -59,6 +63,8 @@ pub struct SealRequest<'a> {
     pub expires_at: u64,
     /// Payload encryption.
     pub suite: ContentSuite,
+    /// Encrypt the firmware for the flash of devices with this key, one alternative per slot.
+    pub raw_flash: Option<&'a RawFlash>,
     /// Small chunks for devices with little RAM.
     pub small_ram: bool,
     /// The keyset chain the release is signed under; carried in the bundle.
@@ -114,10 +120,16 @@ pub struct Sealed {
     pub suite: &'static str,
     /// Payload profile, 1 to 4.
     pub profile: u8,
-    /// Length of the firmware, bytes.
+    /// Length of what is installed, bytes.
     pub image_len: u64,
-    /// Salted digest of the firmware, hexadecimal.
+    /// Salted digest of what is installed, hexadecimal; for flash-encrypted images that of the first slot.
     pub image_digest: String,
+    /// Flash encryption of the images: `none`, `esp32-legacy`, `xts-128`, `xts-256`.
+    pub flash_encryption: &'static str,
+    /// Check value of the flash key, hexadecimal; `null` without one.
+    pub flash_key_check: Option<String>,
+    /// The alternatives of a flash-encrypted release, one per slot; empty if one image serves all slots.
+    pub slots: Vec<SealedSlot>,
     /// Length of the payload (ciphertext and hash table), bytes.
     pub payload_len: u64,
     /// Length of the bundle, bytes.
@@ -135,7 +147,20 @@ pub struct Sealed {
     pub warnings: Vec<Warning>,
 }
 
-/// Seals `firmware` as one application.
+/// The alternative for one slot.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct SealedSlot {
+    /// Number of the component.
+    pub component: u16,
+    /// The slot's name in the partition table.
+    pub label: String,
+    /// The slot's address in flash.
+    pub address: u32,
+    /// Salted digest of the flash-encrypted image, hexadecimal.
+    pub image_digest: String,
+}
+
+/// Seals `firmware` as one application, or as one alternative per slot.
 ///
 /// # Errors
 /// Usage error for contradicting arguments; refused where the result would break the format or a keyset's rules; `Io`.
@@ -155,14 +180,10 @@ pub fn seal(
         check_target(target, output.existing)?;
     }
 
+    let contents = parts::contents(request, firmware);
     let content_key = match request.suite {
         ContentSuite::None => None,
-        _ => Some(payload::hedged_content_key(
-            &firmware.source,
-            plan.component.id,
-            entropy,
-            control,
-        )?),
+        _ => Some(payload::hedged_content_key(&contents, entropy, control)?),
     };
     let keys = match &content_key {
         Some(key) => PayloadKeys::derive(request.suite, key, &plan.header.payload_salt),
@@ -177,17 +198,23 @@ pub fn seal(
         write_all_at(&handle, bytes, at).map_err(|error| file.write_error(error))
     };
 
-    let sealed = payload::write(
-        &firmware.source,
-        &plan.geometry,
-        request.suite,
-        &keys,
-        plan.component.place,
-        control,
-        |bytes, at| write(bytes, placed.payload_at + at),
-    )?;
-    plan.component.tree_root = sealed.tree_root;
-    plan.component.image_digest = sealed.image_digest;
+    let total = contents.iter().map(|(_, content)| content.len()).sum();
+    let mut done = 0;
+    for (part, (_, content)) in plan.parts.iter_mut().zip(&contents) {
+        let sealed = payload::write(
+            *content,
+            &part.geometry,
+            (request.suite, &keys),
+            part.component.place,
+            |bytes, at| write(bytes, placed.payload_at + at),
+            |added| {
+                done += added;
+                control.report(Activity::Sealing, done, total)
+            },
+        )?;
+        part.component.tree_root = sealed.tree_root;
+        part.component.image_digest = sealed.image_digest;
+    }
 
     let signed = plan.encode()?;
     let digest = parse(&signed)?.digest();

@@ -41,8 +41,13 @@ pub struct Model {
     pub keyset: Vec<u8>,
     /// What it demands of a release.
     pub policy: Policy,
+    /// Scheme and check value of its flash encryption key, for raw images. What is written goes into the simulated flash
+    /// as it is.
+    pub flash_encryption: FlashEncryption,
     /// Bytes of one slot, record area included.
     pub slot_len: u32,
+    /// Both slots where they do not lie right behind the state area.
+    pub slots: Option<[Region; 2]>,
     /// The image outside both slots, if the model has one.
     pub factory: Option<Factory>,
 }
@@ -51,16 +56,16 @@ impl Model {
     /// Where slots and state lie.
     #[must_use]
     pub fn layout(&self) -> Layout {
-        let state_len = 4 * 4096;
         let slot = |offset| Region {
             offset,
             len: self.slot_len,
         };
+        let behind_the_state = [slot(STATE_LEN), slot(STATE_LEN + self.slot_len)];
         Layout {
-            slots: [slot(state_len), slot(state_len + self.slot_len)],
+            slots: self.slots.unwrap_or(behind_the_state),
             state: Region {
                 offset: 0,
-                len: state_len,
+                len: STATE_LEN,
             },
             base_address: 0,
         }
@@ -69,10 +74,14 @@ impl Model {
     /// Bytes of flash it needs.
     #[must_use]
     pub fn flash_len(&self) -> usize {
-        let layout = self.layout();
-        (layout.state.len + 2 * self.slot_len) as usize
+        let slots = self.layout().slots.into_iter();
+        let ends = slots.map(|slot| (slot.offset + slot.len) as usize);
+        ends.max().unwrap_or(0)
     }
 }
+
+/// Bytes at the start of the flash that hold the device's state; slots lie behind them.
+pub const STATE_LEN: u32 = 4 * 4096;
 
 /// Buffers of a simulated device: the default session's, with room for every profile 2 image.
 pub type DeviceMemory = Memory<2304, 2048, 4096, 4096>;
@@ -337,7 +346,7 @@ impl SimDevice {
             class_id: self.model.class_id,
             hw_rev: HardwareRevision(self.model.hw_rev),
             chip: self.model.chip,
-            flash_encryption: FlashEncryption::None,
+            flash_encryption: self.model.flash_encryption,
             keyset: &self.model.keyset,
             identities: &identities,
             factory: self.model.factory,
@@ -389,10 +398,11 @@ impl SimDevice {
         &self.flash.bytes()[at..at + len]
     }
 
-    /// The bytes of both slots in the flash.
+    /// The bytes of both slots in the flash, and whatever lies between them.
     #[must_use]
     pub fn slots(&self) -> std::ops::Range<usize> {
-        let [a, b] = self.model.layout().slots;
-        a.offset as usize..(b.offset + b.len) as usize
+        let slots = self.model.layout().slots;
+        let start = slots.map(|slot| slot.offset as usize);
+        start[0].min(start[1])..self.model.flash_len()
     }
 }

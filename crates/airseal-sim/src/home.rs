@@ -4,7 +4,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use airseal_format::{ClassId, VendorId};
+use airseal_format::component::FlashEncryption;
+use airseal_format::{ClassId, FlashKeyCheck, VendorId};
+use airseal_pack::esp::flash_key;
+use airseal_update::flash::Region;
 use airseal_update::{Factory, Policy};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +27,12 @@ struct Saved {
     hw_rev: u16,
     chip: u16,
     slot_len: u32,
+    /// Scheme and check value of the flash key.
+    #[serde(default)]
+    flash_key: Option<(String, String)>,
+    /// Offset and length of each slot, where they do not lie right behind the state.
+    #[serde(default)]
+    slots: Option<[[u32; 2]; 2]>,
     /// Signed bytes of the compiled-in keyset.
     keyset: String,
     /// The device has a factory image outside its slots.
@@ -85,7 +94,11 @@ impl Home {
                 allow_plain: saved.allow_plain,
                 ..Policy::default()
             },
+            flash_encryption: self.flash_encryption(saved.flash_key.as_ref())?,
             slot_len: saved.slot_len,
+            slots: saved
+                .slots
+                .map(|slots| slots.map(|[offset, len]| Region { offset, len })),
             factory: saved.has_factory.then(Factory::default),
         };
         let flash = SimFlash::load(&self.path(FLASH), model.flash_len())?;
@@ -104,6 +117,13 @@ impl Home {
             hw_rev: model.hw_rev,
             chip: model.chip,
             slot_len: model.slot_len,
+            flash_key: flash_key::check_value(model.flash_encryption).map(|check| {
+                let scheme = flash_key::scheme_name(model.flash_encryption);
+                (scheme.to_owned(), check.to_string())
+            }),
+            slots: model
+                .slots
+                .map(|slots| slots.map(|slot| [slot.offset, slot.len])),
             keyset: hex::encode(&model.keyset),
             has_factory: model.factory.is_some(),
             allow_plain: model.policy.allow_plain,
@@ -122,6 +142,22 @@ impl Home {
     pub fn seed(&self) -> io::Result<[u8; 32]> {
         let text = fs::read_to_string(self.path(SEED))?;
         self.bytes(text.trim())
+    }
+
+    fn flash_encryption(&self, saved: Option<&(String, String)>) -> io::Result<FlashEncryption> {
+        let Some((scheme, check)) = saved else {
+            return Ok(FlashEncryption::None);
+        };
+        let check = FlashKeyCheck(self.bytes(check)?);
+        let known = [
+            FlashEncryption::Esp32Legacy(check),
+            FlashEncryption::Xts128(check),
+            FlashEncryption::Xts256(check),
+        ];
+        let found = known
+            .into_iter()
+            .find(|known| flash_key::scheme_name(*known) == scheme);
+        found.ok_or_else(|| self.bad(&format_args!("no flash encryption is called {scheme}")))
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -10,6 +10,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use airseal_format::component::FlashEncryption;
 use airseal_sim::fixture::{CLASS, KeysetPlan, ReleasePlan, Sealed, To, VENDOR};
 use airseal_sim::random::Noise;
 use airseal_sim::{Model, SimDevice, SimFlash};
@@ -149,7 +150,9 @@ fn bench() -> (SimDevice, Sealed, Vec<u8>) {
         chip: 5,
         keyset: KeysetPlan::first().signed(),
         policy: Policy::default(),
+        flash_encryption: FlashEncryption::None,
         slot_len: 8 * 4096,
+        slots: None,
         factory: None,
     };
     let mut device = SimDevice::new(model, &[5; 32]);

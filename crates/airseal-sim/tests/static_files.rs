@@ -7,6 +7,7 @@
 
 use std::fs;
 
+use airseal_format::component::FlashEncryption;
 use airseal_sim::fixture::{CLASS, KeysetPlan, ReleasePlan, Sealed, To, VENDOR};
 use airseal_sim::random::Noise;
 use airseal_sim::static_files::{Exported, Folder};
@@ -121,7 +122,9 @@ fn bench() -> (SimDevice, Folder, Vec<u8>, Sealed, tempfile::TempDir) {
         chip: 5,
         keyset: KeysetPlan::first().signed(),
         policy: Policy::default(),
+        flash_encryption: FlashEncryption::None,
         slot_len: 32 * 4096,
+        slots: None,
         factory: Some(Factory::default()),
     };
     let mut device = SimDevice::new(model, &[3; 32]);

@@ -5,6 +5,7 @@
     reason = "a test may unwrap, and documents itself by its name"
 )]
 
+use airseal_format::component::FlashEncryption;
 use airseal_sim::fixture::{CLASS, KeysetPlan, ReleasePlan, To, VENDOR};
 use airseal_sim::random::Noise;
 use airseal_sim::{Model, SimDevice};
@@ -20,7 +21,9 @@ fn model() -> Model {
         chip: 5,
         keyset: KeysetPlan::first().signed(),
         policy: Policy::default(),
+        flash_encryption: FlashEncryption::None,
         slot_len: 8 * 4096,
+        slots: None,
         factory: None,
     }
 }

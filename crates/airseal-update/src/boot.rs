@@ -4,6 +4,7 @@
 //! It never boots a slot below the floor, never gives a confirmed slot up for anything but
 //! a failed verification, and boots whatever else verifies before it boots nothing.
 
+use airseal_format::component::FlashEncryption;
 use airseal_format::payload::ImageHasher;
 use airseal_format::signature::SignatureBlock;
 use airseal_format::{
@@ -155,6 +156,7 @@ pub async fn verify_slot(
         .filter(|_| digest == completion.manifest_digest)
         .ok_or(Refusal::NoRecord)?;
     let (place, len) = (component.place, component.install_len);
+    device.set_raw(slot, component.flash_encryption != FlashEncryption::None);
     let mut hasher = ImageHasher::new(place, len, &completion.digest_salt);
     hash_slot(device, slot, len, &mut buffers.page, &mut hasher).await?;
     if hasher.finish() != component.image_digest {

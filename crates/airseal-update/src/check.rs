@@ -59,6 +59,8 @@ pub(crate) struct Clearance<'a> {
     pub(crate) target: Slot,
     pub(crate) component: ComponentId,
     pub(crate) place: u8,
+    /// The image is flash-encrypted already.
+    pub(crate) is_raw: bool,
     pub(crate) install_len: u64,
     pub(crate) image_digest: Digest,
     pub(crate) tree: PayloadTree,
@@ -123,6 +125,7 @@ impl<'a> Checked<'a> {
             target: self.target,
             component: component.id,
             place: component.place,
+            is_raw: component.flash_encryption != FlashEncryption::None,
             install_len: component.install_len,
             image_digest: component.image_digest,
             tree: PayloadTree::new(&self.manifest, component.id)?,
@@ -155,7 +158,8 @@ fn check_device(manifest: &VerifiedManifest<'_>, at: &Circumstances<'_>) -> Resu
     Ok(())
 }
 
-/// The first alternative that fits, of the only place.
+/// The first alternative that fits, of the only place; or what the nearest one lacks: the chip, else the flash key, else
+/// the address.
 fn choose_component(
     manifest: &VerifiedManifest<'_>,
     at: &Circumstances<'_>,
@@ -165,21 +169,29 @@ fn choose_component(
     if first.kind != Kind::App || components.any(|other| other.place != first.place) {
         return Err(Refusal::UnsupportedPlaces);
     }
-    let fits = |component: &Component| {
+    let mut nearest = Refusal::NoMatchingComponent;
+    for component in manifest.components() {
         let chip_fits =
             component.target_chip == Component::ANY_CHIP || component.target_chip == at.config.chip;
-        let address_fits = match component.destination {
-            Destination::AnySlot => true,
-            Destination::Address(address) => address == at.target_address,
-        };
+        if !chip_fits {
+            continue;
+        }
         let flash_fits = component.flash_encryption == FlashEncryption::None
             || component.flash_encryption == at.config.flash_encryption;
-        chip_fits && address_fits && flash_fits
-    };
-    manifest
-        .components()
-        .find(fits)
-        .ok_or(Refusal::NoMatchingComponent)
+        if !flash_fits {
+            if nearest == Refusal::NoMatchingComponent {
+                nearest = Refusal::WrongFlashKey;
+            }
+            continue;
+        }
+        match component.destination {
+            Destination::Address(address) if address != at.target_address => {
+                nearest = Refusal::WrongSlotAddress;
+            }
+            _ => return Ok(component),
+        }
+    }
+    Err(nearest)
 }
 
 /// The keyset's maximum was compared when the manifest was verified.

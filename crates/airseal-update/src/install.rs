@@ -49,6 +49,7 @@ impl<'a> Install<'a> {
         for buffer in [&mut top, &mut page, &mut chunk] {
             buffer.clear();
         }
+        device.set_raw(clearance.target, clearance.is_raw);
         let position = resume_position(&clearance, device).await?;
         let geometry = clearance.tree.geometry();
         let next = match position {

@@ -71,6 +71,14 @@ pub trait Slots {
     /// Writes start and end on multiples of this, bytes.
     fn write_len(&self) -> u32;
 
+    /// Says whether the image in `slot` is flash-encrypted already. If so, [`write_slot`](Self::write_slot) and
+    /// [`read_slot`](Self::read_slot) pass its bytes on as they are, past the chip's own flash encryption, and otherwise
+    /// through it; the record area at the slot's end is always handled the same way. Called before an image is written
+    /// and before it is verified. Flash that nothing encrypts ignores it.
+    fn set_raw(&mut self, slot: Slot, is_raw: bool) {
+        let _ = (slot, is_raw);
+    }
+
     /// Fills `out` from `offset`. Both are multiples of 4.
     ///
     /// # Errors

@@ -140,10 +140,14 @@ refusals! {
     WrongHardwareRevision = 204, Release, "wrong-hardware-revision", "the release is not for this board revision", "publish a release whose revision range holds this board";
     /// The release is restricted to other devices.
     NotTargeted = 205, Release, "not-targeted", "the release is restricted to other devices", "seal it with this device among the targets";
-    /// No component fits chip, address and flash key.
-    NoMatchingComponent = 206, Release, "no-matching-component", "no component fits this device's chip, slot address and flash key", "seal a component for this chip or any slot";
+    /// No component is for this chip.
+    NoMatchingComponent = 206, Release, "no-matching-component", "no component is for this device's chip", "seal a component for this chip";
     /// Other than exactly one place of kind app.
     UnsupportedPlaces = 207, Release, "unsupported-places", "this device installs exactly one place of kind app", "seal the application alone";
+    /// Flash-encrypted for other devices.
+    WrongFlashKey = 208, Release, "wrong-flash-key", "the image is encrypted under another flash key than this device's", "seal it with this device's flash key, or without one";
+    /// Made for other slot addresses.
+    WrongSlotAddress = 209, Release, "wrong-slot-address", "no image is made for the address of the slot to be written", "seal it with this device's partition table";
     /// Below the security version floor.
     BelowFloor = 210, Release, "below-floor", "the security version is below the device's floor", "publish a release with a security version at or above the floor";
     /// The running release is older than the stepping stone.

@@ -11,6 +11,7 @@
 use std::mem::{size_of, size_of_val};
 
 use airseal_format::bundle::{Section, SectionKind};
+use airseal_format::component::FlashEncryption;
 use airseal_format::payload::Profile;
 use airseal_sim::fixture::{CLASS, KeysetPlan, ReleasePlan, To, VENDOR};
 use airseal_sim::random::Noise;
@@ -148,7 +149,9 @@ fn device(slot_len: u32) -> SimDevice {
         chip: 5,
         keyset: KeysetPlan::first().signed(),
         policy: Policy::default(),
+        flash_encryption: FlashEncryption::None,
         slot_len,
+        slots: None,
         factory: Some(Factory::default()),
     };
     let mut device = SimDevice::new(model, &[3; 32]);

@@ -1,6 +1,7 @@
 """Times a program with its peak memory, and the peers that sealing is compared with.
 
-    measure.py run PROGRAM ARGUMENT...        {"seconds", "peak_kib"} of a child process
+    measure.py run PROGRAM ARGUMENT...        {"seconds", "cpu_seconds", "peak_kib"} of a child process
+    measure.py run-on-one-core PROGRAM ...    the same, kept on one core
     measure.py sha256 FILE                    {"seconds"}: one pass over the bytes in memory
     measure.py peer-keys FOLDER               an RSA-3072 key pair
     measure.py peer-seal KEY FILE OUT         the vendor tool's scheme, the whole file in memory
@@ -16,6 +17,7 @@ import time
 WRAPPED_LEN = 384
 IV_LEN = 16
 TAG_LEN = 16
+COMMANDS = {name: name.replace("-", "_") for name in ("run", "run-on-one-core", "sha256", "peer-keys", "peer-seal", "peer-open")}
 
 
 def run(program, *arguments):
@@ -29,7 +31,13 @@ def run(program, *arguments):
     seconds = time.perf_counter() - started
     if status != 0:
         sys.exit(f"{program} failed")
-    print(json.dumps({"seconds": seconds, "peak_kib": usage.ru_maxrss}))
+    cpu_seconds = usage.ru_utime + usage.ru_stime
+    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_kib": usage.ru_maxrss}))
+
+
+def run_on_one_core(program, *arguments):
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    run(program, *arguments)
 
 
 def sha256(file):
@@ -88,4 +96,4 @@ def write(path, *parts):
 
 if __name__ == "__main__":
     command, *rest = sys.argv[1:]
-    {"run": run, "sha256": sha256, "peer-keys": peer_keys, "peer-seal": peer_seal, "peer-open": peer_open}[command](*rest)
+    globals()[COMMANDS[command]](*rest)

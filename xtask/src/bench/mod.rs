@@ -1,6 +1,8 @@
 //! `cargo xtask bench`: our command against the scheme of the chip vendor's tool and against what
 //! SHA-256 alone needs for the same bytes, as whole processes, all in one run.
 
+mod esp;
+
 use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -24,11 +26,20 @@ pub(crate) struct Options {
     json: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, ValueEnum)]
 enum Name {
     /// Seal 64 MiB (and 1 GiB, for the memory)
     Seal,
     /// Verify and open 64 MiB (and 1 GiB, for the memory)
+    Open,
+    /// Espressif's formats and MCUboot's, against espsecure, OpenSSL, the vendor's scheme and imgtool
+    Esp,
+}
+
+/// Work on a sealed release.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Seal,
     Open,
 }
 
@@ -36,17 +47,33 @@ enum Name {
 /// hidden, and is no failure of the command: a busy machine misses all of them.
 pub(crate) fn run(workshop: &Workshop, options: &Options) -> Result<bool, Failure> {
     let bench = Bench::prepare(workshop)?;
-    let outcome = bench.measure(options);
+    let work = match options.name {
+        Name::Esp => {
+            let outcome = esp::measure(&bench, options.rounds);
+            fs::remove_dir_all(&bench.folder)?;
+            let figures = outcome?;
+            figures.print();
+            report(&figures.goals(), options.json.then(|| figures.object()));
+            return Ok(true);
+        }
+        Name::Seal => Work::Seal,
+        Name::Open => Work::Open,
+    };
+    let outcome = bench.measure(work, options.rounds);
     fs::remove_dir_all(&bench.folder)?;
     let figures = outcome?;
     println!("{}", figures.sentence());
-    for goal in figures.goals() {
+    report(&figures.goals(), options.json.then(|| figures.object()));
+    Ok(true)
+}
+
+fn report(goals: &[Goal], object: Option<Value>) {
+    for goal in goals {
         println!("{}", goal.sentence());
     }
-    if options.json {
-        println!("{}", figures.object());
+    if let Some(object) = object {
+        println!("{object}");
     }
-    Ok(true)
 }
 
 struct Bench<'w> {
@@ -102,27 +129,27 @@ impl<'w> Bench<'w> {
         Ok(bench)
     }
 
-    fn measure(&self, options: &Options) -> Result<Figures, Failure> {
+    fn measure(&self, work: Work, rounds: u32) -> Result<Figures, Failure> {
         let [mut ours, mut peer, mut peer_public_key, mut sha256] = [f64::MAX; 4];
         let mut peak_64_mib = 0;
-        if options.name == Name::Open {
-            self.ours(Name::Seal, "64m.bin", "64m.seal")?;
+        if work == Work::Open {
+            self.ours(Work::Seal, "64m.bin", "64m.seal")?;
             self.peer("peer-seal", "peer.key", "64m.bin", "64m.peer")?;
         }
-        for _ in 0..options.rounds {
-            let (measured, other) = match options.name {
-                Name::Seal => (
-                    self.ours(Name::Seal, "64m.bin", "64m.seal")?,
+        for _ in 0..rounds {
+            let (measured, other) = match work {
+                Work::Seal => (
+                    self.ours(Work::Seal, "64m.bin", "64m.seal")?,
                     self.peer("peer-seal", "peer.key", "64m.bin", "64m.peer")?,
                 ),
-                Name::Open => (
-                    self.ours(Name::Open, "64m.seal", "64m.out")?,
+                Work::Open => (
+                    self.ours(Work::Open, "64m.seal", "64m.out")?,
                     self.peer("peer-open", "peer.key", "64m.peer", "64m.out")?,
                 ),
             };
             ours = ours.min(seconds(&measured));
             peer = peer.min(seconds(&other));
-            if options.name == Name::Seal {
+            if work == Work::Seal {
                 let public = self.peer("peer-seal", "peer.pub", "64m.bin", "64m.peer")?;
                 peer_public_key = peer_public_key.min(seconds(&public));
             }
@@ -130,21 +157,17 @@ impl<'w> Bench<'w> {
             peak_64_mib = peak_64_mib.max(peak(&measured));
         }
         self.fill("1g.bin", 1024)?;
-        let mut large = self.ours(Name::Seal, "1g.bin", "1g.seal")?;
-        if options.name == Name::Open {
-            large = self.ours(Name::Open, "1g.seal", "1g.out")?;
+        let mut large = self.ours(Work::Seal, "1g.bin", "1g.seal")?;
+        if work == Work::Open {
+            large = self.ours(Work::Open, "1g.seal", "1g.out")?;
         }
-        let name = if options.name == Name::Seal {
-            "seal"
-        } else {
-            "open"
-        };
-        let limit = sha256 * passes(options.name);
+        let name = if work == Work::Seal { "seal" } else { "open" };
+        let limit = sha256 * passes(work);
         Ok(Figures {
             name,
             ours,
             peer,
-            peer_public_key: (options.name == Name::Seal).then_some(peer_public_key),
+            peer_public_key: (work == Work::Seal).then_some(peer_public_key),
             sha256,
             limit,
             peak_64_mib,
@@ -152,11 +175,11 @@ impl<'w> Bench<'w> {
         })
     }
 
-    fn ours(&self, name: Name, input: &str, output: &str) -> Result<Value, Failure> {
+    fn ours(&self, work: Work, input: &str, output: &str) -> Result<Value, Failure> {
         let airseal = self.airseal.to_string_lossy();
         let mut arguments = vec!["run", &airseal];
-        match name {
-            Name::Seal => arguments.extend([
+        match work {
+            Work::Seal => arguments.extend([
                 "seal",
                 input,
                 "-o",
@@ -177,7 +200,7 @@ impl<'w> Bench<'w> {
                 "--version",
                 "1.0.0",
             ]),
-            Name::Open => arguments.extend([
+            Work::Open => arguments.extend([
                 "open",
                 input,
                 "-o",
@@ -350,12 +373,12 @@ impl Goal {
 /// How long hashing alone takes at the least, in passes of one core over all bytes. The image digest
 /// is one hash over the image that only starts when the content key is known; before it, sealing
 /// hashes all bytes once on every core to derive that key.
-fn passes(name: Name) -> f64 {
+fn passes(work: Work) -> f64 {
     let cores = std::thread::available_parallelism()
         .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
-    match name {
-        Name::Seal => 1.0 + 1.0 / f64::from(cores),
-        Name::Open => 1.0,
+    match work {
+        Work::Seal => 1.0 + 1.0 / f64::from(cores),
+        Work::Open => 1.0,
     }
 }
 

@@ -12,7 +12,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::workshop::{Failure, Workshop};
-use crate::{fuzz, power_cuts};
+use crate::{fuzz, interop, power_cuts};
 
 /// Which steps to run and how to report.
 #[derive(Args)]
@@ -196,6 +196,11 @@ const STEPS: &[Step] = &[
         name: "reader",
         what: "the independent Python reader on every vector",
         run: reader::decode,
+    },
+    Step {
+        name: "interop",
+        what: "against the vendors' tools and openssl, where they can be installed",
+        run: interop::step,
     },
     Step {
         name: "fuzz",

@@ -56,6 +56,14 @@ pub enum OpenKey {
 }
 
 impl SealKey {
+    /// The scheme's name in listings.
+    pub fn scheme(&self) -> &'static str {
+        match self {
+            SealKey::Rsa(_) => "rsa-3072",
+            SealKey::Ecies(_) => "ecies-p256",
+        }
+    }
+
     /// Reads a PEM file; of a private key the public half is taken.
     ///
     /// # Errors

@@ -10,56 +10,59 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use super::content::Content;
 use crate::Error;
 use crate::control::{Activity, Control};
 use crate::entropy::Entropy;
 use crate::parallel::{self, BufferPool};
-use crate::source::{Source, length};
+use crate::source::length;
 
 /// Bytes of firmware per job: a multiple of every profile's chunk length.
 const BLOCK: u64 = 256 * 1024;
 /// Bytes per piece of the hedge.
 const PIECE: u64 = 1 << 20;
 
-/// A content key drawn from `entropy` and bound to the firmware: even a source that repeats itself does not give two
+/// A content key drawn from `entropy` and bound to what is encrypted under it: even a source that repeats itself does not give two
 /// different releases one key.
 pub(super) fn hedged_content_key(
-    source: &Source,
-    component: ComponentId,
+    contents: &[(ComponentId, Content<'_>)],
     entropy: &dyn Entropy,
     control: &Control<'_>,
 ) -> Result<ContentKey, Error> {
     let mut random = Zeroizing::new([0; 32]);
     entropy.fill(random.as_mut())?;
     let mut binding = Context::new(&SHA256);
-    binding.update(&component.0.to_le_bytes());
-    binding.update(&source.len().to_le_bytes());
-    let pieces = (0..source.len().div_ceil(PIECE)).map(|piece| piece * PIECE);
+    let total = contents.iter().map(|(_, content)| content.len()).sum();
     let mut done = 0;
     let pool = BufferPool::default();
-    parallel::in_order(
-        pieces,
-        |start| {
-            let len = PIECE.min(source.len() - start);
-            let mut hash = Context::new(&SHA256);
-            let mut block = pool.take(length(BLOCK));
-            let mut at = 0;
-            while at < len {
-                let step = length((len - at).min(BLOCK));
-                let bytes = block.get_mut(..step).unwrap_or_default();
-                source.read_at(start + at, bytes)?;
-                hash.update(bytes);
-                at += step as u64;
-            }
-            pool.give(block);
-            Ok((hash.finish(), len))
-        },
-        |(digest, len)| {
-            binding.update(digest.as_ref());
-            done += len;
-            control.report(Activity::Reading, done, source.len())
-        },
-    )?;
+    for (component, content) in contents {
+        binding.update(&component.0.to_le_bytes());
+        binding.update(&content.len().to_le_bytes());
+        let pieces = (0..content.len().div_ceil(PIECE)).map(|piece| piece * PIECE);
+        parallel::in_order(
+            pieces,
+            |start| {
+                let len = PIECE.min(content.len() - start);
+                let mut hash = Context::new(&SHA256);
+                let mut block = pool.take(length(BLOCK));
+                let mut at = 0;
+                while at < len {
+                    let step = length((len - at).min(BLOCK));
+                    let bytes = block.get_mut(..step).unwrap_or_default();
+                    content.read_at(start + at, bytes)?;
+                    hash.update(bytes);
+                    at += step as u64;
+                }
+                pool.give(block);
+                Ok((hash.finish(), len))
+            },
+            |(digest, len)| {
+                binding.update(digest.as_ref());
+                done += len;
+                control.report(Activity::Reading, done, total)
+            },
+        )?;
+    }
     let mut key = Zeroizing::new([0; 32]);
     Hkdf::<Sha256>::new(None, random.as_ref())
         .expand_multi_info(&[b"airseal1 cek", binding.finish().as_ref()], key.as_mut())
@@ -73,15 +76,15 @@ pub(super) struct SealedPayload {
     pub(super) image_digest: Digest,
 }
 
-/// Encrypts and hashes the firmware; `write` puts bytes at an offset of the payload.
+/// Encrypts and hashes one component; `write` puts bytes at an offset of the payload, `progress` hears how many bytes of
+/// the component were added.
 pub(super) fn write(
-    source: &Source,
+    content: Content<'_>,
     geometry: &Geometry,
-    suite: ContentSuite,
-    keys: &PayloadKeys,
+    (suite, keys): (ContentSuite, &PayloadKeys),
     place: u8,
-    control: &Control<'_>,
     write: impl Fn(&[u8], u64) -> Result<(), Error> + Sync,
+    mut progress: impl FnMut(u64) -> Result<(), Error>,
 ) -> Result<SealedPayload, Error> {
     let cipher = BlockCipher::new(suite, keys, geometry.component())?;
     let chunks_per_block =
@@ -95,7 +98,6 @@ pub(super) fn write(
     let mut top = Vec::with_capacity(length(geometry.top_len()));
     let mut page = Vec::with_capacity(length(geometry.profile().page_len()));
     let mut page_number = 0;
-    let mut done = 0;
     let pool = BufferPool::default();
 
     parallel::in_order(
@@ -104,7 +106,7 @@ pub(super) fn write(
             let start = geometry.byte_offset(first);
             let len = geometry.byte_offset(last).min(geometry.enc_len()) - start;
             let mut plaintext = pool.take(length(len));
-            source.read_at(start, &mut plaintext)?;
+            content.read_at(start, &mut plaintext)?;
             let mut ciphertext = pool.take(length(len));
             ciphertext.copy_from_slice(&plaintext);
             cipher.encrypt(start, &mut ciphertext);
@@ -128,7 +130,7 @@ pub(super) fn write(
         |(plaintext, leaves)| {
             image.update(&plaintext);
             page.extend_from_slice(&leaves);
-            done += plaintext.len() as u64;
+            let added = plaintext.len() as u64;
             pool.give(plaintext);
             if page.len() as u64 == u64::from(geometry.page_len(page_number)) {
                 write(&page, geometry.page_off(page_number))?;
@@ -139,7 +141,7 @@ pub(super) fn write(
                 page.clear();
                 page_number += 1;
             }
-            control.report(Activity::Sealing, done, geometry.enc_len())
+            progress(added)
         },
     )?;
     write(&top, geometry.top_off())?;

@@ -2,26 +2,27 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use airseal_format::component::{Component, Destination, FlashEncryption, Kind};
+use airseal_format::component::Component;
 use airseal_format::keyset::{Roles, SignedKeyset};
 use airseal_format::manifest::{
     self, EXTENSION_CARRIED_GROUPS, EXTENSION_TARGETS, Extension, Header, MAX_SIGNED_LEN,
     VersionText,
 };
-use airseal_format::payload::{Geometry, Profile};
 use airseal_format::recipient::carried::CarriedGroup;
 use airseal_format::signature::SigningPublicKey;
 use airseal_format::{
-    ClassId, ComponentId, ContentSuite, Digest, HardwareRevision, KeysetVersion, RecipientId,
-    ReleaseSequence, SecurityVersion, VendorId,
+    ClassId, ContentSuite, Digest, HardwareRevision, KeysetVersion, RecipientId, ReleaseSequence,
+    SecurityVersion, VendorId,
 };
 use uuid::Uuid;
 
 use super::carried::carried_group;
-use super::{SealRequest, Sealed, class_id, vendor_id};
+use super::parts::{self, PlannedPart};
+use super::{SealRequest, Sealed, SealedSlot, class_id, vendor_id};
 use crate::Error;
 use crate::bundle::frame;
 use crate::entropy::Entropy;
+use crate::esp::flash_key;
 use crate::firmware::Firmware;
 use crate::inspect::CarriedGroupInfo;
 use crate::key::Warning;
@@ -31,8 +32,8 @@ use crate::keyset::KeysetFile;
 pub(super) struct Plan<'a> {
     request: &'a SealRequest<'a>,
     pub(super) header: Header,
-    pub(super) component: Component,
-    pub(super) geometry: Geometry,
+    /// In the order of the payload, at least one.
+    pub(super) parts: Vec<PlannedPart>,
     targets: Vec<u8>,
     carried: Option<CarriedGroup>,
     chip: Option<&'static str>,
@@ -53,6 +54,7 @@ impl<'a> Plan<'a> {
         let mut warnings = Vec::new();
         check_signers(request)?;
         check_recipients(request, keeps_content_key, &mut warnings)?;
+        warn_of_raw_flash(request, &mut warnings);
         if request.hardware.0 > request.hardware.1 {
             return Err(Error::usage(
                 "--hw-rev: the lowest revision is above the highest",
@@ -85,15 +87,8 @@ impl<'a> Plan<'a> {
             None => KeysetVersion(1),
         };
         let carried = carried_group(request, vendor_id, class_id, &mut warnings)?;
-        let profile = choose_profile(firmware, request.small_ram)?;
-        let id = ComponentId(1);
-        let geometry = Geometry::new(profile, id, 0, firmware.len()).ok_or_else(|| {
-            Error::refused(
-                firmware.source.name(),
-                "is larger than a payload can be",
-                "",
-            )
-        })?;
+        let (profile, parts) = parts::plan(request, firmware)?;
+        let payload_len = parts.iter().map(|part| part.geometry.stored_len()).sum();
         let mut payload_salt = [0; 32];
         if request.suite != ContentSuite::None {
             entropy.fill(&mut payload_salt)?;
@@ -119,25 +114,12 @@ impl<'a> Plan<'a> {
                 min_from_seq: ReleaseSequence(request.min_sequence),
                 built_at,
                 expires_at: request.expires_at,
-                payload_len: geometry.stored_len(),
+                payload_len,
                 payload_salt,
                 cek_commit: [0; 32],
                 version,
             },
-            component: Component {
-                id,
-                kind: Kind::App,
-                target_chip: firmware.target_chip(),
-                place: 0,
-                file_off: 0,
-                enc_len: firmware.len(),
-                install_len: firmware.len(),
-                destination: Destination::AnySlot,
-                flash_encryption: FlashEncryption::None,
-                tree_root: Digest([0; 32]),
-                image_digest: Digest([0; 32]),
-            },
-            geometry,
+            parts,
             targets: targets(request.only),
             carried,
             chip: firmware.chip().map(|chip| chip.name()),
@@ -158,7 +140,8 @@ impl<'a> Plan<'a> {
             .map(|(number, value)| Extension { number, value })
             .collect();
         let mut signed = vec![0; MAX_SIGNED_LEN];
-        let len = manifest::encode(&self.header, &[self.component], &extensions, &mut signed)
+        let components: Vec<Component> = self.parts.iter().map(|part| part.component).collect();
+        let len = manifest::encode(&self.header, &components, &extensions, &mut signed)
             .map_err(|error| Error::format("manifest", 0, error))?;
         signed.truncate(len);
         Ok(signed)
@@ -191,6 +174,9 @@ impl<'a> Plan<'a> {
 
     pub(super) fn summary(self, digest: Digest, bundle_len: u64) -> Sealed {
         let header = &self.header;
+        let first = self.parts.first().map(|part| part.component);
+        let raw = self.request.raw_flash;
+        let labels = raw.iter().flat_map(|raw| &raw.slots);
         Sealed {
             manifest_digest: digest.to_string(),
             vendor: self.request.vendor.to_owned(),
@@ -204,8 +190,25 @@ impl<'a> Plan<'a> {
             chip: self.chip,
             suite: header.content_suite.name(),
             profile: header.profile.number(),
-            image_len: self.component.install_len,
-            image_digest: self.component.image_digest.to_string(),
+            image_len: first.map_or(0, |component| component.install_len),
+            image_digest: first
+                .map(|component| component.image_digest.to_string())
+                .unwrap_or_default(),
+            flash_encryption: raw.map_or("none", |raw| flash_key::scheme_name(raw.encryption)),
+            flash_key_check: raw
+                .and_then(|raw| flash_key::check_value(raw.encryption))
+                .map(|check| check.to_string()),
+            slots: self
+                .parts
+                .iter()
+                .zip(labels)
+                .map(|(part, slot)| SealedSlot {
+                    component: part.component.id.0,
+                    label: slot.label.clone(),
+                    address: slot.address,
+                    image_digest: part.component.image_digest.to_string(),
+                })
+                .collect(),
             payload_len: header.payload_len,
             bundle_len,
             recipients: self
@@ -292,6 +295,26 @@ fn check_recipients(
         ));
     }
     Ok(())
+}
+
+/// What is seldom meant about flash-encrypted images.
+fn warn_of_raw_flash(request: &SealRequest<'_>, warnings: &mut Vec<Warning>) {
+    let Some(raw) = request.raw_flash else {
+        return;
+    };
+    warnings.extend(raw.warnings.iter().cloned().map(Warning::Note));
+    if let [slot] = &raw.slots[..] {
+        warnings.push(Warning::Note(format!(
+            "the table has one OTA slot, {}: a device that runs from it has nowhere to write this release",
+            slot.label
+        )));
+    }
+    if request.recipients.len() > 1 {
+        warnings.push(Warning::Note(format!(
+            "{} recipients can open this release, but only devices with this one flash key can run it; all others refuse it",
+            request.recipients.len()
+        )));
+    }
 }
 
 fn version_text(request: &SealRequest<'_>, firmware: &Firmware) -> Result<VersionText, Error> {
@@ -394,30 +417,6 @@ fn check_keyset(
         )));
     }
     Ok(header.version)
-}
-
-fn choose_profile(firmware: &Firmware, small_ram: bool) -> Result<Profile, Error> {
-    let holds =
-        |profile: &Profile| Geometry::new(*profile, ComponentId(0), 0, firmware.len()).is_some();
-    if small_ram {
-        return Some(Profile::P1).filter(holds).ok_or_else(|| {
-            Error::refused(
-                firmware.source.name(),
-                format!(
-                    "has {} bytes, --small-ram holds at most 2 MiB",
-                    firmware.len()
-                ),
-                "leave --small-ram away",
-            )
-        });
-    }
-    Profile::ALL.into_iter().skip(1).find(holds).ok_or_else(|| {
-        Error::refused(
-            firmware.source.name(),
-            "is larger than a payload can be",
-            "",
-        )
-    })
 }
 
 fn targets(only: &[RecipientId]) -> Vec<u8> {

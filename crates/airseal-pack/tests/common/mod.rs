@@ -124,6 +124,7 @@ pub fn request<'a>(recipients: &'a Recipients, signers: &'a [Box<dyn Signer>]) -
         built_at: Some(1_700_000_000),
         expires_at: 0,
         suite: ContentSuite::Aes256Ctr,
+        raw_flash: None,
         small_ram: false,
         keyset: None,
         only: &[],

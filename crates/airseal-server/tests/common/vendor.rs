@@ -121,6 +121,7 @@ impl Vendor {
             built_at: Some(1_790_000_000),
             expires_at: 0,
             suite: wish.suite,
+            raw_flash: None,
             small_ram: false,
             keyset: wish.keyset,
             only: wish.only,

@@ -243,6 +243,7 @@ fn happen(
                 keyset: newest.map_or(BORN_WITH, |order| order.keyset_version.0),
                 compiled: BORN_WITH,
                 size: Size::Tiny,
+                raw: false,
             });
             bench.device.update_from_bytes(&made.bundle)
         }
@@ -303,6 +304,7 @@ fn newer_release(
         keyset,
         compiled: (keyset + ahead).min(LAST_KEYSET - 2),
         size: Size::Tiny,
+        raw: false,
     })
 }
 

@@ -113,6 +113,7 @@ fn of_size(world: &World, size: Size, suffix: &str) -> Vec<Flow> {
     flows.extend(repairs(&mut kitchen));
     flows.extend(keysets(&mut kitchen));
     flows.extend(rows(&mut kitchen));
+    flows.extend(raw(&mut kitchen));
     for flow in &mut flows {
         flow.name.push_str(suffix);
     }
@@ -246,6 +247,18 @@ fn rows(kitchen: &mut Kitchen<'_>) -> Vec<Flow> {
     vec![kitchen.flow("three updates in a row", &ladder, Until::End)]
 }
 
+/// Flash-encrypted images, one for each slot: into B, then into A; and going on after an interruption.
+fn raw(kitchen: &mut Kitchen<'_>) -> Vec<Flow> {
+    let [a, b, c] = [1, 2, 3].map(|seq| kitchen.raw_release(seq));
+    kitchen.provision(&a);
+    let ladder = passing(&[&a, &b, &c]);
+    let both_slots = kitchen.flow("raw images into both slots", &ladder, Until::End);
+    // The image for B is the last of the bundle.
+    kitchen.interrupt(&b, |len| len - 600);
+    let resume = kitchen.flow("resume a raw image", &ladder[..2], Until::Staged);
+    vec![both_slots, resume]
+}
+
 /// A download that goes on in its second page of chunk hashes.
 fn second_page(world: &World) -> Flow {
     let mut kitchen = Kitchen::new(world, Size::TwoPages);
@@ -287,6 +300,19 @@ impl<'w> Kitchen<'w> {
             keyset,
             compiled,
             size: self.size,
+            raw: false,
+        })
+    }
+
+    /// A release whose images are flash-encrypted for each slot.
+    fn raw_release(&self, seq: u64) -> Arc<Made> {
+        self.bench.world.release(Recipe {
+            seq,
+            security_version: 1,
+            keyset: BORN_WITH,
+            compiled: BORN_WITH,
+            size: self.size,
+            raw: true,
         })
     }
 

@@ -91,18 +91,19 @@ pub(crate) fn running(bench: &mut Bench<'_>) -> Result<Option<Own>, String> {
     let read = |error: Refusal| format!("what runs can't be read: {error}");
     let own = bench.device.own().map_err(read)?;
     let floor = bench.device.state().map_err(read)?.floor;
-    if bench.device.running().is_none() {
+    let Some(slot) = bench.device.running() else {
         let factory = bench.device.model().factory;
         return match factory {
             Some(factory) if factory.security_version >= floor => Ok(None),
             Some(_) => Err(format!("the factory image runs below the floor {floor}")),
             None => Err("nothing runs".to_owned()),
         };
-    }
+    };
     let digest = own.digest.ok_or("the running slot has no record")?;
     let made = bench.world.find(digest);
     let made = made.ok_or("a release that nobody made runs")?;
-    if bench.device.image(made.image.len()) != made.image {
+    let image = made.image_in(slot);
+    if bench.device.image(image.len()) != image {
         return Err("the running image differs from its release".to_owned());
     }
     if SecurityVersion(made.recipe.security_version) < floor {

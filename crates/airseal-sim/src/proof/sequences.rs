@@ -281,6 +281,7 @@ fn start(world: &World) -> Node {
         keyset: BORN_WITH,
         compiled: BORN_WITH,
         size: Size::Tiny,
+        raw: false,
     });
     let provisioned = bench.device.provision(&first.bundle);
     provisioned.expect("the first release installs");

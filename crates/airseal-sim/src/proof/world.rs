@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use airseal_format::component::RECORD_AREA_LEN;
+use airseal_esp::Chip;
+use airseal_esp::flash_encryption::{BLOCK_LEN, DEFAULT_CRYPT_CONFIG, FlashKey};
+use airseal_format::component::{Destination, FlashEncryption, RECORD_AREA_LEN};
 use airseal_format::payload::Profile;
 use airseal_format::recipient::group::GroupIdentity;
-use airseal_format::{Digest, KeysetVersion, SecurityVersion};
+use airseal_format::{ComponentId, Digest, FlashKeyCheck, KeysetVersion, SecurityVersion};
 use airseal_update::port::Slot;
 use airseal_update::{Factory, Policy};
 
@@ -41,6 +43,8 @@ pub(crate) struct Recipe {
     /// The keyset compiled into the firmware.
     pub(crate) compiled: u32,
     pub(crate) size: Size,
+    /// Flash-encrypted, with an alternative for each slot.
+    pub(crate) raw: bool,
 }
 
 /// How large an image is, and in which chunks.
@@ -73,6 +77,22 @@ impl Size {
         }
     }
 
+    /// A device for it, without a keyset.
+    fn model(self) -> Model {
+        Model {
+            vendor_id: VENDOR,
+            class_id: CLASS,
+            hw_rev: 1,
+            chip: CHIP_ID,
+            keyset: Vec::new(),
+            policy: Policy::default(),
+            flash_encryption: FLASH_KEY_CHECK,
+            slot_len: self.slot_len(),
+            slots: None,
+            factory: None,
+        }
+    }
+
     /// Bytes of a slot for it, record area included.
     pub(crate) fn slot_len(self) -> u32 {
         self.image_len().next_multiple_of(SECTOR) as u32 + RECORD_AREA_LEN
@@ -89,6 +109,8 @@ pub(crate) struct Made {
     /// Length of the bundle up to the end of its keysets.
     pub(crate) keysets_len: usize,
     pub(crate) image: Vec<u8>,
+    /// The image in slot B, where that is another one.
+    pub(crate) image_in_b: Option<Vec<u8>>,
 }
 
 impl Made {
@@ -100,6 +122,7 @@ impl Made {
             keyset: 0,
             compiled: BORN_WITH,
             size,
+            raw: false,
         };
         Arc::new(Self {
             recipe,
@@ -107,7 +130,16 @@ impl Made {
             bundle: Vec::new(),
             keysets_len: 0,
             image: Vec::new(),
+            image_in_b: None,
         })
+    }
+
+    /// What lies in `slot` when this release is in it.
+    pub(crate) fn image_in(&self, slot: Slot) -> &[u8] {
+        match (slot, &self.image_in_b) {
+            (Slot::B, Some(image)) => image,
+            _ => &self.image,
+        }
     }
 }
 
@@ -166,8 +198,24 @@ impl World {
             | u64::from(recipe.keyset) << 16
             | u64::from(recipe.compiled) << 8
             | u64::from(recipe.security_version);
-        let image = Noise::new(noise).bytes(recipe.size.image_len());
+        let mut image = Noise::new(noise).bytes(recipe.size.image_len());
+        let mut image_in_b = None;
+        if recipe.raw {
+            let [a, b] = Slot::ALL.map(|slot| flash_encrypted(&image, recipe.size, slot));
+            (image, image_in_b) = (a, Some(b));
+        }
         let mut plan = ReleasePlan::new(recipe.seq, image.clone(), vec![To::Group(GROUP, 1)]);
+        if let Some(in_b) = &image_in_b {
+            let mut second = plan.components[0].clone();
+            second.0.id = ComponentId(2);
+            second.1.clone_from(in_b);
+            plan.components.push(second);
+            for ((component, _), slot) in plan.components.iter_mut().zip(Slot::ALL) {
+                let address = recipe.size.model().layout().slots[slot.index()].offset;
+                component.destination = Destination::Address(address.into());
+                component.flash_encryption = FLASH_KEY_CHECK;
+            }
+        }
         plan.header.profile = recipe.size.profile();
         plan.header.security_version = SecurityVersion(recipe.security_version);
         plan.header.keyset_version = KeysetVersion(recipe.keyset);
@@ -183,6 +231,7 @@ impl World {
             bundle: sealed.bundle(),
             keysets_len: BUNDLE_HEADER + keysets_len,
             image,
+            image_in_b,
         }
     }
 
@@ -207,16 +256,8 @@ pub(crate) struct Bench<'w> {
 impl<'w> Bench<'w> {
     /// A device with erased flash.
     pub(crate) fn new(world: &'w World, size: Size) -> Self {
-        let model = Model {
-            vendor_id: VENDOR,
-            class_id: CLASS,
-            hw_rev: 1,
-            chip: 5,
-            keyset: world.keyset(BORN_WITH).signed.clone(),
-            policy: Policy::default(),
-            slot_len: size.slot_len(),
-            factory: None,
-        };
+        let mut model = size.model();
+        model.keyset.clone_from(&world.keyset(BORN_WITH).signed);
         let mut device = SimDevice::new(model, &[7; 32]);
         device.add_group(GroupIdentity::new(GROUP, 1));
         Self { device, world }
@@ -268,10 +309,25 @@ fn successor(last: &KeysetPlan, version: u32) -> KeysetPlan {
     plan
 }
 
+/// `image` as it lies in a slot of a device whose flash is encrypted.
+fn flash_encrypted(image: &[u8], size: Size, slot: Slot) -> Vec<u8> {
+    let chip = Chip::from_id(CHIP_ID).expect("the chip is known");
+    let key = FlashKey::new(chip, &[0x5E; 32], DEFAULT_CRYPT_CONFIG).expect("32 bytes fit");
+    let address = size.model().layout().slots[slot.index()].offset;
+    let mut bytes = image.to_vec();
+    bytes.resize(image.len().next_multiple_of(BLOCK_LEN), 0xFF);
+    key.encrypt(address, &mut bytes).expect("a slot is aligned");
+    bytes
+}
+
 /// The keyset a device leaves the production line with.
 pub(crate) const BORN_WITH: u32 = 2;
 /// The last keyset there is.
 pub(crate) const LAST_KEYSET: u32 = 16;
 const GROUP: [u8; 32] = [9; 32];
+/// An ESP32-C3.
+const CHIP_ID: u16 = 5;
+/// Names the flash key of every device; the number is made up.
+const FLASH_KEY_CHECK: FlashEncryption = FlashEncryption::Xts128(FlashKeyCheck([0x5E; 16]));
 const BUNDLE_HEADER: usize = airseal_format::bundle::HEADER_LEN;
 const SECTION_HEADER: usize = airseal_format::bundle::SECTION_HEADER_LEN;

@@ -1,6 +1,7 @@
 //! A device with a confirmed image, and the questions every test asks it.
 
 use airseal_format::bundle::{Section, SectionKind};
+use airseal_format::component::FlashEncryption;
 use airseal_format::manifest::SIGNING_CONTEXT;
 use airseal_format::{Digest, Error, Part, Reason};
 use airseal_sim::fixture::{CLASS, KeysetPlan, ReleasePlan, Sealed, To, VENDOR, sign};
@@ -140,7 +141,9 @@ pub(crate) fn model() -> Model {
         chip: 5,
         keyset: KeysetPlan::first().signed(),
         policy: Policy::default(),
+        flash_encryption: FlashEncryption::None,
         slot_len: 16 * 4096,
+        slots: None,
         factory: None,
     }
 }

@@ -109,6 +109,6 @@ fn slot_is_never_read_from_the_journal() {
     interrupt(&mut bench, &for_b);
     let next = bench.next().seal();
     bench.accepts(&next);
-    assert_eq!(bench.refuses(&for_b), Refusal::NoMatchingComponent);
+    assert_eq!(bench.refuses(&for_b), Refusal::WrongSlotAddress);
     assert!(!bench.device.boot(ResetReason::Power).unwrap().on_trial);
 }

@@ -63,7 +63,7 @@ fn wrong_slot_address() {
     let address = |slot: Slot| u64::from(layout.slots[slot.index()].offset);
     let mut plan = bench.next();
     plan.components[0].0.destination = Destination::Address(address(Slot::A));
-    assert_eq!(bench.refuses(&plan.seal()), Refusal::NoMatchingComponent);
+    assert_eq!(bench.refuses(&plan.seal()), Refusal::WrongSlotAddress);
     plan.components[0].0.destination = Destination::Address(address(Slot::B));
     bench.accepts(&plan.seal());
 }
@@ -77,7 +77,7 @@ fn wrong_flash_key() {
     let mut plan = bench.next();
     plan.components[0].0.destination = Destination::Address(address);
     plan.components[0].0.flash_encryption = FlashEncryption::Xts128(FlashKeyCheck([1; 16]));
-    assert_eq!(bench.refuses(&plan.seal()), Refusal::NoMatchingComponent);
+    assert_eq!(bench.refuses(&plan.seal()), Refusal::WrongFlashKey);
 }
 
 #[test]

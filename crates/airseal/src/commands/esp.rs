@@ -11,7 +11,7 @@ mod nvs;
 mod otadata;
 mod partitions;
 mod provision;
-mod shared;
+pub(crate) mod shared;
 mod sign;
 
 /// Espressif's formats: images, tables, flash encryption, secure boot, eFuses

@@ -129,8 +129,15 @@ fn component_text(component: &ComponentInfo) -> String {
         None => "any slot".to_owned(),
         Some(address) => format!("address {address:#x}"),
     };
+    let encryption = match &component.flash_key_check {
+        None => String::new(),
+        Some(check) => format!(
+            ", flash-encrypted ({}, key check value {check})",
+            component.flash_encryption
+        ),
+    };
     format!(
-        "{} {}, {chip}, {address}, {} bytes",
+        "{} {}, {chip}, {address}, {} bytes{encryption}",
         component.id, component.kind, component.image_len
     )
 }

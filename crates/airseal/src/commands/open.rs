@@ -85,8 +85,14 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             0 => String::new(),
             at => format!("\nexpires      {} (shown, not tested)", dates::show(at)),
         };
+        let raw = match (opened.flash_encryption, opened.address) {
+            ("none", _) | (_, None) => String::new(),
+            (scheme, Some(address)) => {
+                format!("\nraw flash    {scheme}, as it lies at {address:#x}")
+            }
+        };
         format!(
-            "{}\nrelease      {} (number {})\nimage        {} bytes, every chunk and the whole image verified{expires}",
+            "{}\nrelease      {} (number {})\nimage        {} bytes, every chunk and the whole image verified{raw}{expires}",
             args.output.display(),
             opened.version,
             opened.sequence,

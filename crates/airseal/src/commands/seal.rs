@@ -16,6 +16,12 @@ use crate::passphrase::PassphraseArgs;
 use crate::ui::Ui;
 use crate::work;
 
+mod raw;
+mod stock;
+
+use raw::RawFlashArgs;
+use stock::StockArgs;
+
 /// Encrypt a firmware build for its devices and sign it
 #[derive(Debug, clap::Args)]
 #[command(
@@ -30,6 +36,12 @@ pub(crate) struct Args {
     #[arg(long, short, value_name = "OUT.seal")]
     output: PathBuf,
 
+    #[command(flatten)]
+    raw: RawFlashArgs,
+
+    #[command(flatten)]
+    stock: StockArgs,
+
     /// Sign with this key: a key file, or command:PROGRAM that prints the public key as PEM with AIRSEAL_SIGN=public, and with AIRSEAL_SIGN=sign signs the bytes on stdin (repeatable)
     #[arg(long, value_name = "KEY")]
     sign: Vec<String>,
@@ -42,21 +54,32 @@ pub(crate) struct Args {
     recipients: RecipientArgs,
 
     /// The vendor's name; becomes the vendor id
-    #[arg(long, value_name = "NAME", help_heading = "What it is")]
-    vendor: String,
+    #[arg(
+        long,
+        value_name = "NAME",
+        required_unless_present = "stock_container",
+        help_heading = "What it is"
+    )]
+    vendor: Option<String>,
 
     /// The class of device, as the vendor names it; becomes the class id
-    #[arg(long, value_name = "NAME", help_heading = "What it is")]
-    class: String,
+    #[arg(
+        long,
+        value_name = "NAME",
+        required_unless_present = "stock_container",
+        help_heading = "What it is"
+    )]
+    class: Option<String>,
 
     /// Number of the release: one rising sequence per class
     #[arg(
         long,
         allow_negative_numbers = true,
         value_name = "N",
+        required_unless_present = "stock_container",
         help_heading = "What it is"
     )]
-    seq: u64,
+    seq: Option<u64>,
 
     /// Version text, at most 31 printable ASCII characters [default: the application descriptor's]
     #[arg(long, value_name = "TEXT", help_heading = "What it is")]
@@ -125,11 +148,21 @@ pub(crate) struct Args {
     chip: String,
 
     /// Refuse an image that doesn't fit the smallest slot of this partition table, CSV or binary
-    #[arg(long, value_name = "FILE", help_heading = "Image")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "partitions",
+        help_heading = "Image"
+    )]
     fits: Option<PathBuf>,
 
     /// Leave room for a secure boot signature sector
-    #[arg(long, requires = "fits", help_heading = "Image")]
+    #[arg(
+        long,
+        requires = "fits",
+        conflicts_with = "raw_flash_key",
+        help_heading = "Image"
+    )]
     secure_boot_sector: bool,
 
     /// Accept an Espressif image without an application descriptor
@@ -157,6 +190,9 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.passphrase.check()?;
+    if let Some(key) = &args.stock.stock_container {
+        return stock::run(args, key, ui);
+    }
     check(args)?;
     if args.expires.is_some_and(|at| at <= dates::now()) {
         ui.warn("--expires lies in the past: no device that knows the date will take this release");
@@ -177,18 +213,18 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         .map(|path| group_key(path, &args.passphrase, ui))
         .transpose()?;
     let signers = signers(&args.sign, &args.passphrase, ui)?;
-    let checks = FirmwareChecks {
-        chip: ChipChoice::parse(&args.chip)?,
-        allow_no_descriptor: args.no_app_descriptor,
-        fits: args.fits.as_deref(),
-        secure_boot_sector: args.secure_boot_sector,
+    let firmware = firmware(args)?;
+    let raw_flash = args.raw.read(&firmware)?;
+    let (Some(vendor), Some(class), Some(sequence)) = (&args.vendor, &args.class, args.seq) else {
+        return Err(Failure::usage(
+            "--vendor, --class and --seq say what the release is",
+        ));
     };
-    let firmware = Firmware::open(&args.firmware, &checks)?;
     let request = SealRequest {
-        vendor: &args.vendor,
-        class: &args.class,
+        vendor,
+        class,
         hardware: args.hw_rev.unwrap_or((0, u16::MAX)),
-        sequence: args.seq,
+        sequence,
         version: args.version.as_deref(),
         security_version: args.security_version,
         min_security_version: args.min_security_version,
@@ -196,6 +232,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         built_at: Some(dates::now()),
         expires_at: args.expires.unwrap_or(0),
         suite: args.suite.into(),
+        raw_flash: raw_flash.as_ref(),
         small_ram: args.small_ram,
         keyset: keyset.as_ref(),
         only: &only,
@@ -220,6 +257,17 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     ui.result(&sealed, |sealed| text(sealed, args))
 }
 
+/// The firmware after its checks.
+fn firmware(args: &Args) -> Result<Firmware, Failure> {
+    let checks = FirmwareChecks {
+        chip: ChipChoice::parse(&args.chip)?,
+        allow_no_descriptor: args.no_app_descriptor,
+        fits: args.fits.as_deref(),
+        secure_boot_sector: args.secure_boot_sector,
+    };
+    Ok(Firmware::open(&args.firmware, &checks)?)
+}
+
 /// What would make a release that nobody trusts, nobody opens, or that replaces what it is made from.
 fn check(args: &Args) -> Result<(), Failure> {
     if args.sign.is_empty() && !args.unsigned {
@@ -242,6 +290,7 @@ fn check(args: &Args) -> Result<(), Failure> {
             .chain(&args.recipients.to)
             .chain(&args.recipients.to_list)
             .chain(&args.carry_group)
+            .chain(args.raw.files())
     };
     let outputs = [&args.output].into_iter().chain(&args.content_key_out);
     for output in outputs {
@@ -271,8 +320,9 @@ fn text(sealed: &Sealed, args: &Args) -> String {
             )
         })
         .collect::<String>();
+    let raw = raw::text(sealed);
     format!(
-        "{}\nrelease      {} {} {} (number {})\ndigest       {}\nsize         {} bytes, the image has {}\nsigned by    {}\nsealed to    {}{}{}",
+        "{}\nrelease      {} {} {} (number {})\ndigest       {}\nsize         {} bytes, the image has {}{raw}\nsigned by    {}\nsealed to    {}{}{}",
         args.output.display(),
         sealed.vendor,
         sealed.class,

@@ -3,6 +3,7 @@ use std::io;
 use std::path::PathBuf;
 
 use airseal_esp::Chip;
+use airseal_format::component::FlashEncryption;
 use airseal_pack::key::{DevicePublicKey, PublicKey, public_to_pem};
 use airseal_pack::keyset::{KeysetFile, KeysetKeys, NewKeyset};
 use airseal_pack::output::{Access, Existing, check_target, write_file};
@@ -25,6 +26,7 @@ use crate::failure::Failure;
 use crate::passphrase::PassphraseArgs;
 use crate::ui::Ui;
 
+mod flash;
 mod from;
 mod report;
 
@@ -137,6 +139,19 @@ struct DeviceArgs {
     /// Size of each of its two slots, KiB [default: 4096]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(16..=65536), help_heading = "A new device")]
     slot_kib: Option<u32>,
+
+    /// Its slots are the first two OTA slots of this partition table, CSV or binary
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "slot_kib",
+        help_heading = "A new device"
+    )]
+    partitions: Option<PathBuf>,
+
+    /// Its flash is encrypted under the key in this file, for releases made with seal --raw-flash-key; only the key's check value is kept
+    #[arg(long, value_name = "FILE", help_heading = "A new device")]
+    flash_key: Option<PathBuf>,
 
     /// It takes releases that are not encrypted
     #[arg(long, help_heading = "A new device")]
@@ -308,7 +323,9 @@ fn model(args: &DeviceArgs, ui: &Ui) -> Result<Model, Failure> {
             allow_plain: args.allow_plain,
             ..Policy::default()
         },
+        flash_encryption: flash::encryption(args, chip)?,
         slot_len: args.slot_kib.unwrap_or(4096) * 1024,
+        slots: flash::slots(args, chip)?,
         factory: Some(Factory::default()),
     })
 }
@@ -358,6 +375,10 @@ fn same(model: &Model, args: &DeviceArgs, ui: &Ui) -> Result<(), Failure> {
         .as_deref()
         .map(|class| class_id(vendor.unwrap_or(model.vendor_id), class));
     let chip = args.chip.as_deref().map(chip).transpose()?;
+    let (slots, flash_encryption) = match chip.or_else(|| Chip::from_id(model.chip)) {
+        Some(chip) => (flash::slots(args, chip)?, flash::encryption(args, chip)?),
+        None => (None, FlashEncryption::None),
+    };
     let keyset = match &args.vendor {
         Some(vendor) => keyset(vendor, args, ui)?,
         None => None,
@@ -370,6 +391,14 @@ fn same(model: &Model, args: &DeviceArgs, ui: &Ui) -> Result<(), Failure> {
         (
             "--slot-kib",
             args.slot_kib.is_some_and(|n| n * 1024 != model.slot_len),
+        ),
+        (
+            "--partitions",
+            args.partitions.is_some() && slots != model.slots,
+        ),
+        (
+            "--flash-key",
+            args.flash_key.is_some() && flash_encryption != model.flash_encryption,
         ),
         (
             "--allow-plain",

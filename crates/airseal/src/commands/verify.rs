@@ -32,12 +32,16 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             0 => "a key given with --trust".to_owned(),
             version => format!("keyset version {version}"),
         };
+        let components = match verified.components {
+            1 => String::new(),
+            count => format!(" of {count} components"),
+        };
         let expires = match verified.expires_at {
             0 => String::new(),
             at => format!("\nexpires      {} (shown, not tested)", dates::show(at)),
         };
         format!(
-            "{}: genuine and whole\nrelease      {} (number {})\ndigest       {}\nsigned by    {}, accepted under {under}\nchecked      {} chunks in {} bytes; envelopes: {}{expires}",
+            "{}: genuine and whole\nrelease      {} (number {})\ndigest       {}\nsigned by    {}, accepted under {under}\nchecked      {} chunks in {} bytes{components}; envelopes: {}{expires}",
             path.display(),
             verified.version,
             verified.sequence,

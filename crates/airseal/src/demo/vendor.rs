@@ -160,6 +160,7 @@ impl Vendor {
             built_at: None,
             expires_at: 0,
             suite: ContentSuite::Aes256Ctr,
+            raw_flash: None,
             small_ram: false,
             keyset: keyset.as_ref(),
             only: plan.only,

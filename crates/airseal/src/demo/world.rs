@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use airseal_format::component::RECORD_AREA_LEN;
+use airseal_format::component::{FlashEncryption, RECORD_AREA_LEN};
 use airseal_pack::firmware::{ChipChoice, Firmware, FirmwareChecks};
 use airseal_pack::keyset::KeysetFile;
 use airseal_pack::recipient::Recipients;
@@ -101,7 +101,9 @@ impl World {
             chip: chip_id(&images[0], chip)?,
             keyset: keyset.last()?.keyset.signed_bytes().to_vec(),
             policy: Policy::default(),
+            flash_encryption: FlashEncryption::None,
             slot_len: slot_len(&images)?,
+            slots: None,
             factory: Some(Factory::default()),
         };
         let ca = fs::read(&ready.ca)

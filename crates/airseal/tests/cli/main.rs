@@ -22,6 +22,7 @@ mod keys;
 #[cfg(all(unix, feature = "serve"))]
 mod readme;
 mod releases;
+mod seal_raw;
 #[cfg(feature = "serve")]
 mod server;
 mod static_https;

@@ -63,6 +63,9 @@ impl Rows {
 
     /// Reads the text of a CSV; `file` is for messages, `folder` where the files lie that it names.
     pub(super) fn parse(file: &str, folder: PathBuf, text: &str) -> Result<Rows, Error> {
+        // Line ends become one character, within values too: so Python reads text.
+        let text = text.trim_start_matches('\u{FEFF}');
+        let text = Zeroizing::new(text.replace("\r\n", "\n").replace('\r', "\n"));
         let mut rows = Rows {
             file: file.to_owned(),
             folder,
@@ -80,7 +83,7 @@ impl Rows {
         loop {
             let start = reader.position().clone();
             let more = reader.read_record(&mut record);
-            let line = line_behind(text, &start);
+            let line = line_behind(&text, &start);
             match more {
                 Ok(true) => {}
                 Ok(false) => break,
@@ -212,7 +215,7 @@ impl Names {
     }
 }
 
-/// The text of a CSV. Line ends become `\n`, within values too, as Python reads text.
+/// The text of a CSV.
 fn text(source: &Source) -> Result<Zeroizing<String>, Error> {
     let head = source.head(0, HEAD_LEN)?;
     let refuse =
@@ -237,10 +240,7 @@ fn text(source: &Source) -> Result<Zeroizing<String>, Error> {
             "name the CSV; values that are not text are given as hex2bin or in a file",
         );
     };
-    let text = text.trim_start_matches('\u{FEFF}');
-    Ok(Zeroizing::new(
-        text.replace("\r\n", "\n").replace('\r', "\n"),
-    ))
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 /// The line of the record behind a position: empty lines and comments come first.

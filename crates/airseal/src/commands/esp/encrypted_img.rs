@@ -152,10 +152,7 @@ fn run_encrypt(args: &EncryptArgs, ui: &Ui) -> Result<(), Failure> {
     if is_stdout(target) {
         return Ok(());
     }
-    let scheme = match key {
-        SealKey::Rsa(_) => "rsa-3072",
-        SealKey::Ecies(_) => "ecies-p256",
-    };
+    let scheme = key.scheme();
     let file = target.display().to_string();
     ui.result(
         &serde_json::json!({ "file": file, "scheme": scheme }),
