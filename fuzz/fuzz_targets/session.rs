@@ -4,6 +4,7 @@
 
 use std::sync::OnceLock;
 
+use airseal_format::component::FlashEncryption;
 use airseal_sim::fixture::{CLASS, KeysetPlan, ReleasePlan, Sealed, To, VENDOR};
 use airseal_sim::flash::{Cut, PowerCut};
 use airseal_sim::random::Noise;
@@ -142,7 +143,9 @@ fn model() -> Model {
         chip: 5,
         keyset: KeysetPlan::first().signed(),
         policy: Policy::default(),
+        flash_encryption: FlashEncryption::None,
         slot_len: 4 * 4096,
+        slots: None,
         factory: None,
     }
 }

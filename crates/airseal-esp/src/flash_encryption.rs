@@ -205,10 +205,10 @@ pub(crate) fn times_alpha(value: u128) -> u128 {
     (value << 1) ^ (0x87 * (value >> 127))
 }
 
-/// Units whose tweaks are encrypted at once, and those whose data is: 64 blocks each, what the widest of today's AES
-/// instructions are fed with.
+/// Units whose tweaks are encrypted at once: 64 blocks are what the widest of today's AES instructions are fed with. Data goes
+/// in larger batches, since each call sets the key up for those instructions; the tweaks of one take 4 KiB of the stack.
 const RUN_UNITS: usize = 64;
-const BATCH_UNITS: usize = 8;
+const BATCH_UNITS: usize = 32;
 const UNIT_BLOCKS: usize = XTS_UNIT_LEN as usize / BLOCK_LEN;
 const BATCH_BLOCKS: usize = BATCH_UNITS * UNIT_BLOCKS;
 /// The original ESP32 maps 16 MiB at most, and its tweak has 24 address bits.
