@@ -16,6 +16,7 @@ pub mod line;
 pub mod prepare;
 pub mod product;
 pub mod record;
+pub mod regions;
 pub mod secrets;
 pub mod status;
 pub mod values;
