@@ -20,8 +20,10 @@ use crate::key::{
     Warning,
 };
 
+mod imports;
 mod list;
 
+pub use imports::{ImportRecord, RequestKey, parse_import_list, read_import_list};
 pub use list::{DeviceRecord, parse_device_list, read_device_list};
 
 /// Somebody a content key can be wrapped for.

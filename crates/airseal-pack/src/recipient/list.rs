@@ -11,9 +11,9 @@ use crate::bundle::read_small;
 use crate::key::DevicePublicKey;
 use crate::recognise::{HEAD_LEN, Purpose, recognise};
 
-const SCHEMA: &str = "airseal.device/1";
+pub(super) const SCHEMA: &str = "airseal.device/1";
 /// Longest list that is read, bytes: about two million devices.
-const MAX_LIST: u64 = 1 << 30;
+pub(super) const MAX_LIST: u64 = 1 << 30;
 
 /// One device of a list, as far as sealing needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +31,12 @@ pub struct DeviceRecord {
 impl DeviceRecord {
     /// False for devices that were cut off.
     pub fn may_receive(&self) -> bool {
-        !matches!(self.state.as_str(), "revoked" | "retired" | "scrapped")
+        DeviceRecord::is_served(&self.state)
+    }
+
+    /// False for the states of devices that get nothing any more.
+    pub(super) fn is_served(state: &str) -> bool {
+        !matches!(state, "revoked" | "retired" | "scrapped")
     }
 }
 
@@ -52,24 +57,7 @@ pub fn read_device_list(path: &Path) -> Result<Vec<DeviceRecord>, Error> {
 /// # Errors
 /// Refused with the number of the line that is wrong.
 pub fn parse_device_list(name: &str, text: &[u8]) -> Result<Vec<DeviceRecord>, Error> {
-    let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
-    if let Some(kind) = recognise(text.get(..HEAD_LEN).unwrap_or(text)) {
-        return Err(Error::refused(
-            name,
-            format!("is {kind}, not a device list"),
-            kind.remedy(Purpose::ReadDeviceList),
-        ));
-    }
-    let text = std::str::from_utf8(text).map_err(|error| {
-        Error::refused(
-            name,
-            format!(
-                "is no device list: no text at offset {}",
-                error.valid_up_to()
-            ),
-            "",
-        )
-    })?;
+    let text = list_text(name, text)?;
     let records = if text.trim_start().starts_with('{') {
         parse_jsonl(name, text)?
     } else {
@@ -79,6 +67,28 @@ pub fn parse_device_list(name: &str, text: &[u8]) -> Result<Vec<DeviceRecord>, E
         return Err(Error::refused(name, "lists no device", ""));
     }
     Ok(records)
+}
+
+/// The text of a list, which may be of either form.
+pub(super) fn list_text<'t>(name: &str, text: &'t [u8]) -> Result<&'t str, Error> {
+    let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
+    if let Some(kind) = recognise(text.get(..HEAD_LEN).unwrap_or(text)) {
+        return Err(Error::refused(
+            name,
+            format!("is {kind}, not a device list"),
+            kind.remedy(Purpose::ReadDeviceList),
+        ));
+    }
+    std::str::from_utf8(text).map_err(|error| {
+        Error::refused(
+            name,
+            format!(
+                "is no device list: no text at offset {}",
+                error.valid_up_to()
+            ),
+            "",
+        )
+    })
 }
 
 #[derive(Deserialize)]
@@ -130,7 +140,7 @@ fn parse_jsonl(name: &str, text: &str) -> Result<Vec<DeviceRecord>, Error> {
 }
 
 /// What is wrong with one line of JSON, without a line number of its own.
-fn json_message(error: &serde_json::Error) -> String {
+pub(super) fn json_message(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let what = text.split(" at line ").next().unwrap_or_default();
     format!("column {}: {what}", error.column())
@@ -182,7 +192,7 @@ fn parse_csv(name: &str, text: &str) -> Result<Vec<DeviceRecord>, Error> {
     Ok(records)
 }
 
-fn csv_message(error: &csv::Error) -> String {
+pub(super) fn csv_message(error: &csv::Error) -> String {
     match error.kind() {
         csv::ErrorKind::UnequalLengths {
             expected_len, len, ..
@@ -194,7 +204,7 @@ fn csv_message(error: &csv::Error) -> String {
 const CSV_REMEDY: &str =
     "the first line names the columns: serial, unseal, and optionally tags and state";
 
-fn parse_key(text: &str) -> Result<DevicePublicKey, String> {
+pub(super) fn parse_key(text: &str) -> Result<DevicePublicKey, String> {
     let (algorithm, encoded) = text
         .split_once(':')
         .ok_or("expected x25519:BASE64 or p256:BASE64")?;

@@ -73,6 +73,9 @@ impl IntoResponse for DeviceError {
     }
 }
 
+/// Refused lines that an answer names.
+const LINES_SHOWN: usize = 20;
+
 /// A message as a 200 answer.
 pub(crate) fn message<'a, M: Message<'a>>(message: &M) -> Response {
     let mut buffer = vec![0; M::MAX_LEN];
@@ -123,6 +126,25 @@ impl AdminError {
             "a valid administrator token is needed",
             "send it as 'Authorization: Bearer TOKEN'; it was written to the file admin-token of the data directory",
         )
+    }
+
+    /// Lines of a list that can't be taken: the first of them, and how many there are.
+    pub(crate) fn lines(faults: &[crate::store::LineFault]) -> Self {
+        let mut text: Vec<String> = faults
+            .iter()
+            .take(LINES_SHOWN)
+            .map(|fault| format!("line {}: {}", fault.line, fault.what))
+            .collect();
+        if faults.len() > LINES_SHOWN {
+            text.push(format!("and {} more", faults.len() - LINES_SHOWN));
+        }
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "lines-refused",
+            "nothing is imported",
+            text.join("; "),
+        )
+        .remedy("nothing was imported; correct these lines and import the whole list again")
     }
 
     /// Says what to do apart from what is wrong; without it the detail says both.

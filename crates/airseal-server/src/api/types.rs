@@ -131,6 +131,70 @@ pub struct DeviceDetail {
     pub readable_releases: Vec<ReleaseRef>,
     /// Its latest reports, newest first.
     pub reports: Vec<ReportInfo>,
+    /// What the factory recorded, if it was imported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<serde_json::Value>,
+}
+
+/// `POST /api/v1/device-imports`: all of these devices or none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportDevices {
+    /// The devices, at most 100,000.
+    pub devices: Vec<ImportDevice>,
+    /// Revoke the earlier key of a device that comes with another one.
+    #[serde(default)]
+    pub replace: bool,
+    /// Only say what would follow.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// A device as the factory made it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportDevice {
+    /// Line of the list it comes from; refusals name it.
+    pub line: u64,
+    /// Its serial, 1 to 64 visible ASCII characters.
+    pub serial: String,
+    /// Vendor id.
+    pub vendor_id: String,
+    /// Class id.
+    pub class_id: String,
+    /// Hardware revision.
+    #[serde(default)]
+    pub hw_rev: u16,
+    /// The key it proves when it connects.
+    pub request_key: TrustKey,
+    /// Wrap suite of its recipient key: 1 X25519, 2 P-256.
+    pub wrap_suite: u8,
+    /// Public recipient key, to seal to.
+    pub recipient_key: String,
+    /// Sequence of the image it was born with.
+    #[serde(default)]
+    pub release_seq: u64,
+    /// Security version of the image it was born with.
+    #[serde(default)]
+    pub security_version: u32,
+    /// Its public record as the factory wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<serde_json::Value>,
+}
+
+/// Answer to [`ImportDevices`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DevicesImported {
+    /// Whether nothing was changed.
+    pub dry_run: bool,
+    /// Devices that were not known.
+    pub added: u64,
+    /// Devices that were announced and need no claim token any more.
+    pub activated: u64,
+    /// Devices that were known with these keys.
+    pub unchanged: u64,
+    /// Devices whose earlier key is revoked.
+    pub replaced: u64,
 }
 
 /// A report of a device.

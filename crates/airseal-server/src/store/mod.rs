@@ -13,9 +13,9 @@ use airseal_format::{Digest, ReleaseOrder};
 use futures_util::future::BoxFuture;
 
 pub use model::{
-    AuditRow, Candidate, Counts, Decision, Device, EnrolOutcome, Enrolment, EnrolmentState,
-    Inserted, NewClaim, NewRelease, Note, PollNote, Product, RecipientRow, Release, ReportNote,
-    ReportRow, StoredEnvelope, Trust,
+    AuditRow, Candidate, Counts, Decision, Device, EnrolOutcome, Enrolment, EnrolmentState, Import,
+    ImportOutcome, Imported, Inserted, LineFault, NewClaim, NewDevice, NewRelease, Note, PollNote,
+    Product, RecipientRow, Release, ReportNote, ReportRow, StoredEnvelope, Trust,
 };
 
 use crate::error::StoreError;
@@ -46,6 +46,19 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         &'a self,
         enrolment: &'a Enrolment,
     ) -> BoxFuture<'a, Result<EnrolOutcome, StoreError>>;
+
+    /// Takes devices in as the factory made them, all or none.
+    fn import<'a>(
+        &'a self,
+        import: &'a Import,
+        note: &'a Note,
+    ) -> BoxFuture<'a, Result<ImportOutcome, StoreError>>;
+
+    /// The factory's record of a device, JSON; `None` for one that was not imported.
+    fn record<'a>(
+        &'a self,
+        device_id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<String>, StoreError>>;
 
     /// The device behind a client key, in whatever state.
     fn device_by_key<'a>(

@@ -156,6 +156,79 @@ pub enum EnrolOutcome {
     Revoked,
 }
 
+/// A device as the factory made it.
+#[derive(Debug, Clone)]
+pub struct NewDevice {
+    /// Line of the list it comes from.
+    pub line: u64,
+    /// Fresh id, for a device that is not known yet.
+    pub id: String,
+    /// Its serial; unique.
+    pub name: String,
+    /// Its product.
+    pub product: Product,
+    /// Hardware revision.
+    pub hw_rev: HardwareRevision,
+    /// The client key it will prove.
+    pub key: KeyHash,
+    /// Number of the wrap suite of its recipient key.
+    pub wrap_suite: u8,
+    /// Its public recipient key.
+    pub recipient_key: Vec<u8>,
+    /// Id of that key.
+    pub recipient_id: RecipientId,
+    /// Order of the image it was born with.
+    pub order: ReleaseOrder,
+    /// Security version of the image it was born with.
+    pub security_version: SecurityVersion,
+    /// Its public record, JSON.
+    pub record: String,
+}
+
+/// Devices that come in together or not at all.
+#[derive(Debug, Clone)]
+pub struct Import {
+    /// The devices, each name, key and recipient once.
+    pub devices: Vec<NewDevice>,
+    /// Whether a device that is known with another key is revoked in favour of the new one.
+    pub replace: bool,
+    /// Whether everything is taken back at the end.
+    pub dry_run: bool,
+}
+
+/// What an import did, or would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// Devices that were not known.
+    pub added: u64,
+    /// Devices that were announced, and now need no token any more.
+    pub activated: u64,
+    /// Devices that were known with these keys.
+    pub unchanged: u64,
+    /// Devices whose earlier key was revoked.
+    pub replaced: u64,
+    /// The client keys that were revoked.
+    pub revoked: Vec<KeyHash>,
+}
+
+/// What becomes of an import.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImportOutcome {
+    /// All devices are in; after a dry run, none is.
+    Done(Imported),
+    /// Nothing changed, because of these.
+    Refused(Vec<LineFault>),
+}
+
+/// Why a line of an import can't be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineFault {
+    /// The line.
+    pub line: u64,
+    /// What is wrong, with the device's name.
+    pub what: String,
+}
+
 /// What an administrator decides about a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {

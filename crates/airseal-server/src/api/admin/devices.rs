@@ -19,13 +19,8 @@ pub(super) async fn create(
     State(app): State<Arc<App>>,
     JsonBody(request): JsonBody<CreateDevice>,
 ) -> Result<(StatusCode, Json<Claim>), AdminError> {
-    let is_name = |name: &String| {
-        (1..=NAME_MAX).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic())
-    };
-    if !request.name.as_ref().is_none_or(is_name) {
-        return Err(AdminError::bad_request(
-            "name: must be 1 to 64 visible ASCII characters",
-        ));
+    if !request.name.as_deref().is_none_or(is_name) {
+        return Err(AdminError::bad_request(format!("name: {NAME_RULE}")));
     }
     let life = request.expires_in_s.unwrap_or(CLAIM_LIFE);
     if !(1..=CLAIM_LIFE_MAX).contains(&life) {
@@ -43,10 +38,8 @@ pub(super) async fn create(
         }
     };
     let token = ClaimToken::new().map_err(|error| AdminError::internal(&error))?;
-    let mut id = [0; 8];
-    getrandom::fill(&mut id).map_err(|error| AdminError::internal(&error))?;
     let claim = NewClaim {
-        id: format!("dev-{}", hex::encode(id)),
+        id: fresh_id()?,
         name: request.name.clone(),
         product,
         token_hash: token.hash(),
@@ -123,6 +116,7 @@ pub(super) async fn show(
     Ok(Json(DeviceDetail {
         recipient_ids: device.recipient_ids().map(|id| id.to_string()).collect(),
         readable_releases: readable(&app, &device).await?,
+        record: record(&app, &device).await?,
         reports: reports.iter().map(view::report).collect(),
         device: view::device(&device),
     }))
@@ -195,6 +189,24 @@ async fn readable(app: &App, device: &Device) -> Result<Vec<ReleaseRef>, AdminEr
     Ok(releases.iter().map(view::release_ref).collect())
 }
 
+/// What the factory recorded, if the device was imported.
+async fn record(app: &App, device: &Device) -> Result<Option<serde_json::Value>, AdminError> {
+    let text = app.store.record(&device.id).await?;
+    Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
+/// An id that no device has or had.
+pub(super) fn fresh_id() -> Result<String, AdminError> {
+    let mut id = [0; 8];
+    getrandom::fill(&mut id).map_err(|error| AdminError::internal(&error))?;
+    Ok(format!("dev-{}", hex::encode(id)))
+}
+
+pub(super) fn is_name(name: &str) -> bool {
+    (1..=NAME_MAX).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic())
+}
+
+pub(super) const NAME_RULE: &str = "must be 1 to 64 visible ASCII characters";
 const NAME_MAX: usize = 64;
 const REASON_MAX: usize = 200;
 const REPORTS_SHOWN: u32 = 20;

@@ -1,6 +1,7 @@
 //! The administrators' interface.
 
 mod devices;
+mod import;
 mod info;
 mod products;
 mod releases;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use airseal_format::{ClassId, VendorId};
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request, State};
 use axum::http::header;
 use axum::http::request::Parts;
 use axum::middleware::{self, Next};
@@ -29,6 +30,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/trust", get(info::trust))
         .route("/api/v1/audit", get(info::audit))
         .route("/api/v1/devices", get(devices::list).post(devices::create))
+        .route(
+            "/api/v1/device-imports",
+            post(import::import).layer(DefaultBodyLimit::max(import::BODY_MAX)),
+        )
         .route("/api/v1/devices/{id}", get(devices::show))
         .route("/api/v1/devices/{id}/revoke", post(devices::revoke))
         .route("/api/v1/devices/{id}/reinstate", post(devices::reinstate))

@@ -93,7 +93,7 @@ fn view(product: &Product, trust: &Trust) -> Result<ProductTrust, AdminError> {
     })
 }
 
-fn public_key(key: &TrustKey) -> Result<SigningPublicKey, AdminError> {
+pub(super) fn public_key(key: &TrustKey) -> Result<SigningPublicKey, AdminError> {
     let wrong = || {
         AdminError::bad_request(
             "keys: must be ed25519 with 64 hexadecimal digits, or ecdsa-p256 with 130",

@@ -321,7 +321,10 @@ async fn replace_groups(
 }
 
 /// Takes a recipient id that has become a device's own out of the groups of all others.
-async fn end_claims_on(c: &mut SqliteConnection, id: &RecipientId) -> Result<(), TxError> {
+pub(super) async fn end_claims_on(
+    c: &mut SqliteConnection,
+    id: &RecipientId,
+) -> Result<(), TxError> {
     let claimed = sqlx::query(
         "SELECT d.* FROM device_recipient r JOIN device d ON d.id = r.device_id
          WHERE r.recipient_id = ? AND r.is_own = 0",

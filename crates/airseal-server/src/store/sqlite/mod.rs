@@ -1,6 +1,7 @@
 //! The store in one SQLite file: WAL, synchronous FULL, one writer and a few readers.
 
 mod devices;
+mod import;
 mod releases;
 mod reports;
 mod rows;
@@ -17,9 +18,9 @@ use sqlx::sqlite::{
 use sqlx::{Connection, Row, Sqlite, SqliteConnection, Transaction};
 
 use super::{
-    AuditRow, Candidate, Counts, Decision, Device, EnrolOutcome, Enrolment, EnrolmentState,
-    Inserted, NewClaim, NewRelease, Note, PollNote, Product, RecipientRow, Release, ReportNote,
-    ReportRow, Store, StoredEnvelope, Trust,
+    AuditRow, Candidate, Counts, Decision, Device, EnrolOutcome, Enrolment, EnrolmentState, Import,
+    ImportOutcome, Inserted, NewClaim, NewRelease, Note, PollNote, Product, RecipientRow, Release,
+    ReportNote, ReportRow, Store, StoredEnvelope, Trust,
 };
 use crate::error::StoreError;
 use crate::tls::KeyHash;
@@ -186,6 +187,21 @@ impl Store for SqliteStore {
         enrolment: &'a Enrolment,
     ) -> BoxFuture<'a, Result<EnrolOutcome, StoreError>> {
         run!(self, Write, "enrol", |c| devices::enrol(c, enrolment))
+    }
+
+    fn import<'a>(
+        &'a self,
+        import: &'a Import,
+        note: &'a Note,
+    ) -> BoxFuture<'a, Result<ImportOutcome, StoreError>> {
+        run!(self, Write, "import", |c| import::import(c, import, note))
+    }
+
+    fn record<'a>(
+        &'a self,
+        device_id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<String>, StoreError>> {
+        run!(self, Read, "record", |c| import::record(c, device_id))
     }
 
     fn device_by_key<'a>(

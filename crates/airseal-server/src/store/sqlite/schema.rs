@@ -42,7 +42,18 @@ async fn version(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> 
 }
 
 /// Each step and the stamp it leaves. Steps that were released never change.
-const STEPS: &[(&str, &str)] = &[(STEP_1, "PRAGMA user_version = 1")];
+const STEPS: &[(&str, &str)] = &[
+    (STEP_1, "PRAGMA user_version = 1"),
+    (STEP_2, "PRAGMA user_version = 2"),
+];
+
+/// What the factory recorded of devices that were imported, JSON.
+const STEP_2: &str = "
+CREATE TABLE device_record (
+    device_id TEXT PRIMARY KEY REFERENCES device (id),
+    record TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+";
 
 const STEP_1: &str = "
 CREATE TABLE token (
