@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 /// What `batch.json` calls itself.
 const SCHEMA: &str = "airseal.batch/1";
 
+/// The description's file.
+const DESCRIPTION: &str = "batch.json";
+
 /// Longest description that is read, bytes.
 const MAX_DESCRIPTION: u64 = 256 << 20;
 
@@ -73,7 +76,7 @@ pub enum RegionSource {
 /// A batch folder that nobody else works on.
 pub struct BatchFolder {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl BatchFolder {
@@ -96,7 +99,7 @@ impl BatchFolder {
         }
         Ok(BatchFolder {
             path: path.to_owned(),
-            _lock: lock,
+            lock,
         })
     }
 
@@ -107,7 +110,12 @@ impl BatchFolder {
 
     /// The journal's file.
     pub fn journal(&self) -> PathBuf {
-        self.path.join("journal.jsonl")
+        BatchFolder::journal_of(&self.path)
+    }
+
+    /// The journal's file of the batch in `folder`.
+    pub fn journal_of(folder: &Path) -> PathBuf {
+        folder.join("journal.jsonl")
     }
 
     /// The box of a device.
@@ -125,9 +133,41 @@ impl BatchFolder {
     /// # Errors
     /// `Io`; refused if it is damaged.
     pub fn description(&self) -> Result<Option<Description>, Error> {
-        let path = self.path.join("batch.json");
-        if !path.exists() {
+        if !self.path.join(DESCRIPTION).exists() {
             return Ok(None);
+        }
+        Description::read(&self.path).map(Some)
+    }
+
+    /// Writes the description.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn describe(&self, description: &Description) -> Result<(), Error> {
+        write_json(&self.path.join(DESCRIPTION), description)
+    }
+}
+
+impl Drop for BatchFolder {
+    fn drop(&mut self) {
+        // A tool that is being started may hold a copy of the handle for a moment: the lock goes now all the same.
+        let _ = self.lock.unlock();
+    }
+}
+
+impl Description {
+    /// Reads the description of the batch in `folder`.
+    ///
+    /// # Errors
+    /// `Io`; refused if the folder is no batch, or the description is damaged.
+    pub fn read(folder: &Path) -> Result<Description, Error> {
+        let path = folder.join(DESCRIPTION);
+        if !path.is_file() {
+            return Err(Error::refused(
+                folder.display().to_string(),
+                "is no batch: it has no batch.json",
+                "make one with airseal esp provision",
+            ));
         }
         let text = read_small(&path, MAX_DESCRIPTION, "the description of a batch")?;
         let refuse = |what: String| {
@@ -138,19 +178,9 @@ impl BatchFolder {
         if description.schema != SCHEMA {
             return Err(refuse(format!("has the schema {:?}, not {SCHEMA}", description.schema)));
         }
-        Ok(Some(description))
+        Ok(description)
     }
 
-    /// Writes the description.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn describe(&self, description: &Description) -> Result<(), Error> {
-        write_json(&self.path.join("batch.json"), description)
-    }
-}
-
-impl Description {
     /// A description of now.
     pub fn new(batch: &str, product: &str, chip: &str, flash_size: u64) -> Description {
         Description {

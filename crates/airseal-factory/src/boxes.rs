@@ -95,15 +95,16 @@ pub fn seal(
 ///
 /// # Errors
 /// Refused if it is no box, belongs to another device, was not sealed to this key, or was changed.
-pub fn open(
-    context: BoxContext<'_>,
-    bytes: &[u8],
-    key: &OpenKey,
-) -> Result<DeviceSecrets, Error> {
+pub fn open(context: BoxContext<'_>, bytes: &[u8], key: &OpenKey) -> Result<DeviceSecrets, Error> {
     let refuse = |what: &str, remedy: &str| {
         Error::refused(format!("the box of {}", context.serial), what, remedy)
     };
-    let damaged = || refuse("is damaged", "bring it back from a copy: its keys can't be made again");
+    let damaged = || {
+        refuse(
+            "is damaged",
+            "bring it back from a copy: its keys can't be made again",
+        )
+    };
     let parts = Parts::split(bytes).ok_or_else(damaged)?;
     if parts.digest != context.digest().0 {
         return Err(refuse(
@@ -125,7 +126,12 @@ pub fn open(
     let content_key = key.unwrap_envelope(&envelope).map_err(|_| damaged())?;
     let mut body = Zeroizing::new(parts.body.to_vec());
     cipher(&content_key)
-        .decrypt_inout_detached(&Nonce::default(), parts.head, body.as_mut_slice().into(), &parts.tag)
+        .decrypt_inout_detached(
+            &Nonce::default(),
+            parts.head,
+            body.as_mut_slice().into(),
+            &parts.tag,
+        )
         .map_err(|_| damaged())?;
     DeviceSecrets::decode(&body).ok_or_else(damaged)
 }
@@ -150,7 +156,8 @@ impl<'b> Parts<'b> {
         let mut envelopes = Vec::with_capacity(count);
         for _ in 0..count {
             let (len, after) = rest.split_first_chunk::<2>()?;
-            let (envelope, after) = after.split_at_checked(usize::from(u16::from_le_bytes(*len)))?;
+            let (envelope, after) =
+                after.split_at_checked(usize::from(u16::from_le_bytes(*len)))?;
             envelopes.push(envelope);
             rest = after;
         }
@@ -182,28 +189,36 @@ mod tests {
     use super::*;
     use crate::secrets::SecretKinds;
 
-    const CONTEXT: BoxContext<'_> = BoxContext { batch: "b", serial: "S1" };
+    const CONTEXT: BoxContext<'_> = BoxContext {
+        batch: "b",
+        serial: "S1",
+    };
 
     fn keys() -> (OpenKey, Recipients) {
-        let private = PrivateKey::generate(KeyKind::Device).unwrap();
-        let open = OpenKey::new("line", &private).unwrap();
+        let private = PrivateKey::generate(KeyKind::Device).expect("works");
+        let open = OpenKey::new("line", &private).expect("works");
         let mut recipients = Recipients::new();
-        recipients.add(Recipient::from_key("line", &KeyFile::Private(private)).unwrap());
+        recipients.add(Recipient::from_key("line", &KeyFile::Private(private)).expect("works"));
         (open, recipients)
     }
 
     fn sealed() -> (OpenKey, DeviceSecrets, Vec<u8>) {
         let (key, recipients) = keys();
-        let kinds = SecretKinds { flash_key_len: 32, seed: true, nvs_keys: true, claim: true };
-        let secrets = DeviceSecrets::draw(kinds, &SystemEntropy).unwrap();
-        let bytes = seal(CONTEXT, &secrets, &recipients, &SystemEntropy).unwrap();
+        let kinds = SecretKinds {
+            flash_key_len: 32,
+            seed: true,
+            nvs_keys: true,
+            claim: true,
+        };
+        let secrets = DeviceSecrets::draw(kinds, &SystemEntropy).expect("works");
+        let bytes = seal(CONTEXT, &secrets, &recipients, &SystemEntropy).expect("works");
         (key, secrets, bytes)
     }
 
     #[test]
     fn what_was_sealed_is_opened() {
         let (key, secrets, bytes) = sealed();
-        let opened = open(CONTEXT, &bytes, &key).unwrap();
+        let opened = open(CONTEXT, &bytes, &key).expect("works");
         assert_eq!(*opened.flash_key, *secrets.flash_key);
         assert_eq!(*opened.seed, *secrets.seed);
         assert_eq!(*opened.nvs_keys, *secrets.nvs_keys);
@@ -226,7 +241,10 @@ mod tests {
     #[test]
     fn a_renamed_box_or_another_key_does_not_open_it() {
         let (key, _, bytes) = sealed();
-        let other = BoxContext { serial: "S2", ..CONTEXT };
+        let other = BoxContext {
+            serial: "S2",
+            ..CONTEXT
+        };
         assert!(open(other, &bytes, &key).is_err());
         let (stranger, _) = keys();
         assert!(open(CONTEXT, &bytes, &stranger).is_err());

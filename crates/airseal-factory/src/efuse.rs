@@ -159,6 +159,15 @@ impl EfusePlan {
         due.filter_map(|want| want.difference(chip)).collect()
     }
 
+    /// Whether the second call is burned; true if there is none.
+    pub fn is_locked(&self, chip: &EfuseState) -> bool {
+        let fields = self.lock.iter().flat_map(|burn| match burn {
+            Burn::Fields(fields) => fields.as_slice(),
+            Burn::Keys(_) | Burn::WriteProtect(_) => &[],
+        });
+        fields.into_iter().all(|(name, value)| chip.field(name).is_some_and(|field| field.bits == Some(*value)))
+    }
+
     /// The blocks that are burned.
     pub fn keys(&self) -> impl Iterator<Item = &KeyBlock> {
         self.burn.iter().flat_map(|burn| match burn {

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 /// Longest journal that is read, bytes: over a hundred thousand boards.
 const MAX_JOURNAL: u64 = 1 << 30;
 
-/// What is done to a board, in order; `Scrap` and `Reflash` are the exceptions.
+/// What is done to a board, in order; those after `Record` are the exceptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
@@ -38,6 +38,10 @@ pub enum Step {
     Scrap,
     /// A returned board was written anew.
     Reflash,
+    /// The key of a board that was burned elsewhere was taken in.
+    Import,
+    /// The batch is finished: no board is begun any more.
+    Close,
 }
 
 impl Step {
@@ -54,6 +58,8 @@ impl Step {
             Step::Record => "record",
             Step::Scrap => "scrap",
             Step::Reflash => "reflash",
+            Step::Import => "import",
+            Step::Close => "close",
         }
     }
 }
@@ -129,23 +135,35 @@ impl Journal {
             .open(path)
             .map_err(io)?;
         let mut text = Vec::new();
-        (&mut file).take(MAX_JOURNAL).read_to_end(&mut text).map_err(io)?;
-        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let mut journal = Journal {
+        (&mut file)
+            .take(MAX_JOURNAL)
+            .read_to_end(&mut text)
+            .map_err(io)?;
+        let chain = Chain::read(path, &text)?;
+        if chain.len < text.len() {
+            file.set_len(chain.len as u64).map_err(io)?;
+            file.sync_all().map_err(io)?;
+        }
+        file.seek(SeekFrom::End(0)).map_err(io)?;
+        Ok(Journal {
             path: path.to_owned(),
             file,
-            entries: Vec::new(),
-            last: [0; 32],
-        };
-        for line in text.get(..whole).unwrap_or_default().split_inclusive(|byte| *byte == b'\n') {
-            journal.take(line)?;
+            entries: chain.entries,
+            last: chain.last,
+        })
+    }
+
+    /// The lines of the journal at `path`, which stays as it is; none if there is no journal yet. A last line that is being
+    /// written, or that a cut tore, is left out.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn read(path: &Path) -> Result<Vec<Entry>, Error> {
+        if !path.exists() {
+            return Ok(Vec::new());
         }
-        if whole < text.len() {
-            journal.file.set_len(whole as u64).map_err(io)?;
-            journal.file.sync_all().map_err(io)?;
-        }
-        journal.file.seek(SeekFrom::End(0)).map_err(io)?;
-        Ok(journal)
+        let text = airseal_pack::bundle::read_small(path, MAX_JOURNAL, "a journal")?;
+        Ok(Chain::read(path, &text)?.entries)
     }
 
     /// Adds a line and waits until it is on the disk.
@@ -172,12 +190,38 @@ impl Journal {
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
+}
 
-    fn take(&mut self, text: &[u8]) -> Result<(), Error> {
+/// The whole lines of a journal.
+#[derive(Default)]
+struct Chain {
+    entries: Vec<Entry>,
+    last: [u8; 32],
+    /// Bytes of the whole lines.
+    len: usize,
+}
+
+impl Chain {
+    fn read(path: &Path, text: &[u8]) -> Result<Chain, Error> {
+        let mut chain = Chain {
+            len: text
+                .iter()
+                .rposition(|byte| *byte == b'\n')
+                .map_or(0, |at| at + 1),
+            ..Chain::default()
+        };
+        let whole = text.get(..chain.len).unwrap_or_default();
+        for line in whole.split_inclusive(|byte| *byte == b'\n') {
+            chain.take(path, line)?;
+        }
+        Ok(chain)
+    }
+
+    fn take(&mut self, path: &Path, text: &[u8]) -> Result<(), Error> {
         let number = self.entries.len() as u64 + 1;
         let refuse = |what: String| {
             Error::refused(
-                self.path.display().to_string(),
+                path.display().to_string(),
                 format!("line {number}: {what}"),
                 "bring back the journal as it was: lines that are lost can hide a serial or a key in use",
             )
@@ -215,44 +259,59 @@ mod tests {
     }
 
     fn three_lines(path: &Path) -> Vec<u8> {
-        let mut journal = Journal::open(path).unwrap();
+        let mut journal = Journal::open(path).expect("works");
         for outcome in [Outcome::Begun, Outcome::Done, Outcome::Failed] {
-            journal.append(entry("S1", Step::Flash, outcome)).unwrap();
+            journal
+                .append(entry("S1", Step::Flash, outcome))
+                .expect("works");
         }
-        std::fs::read(path).unwrap()
+        std::fs::read(path).expect("works")
     }
 
     #[test]
     fn a_torn_last_line_is_dropped_wherever_it_tore() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("works");
         let path = folder.path().join("journal.jsonl");
         let text = three_lines(&path);
-        let second_ends = text.len() - text.split_inclusive(|b| *b == b'\n').last().unwrap().len();
+        let second_ends = text.len()
+            - text
+                .split_inclusive(|b| *b == b'\n')
+                .next_back()
+                .expect("works")
+                .len();
         for len in second_ends..text.len() {
-            std::fs::write(&path, &text[..len]).unwrap();
-            let mut journal = Journal::open(&path).unwrap();
+            std::fs::write(&path, &text[..len]).expect("works");
+            let mut journal = Journal::open(&path).expect("works");
             assert_eq!(journal.entries().len(), 2);
-            journal.append(entry("S1", Step::Flash, Outcome::Failed)).unwrap();
-            assert_eq!(std::fs::read(&path).unwrap(), text);
+            journal
+                .append(entry("S1", Step::Flash, Outcome::Failed))
+                .expect("works");
+            assert_eq!(std::fs::read(&path).expect("works"), text);
         }
     }
 
     #[test]
     fn a_changed_missing_or_swapped_line_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("works");
         let path = folder.path().join("journal.jsonl");
         let text = three_lines(&path);
         let lines: Vec<&[u8]> = text.split_inclusive(|b| *b == b'\n').collect();
-        let changed = String::from_utf8_lossy(lines[0]).replace("S1", "S2").into_bytes();
+        let changed = String::from_utf8_lossy(lines[0])
+            .replace("S1", "S2")
+            .into_bytes();
         for damaged in [
             [lines[1], lines[2]].concat(),
             [lines[0], lines[2]].concat(),
             [lines[1], lines[0], lines[2]].concat(),
             [&changed, lines[1], lines[2]].concat(),
         ] {
-            std::fs::write(&path, &damaged).unwrap();
+            std::fs::write(&path, &damaged).expect("works");
             assert!(Journal::open(&path).is_err());
-            assert_eq!(std::fs::read(&path).unwrap(), damaged, "nothing was written");
+            assert_eq!(
+                std::fs::read(&path).expect("works"),
+                damaged,
+                "nothing was written"
+            );
         }
     }
 }

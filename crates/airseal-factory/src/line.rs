@@ -5,7 +5,9 @@
 //! ```
 
 pub mod bench;
+pub mod connection;
 pub mod decide;
+pub mod port;
 pub mod simulated;
 pub mod station;
 pub mod tools;

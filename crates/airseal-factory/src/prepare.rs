@@ -2,13 +2,13 @@
 //!
 //! Run again on the same folder it makes what is missing. Keys are made once for each serial and never anew.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use airseal_pack::{Error, bundle};
 use airseal_pack::control::{Activity, Control};
 use airseal_pack::entropy::Entropy;
 use airseal_pack::esp::nvs;
-use airseal_pack::key::{KeyFile, KeyKind, NoPassphrase, PrivateKey};
+use airseal_pack::key::{KeyFile, KeyKind, NoPassphrase, PrivateKey, public_to_pem};
 use airseal_pack::output::{Access, Existing, write_file};
 use airseal_pack::recipient::{Recipient, Recipients};
 use serde::Serialize;
@@ -18,9 +18,11 @@ use zeroize::Zeroizing;
 use crate::batch::{BatchFolder, Description, RegionPlan, RegionSource, write_json};
 use crate::boxes::{self, BoxContext};
 use crate::config::NvsEncryption;
+use crate::journal::Journal;
 use crate::product::{Content, Product, Region};
 use crate::secrets::DeviceSecrets;
 use crate::settings::settings;
+use crate::status::may_draw_keys;
 use crate::values::{Rendered, Values};
 
 /// The key that `plain-for-tests` leaves in the folder.
@@ -29,6 +31,10 @@ pub const TEST_KEY: &str = "plain-for-tests.key";
 /// The configuration, in `common/`, for stations that do not have it.
 pub const CONFIG: &str = "config.toml";
 
+/// Kinds of public keys in `common/`.
+pub(crate) const AT_REST: &str = "at-rest";
+pub(crate) const ESCROW: &str = "escrow";
+
 /// What [`prepare`] did.
 #[derive(Clone, Debug, Serialize)]
 pub struct Prepared {
@@ -36,7 +42,7 @@ pub struct Prepared {
     pub batch: String,
     /// Boxes made now.
     pub made: usize,
-    /// Boxes that were there.
+    /// Boxes that were there, or are gone because their board is finished or given up.
     pub kept: usize,
     /// What deserves attention.
     pub warnings: Vec<String>,
@@ -58,11 +64,13 @@ pub fn prepare(
     let folder = BatchFolder::open(out)?;
     describe(product, &folder)?;
     let recipients = recipients(product, &folder)?;
+    keep_public_keys(product, &folder)?;
+    let journal = Journal::read(&folder.journal())?;
     let (mut made, mut kept) = (0, 0);
     for serial in serials {
         control.report(Activity::Sealing, (made + kept) as u64, serials.len() as u64)?;
         let path = folder.box_of(serial);
-        if path.exists() {
+        if path.exists() || !may_draw_keys(&journal, serial)? {
             kept += 1;
             continue;
         }
@@ -151,6 +159,23 @@ fn plan(region: &Region, kept: &[RegionPlan]) -> RegionPlan {
         encrypted: region.encrypted,
         source,
     }
+}
+
+/// Public keys that stations seal to, in `common/`: the configuration's own paths mean nothing there.
+fn keep_public_keys(product: &Product, folder: &BatchFolder) -> Result<(), Error> {
+    let keys = &product.config.keys;
+    let config = Path::new(&product.file).parent().unwrap_or(Path::new(""));
+    let at_rest = keys.at_rest.iter().filter(|name| *name != "plain-for-tests").map(Path::new);
+    let escrow = keys.escrow_to.iter().map(PathBuf::as_path);
+    for (kind, path) in at_rest.map(|path| (AT_REST, path)).chain(escrow.map(|path| (ESCROW, path))) {
+        let key = KeyFile::read(&config.join(path), None, &NoPassphrase)?.key.public();
+        let Some(key) = key else {
+            return Err(Error::refused(path.display().to_string(), "has no public half", "name a device's public key"));
+        };
+        let file = folder.common(&format!("{kind}-{}.pub", key.id()));
+        write_file(&file, public_to_pem(&key).as_bytes(), Existing::Replace, Access::Public)?;
+    }
+    Ok(())
 }
 
 /// Who can open the boxes.

@@ -1,6 +1,7 @@
 //! The public record of a finished board: one line of `devices.jsonl`, what `device import` takes.
 
 use airseal_format::recipient::seed::{Purpose, derive};
+use airseal_pack::Error;
 use airseal_pack::key::{PrivateKey, PublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -57,6 +58,9 @@ pub struct DeviceKeys {
     pub noise: String,
     /// Signs requests and TLS handshakes.
     pub request: String,
+    /// The vendor's pre-encrypted images are made for it, as an uncompressed point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vendor_image: Option<String>,
 }
 
 /// The image a board was born with.
@@ -83,14 +87,39 @@ impl DeviceKeys {
     /// Derives them, as the device does.
     pub fn derive(seed: &[u8; 32]) -> DeviceKeys {
         let public = |key: PrivateKey, kind: &str| {
-            let bytes = key.public().map(|public| public.as_bytes().to_vec()).unwrap_or_default();
+            let bytes = key
+                .public()
+                .map(|public| public.as_bytes().to_vec())
+                .unwrap_or_default();
             format!("{kind}:{}", STANDARD.encode(bytes))
         };
         DeviceKeys {
-            unseal: public(PrivateKey::Device(derive(seed, Purpose::HpkeX25519)), "x25519"),
-            noise: public(PrivateKey::Device(derive(seed, Purpose::NoiseX25519)), "x25519"),
-            request: public(PrivateKey::Signing(derive(seed, Purpose::Request)), "ed25519"),
+            unseal: public(
+                PrivateKey::Device(derive(seed, Purpose::HpkeX25519)),
+                "x25519",
+            ),
+            noise: public(
+                PrivateKey::Device(derive(seed, Purpose::NoiseX25519)),
+                "x25519",
+            ),
+            request: public(
+                PrivateKey::Signing(derive(seed, Purpose::Request)),
+                "ed25519",
+            ),
+            vendor_image: None,
         }
+    }
+
+    /// The key for the vendor's pre-encrypted images, which the chip derives from the same block.
+    ///
+    /// # Errors
+    /// Refused for one seed in 2^32, which gives no key.
+    pub fn vendor_image(seed: &[u8; 32]) -> Result<String, Error> {
+        let secret = airseal_pack::bridge::encrypted_img::device_key("the seed", seed)?;
+        Ok(format!(
+            "p256:{}",
+            STANDARD.encode(secret.public_key().to_sec1_bytes())
+        ))
     }
 }
 

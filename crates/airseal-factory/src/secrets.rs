@@ -48,7 +48,13 @@ impl DeviceSecrets {
             entropy.fill(&mut bytes)?;
             Ok::<_, Error>(bytes)
         };
-        let when = |wanted: bool, len: usize| if wanted { draw(len) } else { Ok(Zeroizing::default()) };
+        let when = |wanted: bool, len: usize| {
+            if wanted {
+                draw(len)
+            } else {
+                Ok(Zeroizing::default())
+            }
+        };
         let claim = when(kinds.claim, CLAIM_LEN)?;
         Ok(DeviceSecrets {
             flash_key: draw(kinds.flash_key_len)?,
@@ -61,8 +67,16 @@ impl DeviceSecrets {
 
     /// Every field with its length, u32 little-endian; then name and bytes of each NVS partition.
     pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
-        let nvs = self.nvs.iter().flat_map(|(name, bytes)| [name.as_bytes(), bytes]);
-        let single = [&*self.flash_key, &*self.seed, &*self.nvs_keys, self.claim.as_bytes()];
+        let nvs = self
+            .nvs
+            .iter()
+            .flat_map(|(name, bytes)| [name.as_bytes(), bytes]);
+        let single = [
+            &*self.flash_key,
+            &*self.seed,
+            &*self.nvs_keys,
+            self.claim.as_bytes(),
+        ];
         let fields: Vec<&[u8]> = single.into_iter().chain(nvs).collect();
         let len = fields.iter().map(|field| field.len() + 4).sum();
         // As long as it gets: growing would leave copies behind that nobody wipes.
@@ -96,12 +110,15 @@ impl DeviceSecrets {
     }
 }
 
-/// Writes zeros over a secret file before it is removed; a file that is not there is no error.
+/// Writes zeros over a secret file before it is removed; a file that is not there is no error, and a link is removed itself.
 ///
 /// # Errors
 /// `Io` if it is there and can't be overwritten or removed.
 pub fn shred(path: &Path) -> Result<(), Error> {
-    let len = match std::fs::metadata(path) {
+    let len = match std::fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.is_file() => {
+            return std::fs::remove_file(path).map_err(|error| Error::io("remove", path, error));
+        }
         Ok(metadata) => metadata.len(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(Error::io("look at", path, error)),

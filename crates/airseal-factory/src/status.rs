@@ -6,8 +6,8 @@ use std::path::Path;
 use airseal_pack::Error;
 use serde::Serialize;
 
-use crate::batch::BatchFolder;
-use crate::journal::Journal;
+use crate::batch::{BatchFolder, Description};
+use crate::journal::{Entry, Journal, Step};
 use crate::line::decide::History;
 
 /// Boards of a batch by how far they are.
@@ -21,23 +21,26 @@ pub struct Counts {
     pub scrapped: usize,
     /// Serials that no chip has.
     pub free: usize,
+    /// Whether the batch is closed.
+    pub closed: bool,
 }
 
-/// Counts the boards of the batch in `folder`.
+/// Counts the boards of the batch in `folder`; a station may be at work meanwhile.
 ///
 /// # Errors
-/// `Io`; refused if the folder is no batch, its journal is damaged, or a station works on it.
+/// `Io`; refused if the folder is no batch or its journal is damaged.
 pub fn status(folder: &Path) -> Result<Counts, Error> {
-    let refuse = || Error::refused(folder.display().to_string(), "is no batch: it has no batch.json", "make one with airseal esp provision");
-    if !folder.join("batch.json").is_file() {
-        return Err(refuse());
-    }
-    let folder = BatchFolder::open(folder)?;
-    let description = folder.description()?.ok_or_else(refuse)?;
-    let journal = Journal::open(&folder.journal())?;
-    let entries = journal.entries();
+    let description = Description::read(folder)?;
+    let entries = Journal::read(&BatchFolder::journal_of(folder))?;
+    Ok(counts(&description, &entries))
+}
+
+pub(crate) fn counts(description: &Description, entries: &[Entry]) -> Counts {
     let used: BTreeSet<&str> = entries.iter().map(|entry| entry.serial.as_str()).collect();
-    let mut counts = Counts::default();
+    let mut counts = Counts {
+        closed: is_closed(entries),
+        ..Counts::default()
+    };
     for serial in &description.serials {
         if !used.contains(serial.as_str()) {
             counts.free += 1;
@@ -50,5 +53,35 @@ pub fn status(folder: &Path) -> Result<Counts, Error> {
             _ => counts.begun += 1,
         }
     }
-    Ok(counts)
+    counts
+}
+
+pub(crate) fn is_closed(entries: &[Entry]) -> bool {
+    entries.iter().any(|entry| entry.step == Step::Close)
+}
+
+/// Whether keys may be drawn for a serial whose box is not there: never a second time.
+///
+/// # Errors
+/// Refused if its chip was begun with keys that are lost, or the batch is closed.
+pub(crate) fn may_draw_keys(entries: &[Entry], serial: &str) -> Result<bool, Error> {
+    let history = History::of_serial(entries, serial);
+    if history.recorded || history.scrapped {
+        return Ok(false);
+    }
+    if history.bound.is_some() {
+        return Err(Error::refused(
+            format!("the box of {serial}"),
+            "is lost, and a chip was begun with its keys",
+            "bring the box back from a copy; new keys would not fit that chip",
+        ));
+    }
+    if is_closed(entries) {
+        return Err(Error::refused(
+            serial,
+            "gets no keys: the batch is closed",
+            "make another batch",
+        ));
+    }
+    Ok(true)
 }

@@ -1,118 +1,484 @@
-//! The line on simulated boards: the real espefuse on virtual eFuses, and every place where it can stop.
+//! The line on simulated boards: the real espefuse on virtual eFuses, a file for the flash, and a boot played from both.
 //!
 //! Runs where `AIRSEAL_ESPTOOLS` names the folder of the programs; `cargo xtask interop` sets it.
 
 mod common;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
-use airseal_esp::Chip;
-use airseal_factory::line::simulated::{Fault, SimulatedBench};
-use airseal_factory::line::station::{Station, Who};
-use airseal_factory::line::tools::Tools;
+use airseal_factory::journal::{Outcome, Step};
+use airseal_factory::line::simulated::Fault;
+use airseal_factory::line::station::{Shift, Station, Which, Who};
 use airseal_factory::prepare::prepare;
 use airseal_factory::product::Product;
+use airseal_factory::status::status;
 use airseal_pack::control::Control;
 use airseal_pack::entropy::SystemEntropy;
-use airseal_pack::esp::efuse_audit::{EfuseState, Policy, audit};
-use airseal_pack::key::NoPassphrase;
-use airseal_pack::open::OpenKey;
+use airseal_pack::esp::efuse_audit::{Policy, audit};
 use common::ProductFolder;
-
-struct Line {
-    product: ProductFolder,
-    tools: PathBuf,
-}
-
-fn clock() -> String {
-    "2026-01-01T00:00:00Z".to_owned()
-}
-
-impl Line {
-    fn new() -> Option<Line> {
-        let tools = std::env::var_os("AIRSEAL_ESPTOOLS")?.into();
-        let product = ProductFolder::esp32c3();
-        let read = Product::read(&product.config()).expect("a product");
-        let out = product.path("batch");
-        prepare(&read, &out, None, &SystemEntropy, &Control::default()).expect("a batch");
-        Some(Line { product, tools })
-    }
-
-    fn station(&self) -> Station<'static> {
-        let key = OpenKey::read(&self.product.path("line.key"), &NoPassphrase).expect("a key").key;
-        let who = Who { station: "a".to_owned(), operator: "o".to_owned() };
-        Station::open(&self.product.path("batch"), key, who, &clock).expect("a station")
-    }
-
-    fn board(&self, number: u8) -> SimulatedBench {
-        let chip = Chip::from_name("esp32c3").expect("a chip");
-        let folder = self.product.path(&format!("board{number}"));
-        let mac = format!("02:00:00:00:00:{number:02x}");
-        let mut bench =
-            SimulatedBench::open(Tools::new(Some(&self.tools)), chip, &folder, &mac, 4 << 20).expect("a board");
-        bench.set_label(&format!("AL-2648-A-{number:05}"), "1.0.0");
-        bench
-    }
-
-    fn records(&self) -> Vec<String> {
-        let path = self.product.path("batch/devices.jsonl");
-        let text = fs::read_to_string(path).unwrap_or_default();
-        text.lines().map(str::to_owned).collect()
-    }
-
-    fn assert_finished(&self, board: &SimulatedBench, serial: &str) {
-        let chip = Chip::from_name("esp32c3").expect("a chip");
-        let state = EfuseState::parse("x", board.summary().expect("a summary").as_bytes()).expect("a summary");
-        let audited = audit(chip, &state, &Policy::release()).expect("an audit");
-        assert!(audited.ok, "{:?}", audited.rules.iter().filter(|rule| !rule.ok).collect::<Vec<_>>());
-        let records = self.records();
-        let mine: Vec<_> = records.iter().filter(|line| line.contains(serial)).collect();
-        assert_eq!(mine.len(), 1, "{records:?}");
-        assert!(!self.product.path(&format!("batch/sealed/{serial}.box")).exists(), "the box is still there");
-    }
-}
-
-fn no_work_left(batch: &Path) {
-    let left = airseal_factory::line::work::WorkFolder::clean(batch).expect("cleaned");
-    assert!(!left, "secrets were left in the clear");
-}
+use common::bench::{
+    Line, bench, clock, files, holds, no_work_left, nothing, records, serial, spellings, state,
+};
 
 #[test]
 fn a_board_is_made_and_found_finished() {
     let Some(line) = Line::new() else { return };
     let mut board = line.board(1);
-    let done = line.station().run(&mut board, None).expect("finished");
-    assert_eq!((done.serial.as_str(), done.was_finished), ("AL-2648-A-00001", false));
-    line.assert_finished(&board, &done.serial);
-    let again = line.station().run(&mut board, Some("AL-2648-A-00001")).expect("found");
+    let mut station = line.station();
+    let begun = Instant::now();
+    let (done, in_tools) = {
+        let mut bench = bench(&station, &mut board);
+        let done = station.run(&mut bench, None).expect("finished");
+        (done, bench.in_tools())
+    };
+    println!("{:?} in all, {in_tools:?} in tools", begun.elapsed());
+    assert_eq!(
+        (done.serial.as_str(), done.was_finished),
+        (serial(1).as_str(), false)
+    );
+    let audited =
+        audit(station.expected().chip, &state(&board), &Policy::release()).expect("an audit");
+    assert!(
+        audited.ok,
+        "{:?}",
+        audited
+            .rules
+            .iter()
+            .filter(|rule| !rule.ok)
+            .collect::<Vec<_>>()
+    );
+    assert_eq!(records(&line.batch()).len(), 1);
+    assert!(
+        !line.batch().join("sealed/AL-2648-A-00001.box").exists(),
+        "the keys are still there"
+    );
+    // Two calls burn, and no more.
+    let burns = board
+        .calls()
+        .iter()
+        .filter(|call| call.iter().any(|word| word.starts_with("burn-")))
+        .count();
+    assert_eq!(burns, 2);
+    let again = station
+        .run(&mut bench(&station, &mut board), Some(&serial(1)))
+        .expect("found");
     assert!(again.was_finished);
-    no_work_left(&line.product.path("batch"));
+    no_work_left(&line.batch());
 }
 
-/// At every call, in every way: the line stops, a new station goes on, and the board ends the same.
+/// The exact words at a board, from first look to lock; only the file names differ from run to run.
 #[test]
-fn stopped_at_every_call_in_every_way_the_board_ends_the_same() {
+fn the_words_of_every_call_are_these() {
     let Some(line) = Line::new() else { return };
-    let mut number = 0;
-    'all: for fault in [Fault::Before, Fault::After, Fault::Killed] {
-        for at in 0.. {
-            number += 1;
-            if number > 6 {
-                // Six serials to a batch: a new one goes on where this ended.
-                break 'all;
+    let mut board = line.board(1);
+    let mut station = line.station();
+    station
+        .run(&mut bench(&station, &mut board), None)
+        .expect("finished");
+    let folder = line.product.path("board1").display().to_string();
+    let work = airseal_factory::line::work::WorkFolder::root(&line.batch())
+        .join(serial(1))
+        .display()
+        .to_string();
+    let common = line.batch().join("common").display().to_string();
+    let shown: Vec<String> = board
+        .calls()
+        .iter()
+        .map(|call| {
+            call.join(" ")
+                .replace(&work, "WORK")
+                .replace(&folder, "BOARD")
+                .replace(&common, "COMMON")
+        })
+        .collect();
+    let esptool = "esptool --chip esp32c3 --port BOARD --before default-reset --after no-reset";
+    let espefuse = "espefuse --chip esp32c3 --virt --path-efuse-file BOARD/efuse.virt --before default-reset --after no-reset --do-not-confirm";
+    let places = "0x0 WORK/bootloader@0x0.bin 0x8000 WORK/partition-table@0x8000.bin 0xd000 WORK/otadata@0xd000.bin \
+                  0xf000 WORK/nvs_keys@0xf000.bin 0x10000 WORK/factory@0x10000.bin 0x2e0000 WORK/fctry@0x2e0000.bin";
+    let want = [
+        format!("{esptool} get-security-info"),
+        format!("{espefuse} check-error summary --format json"),
+        format!("{esptool} flash-id"),
+        format!("{esptool} write-flash --erase-all --flash-mode keep --flash-freq keep --flash-size keep {places}"),
+        format!("{esptool} verify-flash {places}"),
+        format!(
+            "{espefuse} burn-key BLOCK_KEY0 WORK/flash-key.bin XTS_AES_128_KEY BLOCK_KEY1 WORK/seed.bin HMAC_UP \
+             BLOCK_KEY2 COMMON/digest0.bin SECURE_BOOT_DIGEST0 BLOCK_KEY3 COMMON/digest1.bin SECURE_BOOT_DIGEST1 \
+             burn-efuse SPI_BOOT_CRYPT_CNT 7 DIS_DOWNLOAD_ICACHE 1 DIS_DIRECT_BOOT 1 DIS_USB_JTAG 1 DIS_PAD_JTAG 1 \
+             DIS_DOWNLOAD_MANUAL_ENCRYPT 1 SECURE_BOOT_KEY_REVOKE2 1 SECURE_BOOT_EN 1 write-protect-efuse DIS_ICACHE RD_DIS"
+        ),
+        format!("{esptool} get-security-info"),
+        format!("{espefuse} check-error summary --format json"),
+        "esptool --chip esp32c3 --port BOARD --before default-reset --after hard-reset get-security-info".to_owned(),
+        format!("{espefuse} burn-efuse ENABLE_SECURITY_DOWNLOAD 1"),
+        format!("{esptool} get-security-info"),
+    ];
+    assert_eq!(shown, want);
+}
+
+/// The boot is the proof: another key, a damaged or an unsigned image in the flash, and no board gets a record.
+#[test]
+fn a_board_that_does_not_boot_as_planned_is_not_recorded() {
+    let Some(line) = Line::new() else { return };
+    // A byte of this file of the board is flipped just before it boots.
+    let cases = [
+        (1, "another flash key", "flash-key", 0, "did not say"),
+        (2, "a flipped byte", "flash.bin", 0x10100, "did not say"),
+        (3, "another seed", "seed", 0, "says device"),
+    ];
+    for (number, what, file, at, words) in cases {
+        let mut board = line.board(number);
+        let spoil_before_boot = |_: &str, step: Step, outcome: Outcome| {
+            if (step, outcome) == (Step::Boot, Outcome::Begun) {
+                let path = line.product.path(&format!("board{number}/{file}"));
+                let mut bytes = fs::read(&path).expect("a file");
+                bytes[at] ^= 1;
+                fs::write(&path, bytes).expect("a file");
             }
-            let mut board = line.board(number);
-            board.set_fault(at * 3 + 1, fault);
-            let serial = format!("AL-2648-A-{number:05}");
-            let stopped = line.station().run(&mut board, Some(&serial));
-            let struck = stopped.is_err();
-            let done = line.station().run(&mut board, Some(&serial)).expect("finished");
-            assert_eq!(done.was_finished, !struck);
-            line.assert_finished(&board, &serial);
-            if !struck {
-                break;
-            }
-        }
+        };
+        let mut station = line.station_in(&line.batch(), "line.key", None, &spoil_before_boot);
+        let error = station
+            .run(&mut bench(&station, &mut board), Some(&serial(number)))
+            .expect_err(what)
+            .to_string();
+        assert!(error.contains(words), "{what}: {error}");
+        assert!(records(&line.batch()).is_empty(), "{what}");
+        assert!(
+            !board
+                .calls()
+                .iter()
+                .flatten()
+                .any(|word| word == "ENABLE_SECURITY_DOWNLOAD"),
+            "{what}: locked"
+        );
     }
+}
+
+/// R20: three boards and one Ctrl-C, and no key of any of them is in the folder, raw, in hex or in base64; nor in any
+/// process's arguments or environment while the tools run.
+#[test]
+fn no_key_is_left_in_the_folder_or_seen_in_any_process() {
+    let Some(line) = Line::new() else { return };
+    let needles: Vec<Vec<u8>> = (1..=3)
+        .flat_map(|number| spellings(&line.secrets(&serial(number))))
+        .collect();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let (mut looks, mut tools_seen) = (0, 0);
+            while !over.load(Ordering::SeqCst) {
+                for process in fs::read_dir("/proc").expect("/proc").flatten() {
+                    for file in ["cmdline", "environ"] {
+                        let Ok(text) = fs::read(process.path().join(file)) else {
+                            continue;
+                        };
+                        assert!(
+                            !holds(&text, &needles),
+                            "a key in {}",
+                            process.path().join(file).display()
+                        );
+                        tools_seen += usize::from(text.windows(8).any(|part| part == b"burn-key"));
+                    }
+                }
+                looks += 1;
+            }
+            (looks, tools_seen)
+        });
+        for number in 1..=3 {
+            let stop = AtomicBool::new(false);
+            let interrupt = |_: &str, step: Step, outcome: Outcome| {
+                // The second board is interrupted while its secrets lie in the clear.
+                if number == 2 && (step, outcome) == (Step::Burn, Outcome::Done) {
+                    stop.store(true, Ordering::SeqCst);
+                }
+            };
+            let mut board = line.board(number);
+            let mut station = line.station_in(&line.batch(), "line.key", Some(&stop), &interrupt);
+            let done = station.run(&mut bench(&station, &mut board), Some(&serial(number)));
+            assert_eq!(done.is_err(), number == 2, "{done:?}");
+            drop(station);
+            no_work_left(&line.batch());
+        }
+        over.store(true, Ordering::SeqCst);
+        let (looks, tools_seen) = watcher.join().expect("no key seen");
+        assert!(
+            looks > 10 && tools_seen > 0,
+            "{looks} looks, {tools_seen} burns seen"
+        );
+    });
+    for file in files(&line.batch()) {
+        assert!(
+            !holds(&fs::read(&file).expect("a file"), &needles),
+            "a key in {}",
+            file.display()
+        );
+    }
+}
+
+#[test]
+fn a_second_station_is_refused_while_one_works_and_status_is_not() {
+    let Some(line) = Line::new() else { return };
+    let station = line.station();
+    let who = Who {
+        station: "b".to_owned(),
+        operator: "o".to_owned(),
+    };
+    let shift = Shift {
+        who,
+        clock: &clock,
+        stop: None,
+        watch: &nothing,
+    };
+    let error = Station::open(&line.batch(), None, shift)
+        .err()
+        .expect("refused")
+        .to_string();
+    assert!(
+        error.contains("another program works on this batch"),
+        "{error}"
+    );
+    assert_eq!(status(&line.batch()).expect("a status").free, 6);
+    drop(station);
+    line.station();
+}
+
+/// A board dies on the line: its serial and keys are never used again, not even by preparing the batch anew.
+#[test]
+fn a_scrapped_serial_never_gets_a_chip_or_keys_again() {
+    let Some(line) = Line::new() else { return };
+    let mut board = line.board(1);
+    board.set_fault(5, Fault::Killed(1));
+    let mut station = line.station();
+    station
+        .run(&mut bench(&station, &mut board), None)
+        .expect_err("killed");
+    station.scrap(&serial(1), "cracked").expect("scrapped");
+    let error = station
+        .run(&mut bench(&station, &mut board), None)
+        .expect_err("refused")
+        .to_string();
+    assert!(error.contains("was scrapped"), "{error}");
+    drop(station);
+    let product = Product::read(&line.product.config()).expect("a product");
+    let prepared = prepare(
+        &product,
+        &line.batch(),
+        None,
+        &SystemEntropy,
+        &Control::default(),
+    )
+    .expect("prepared");
+    assert_eq!((prepared.made, prepared.kept), (0, 6));
+    let mut station = line.station();
+    let mut next = line.board(2);
+    let done = station
+        .run(&mut bench(&station, &mut next), None)
+        .expect("finished");
+    assert_eq!(done.serial, serial(2));
+    let error = station
+        .run(&mut bench(&station, &mut next), Some(&serial(1)))
+        .expect_err("another label")
+        .to_string();
+    assert!(error.contains("AL-2648-A-00001"), "{error}");
+}
+
+fn with_escrow() -> ProductFolder {
+    let folder = ProductFolder::esp32c3();
+    let key =
+        airseal_pack::key::PrivateKey::generate(airseal_pack::key::KeyKind::Device).expect("a key");
+    let pem = airseal_pack::key::private_to_pem(&key, None).expect("a file");
+    fs::write(folder.path("escrow.key"), pem.as_bytes()).expect("escrow.key");
+    let public = airseal_pack::key::public_to_pem(&key.public().expect("a public key"));
+    fs::write(folder.path("escrow.pub"), public).expect("escrow.pub");
+    folder.edit(
+        "after = \"destroy\"",
+        "after = \"escrow\"\nescrow_to = [\"escrow.pub\"]",
+    );
+    folder
+}
+
+/// R19: a returned board, locked, is known by its label; all of its flash is written again, otadata too.
+#[test]
+fn a_returned_board_is_written_anew_with_its_own_keys() {
+    let Some(line) = Line::of(with_escrow) else {
+        return;
+    };
+    let mut board = line.board(1);
+    let mut station = line.station();
+    station
+        .run(&mut bench(&station, &mut board), Some(&serial(1)))
+        .expect("finished");
+    let error = station
+        .reflash(&mut bench(&station, &mut board), &Which::Serial(serial(1)))
+        .expect_err("the line's key");
+    assert!(
+        error.to_string().contains("not sealed to this key"),
+        "{error}"
+    );
+    drop(station);
+    let as_made = fs::read(board.flash()).expect("the flash");
+    // It comes back with another otadata and a half-written slot.
+    let mut worn = as_made.clone();
+    worn[0xd000..0xf000].fill(0x5A);
+    worn[0x10_0000..0x10_4000].fill(0x11);
+    fs::write(board.flash(), &worn).expect("the flash");
+    let mut station = line.station_in(&line.batch(), "escrow.key", None, &nothing);
+    let before = board.calls().len();
+    let done = station
+        .reflash(&mut bench(&station, &mut board), &Which::Serial(serial(1)))
+        .expect("written");
+    assert_eq!(done.serial, serial(1));
+    assert!(fs::read(board.flash()).expect("the flash") == as_made);
+    let calls: Vec<String> = board.calls()[before..]
+        .iter()
+        .map(|call| call.join(" "))
+        .collect();
+    assert!(calls[1].ends_with("erase-region 0x0 0x400000"), "{calls:?}");
+    assert!(
+        calls[2]
+            .contains("write-flash --force --flash-mode keep --flash-freq keep --flash-size 4MB"),
+        "{calls:?}"
+    );
+    assert!(calls[2].contains("0xd000 "), "{calls:?}");
+    let unknown = station
+        .reflash(&mut bench(&station, &mut board), &Which::Serial(serial(2)))
+        .expect_err("unknown");
+    assert!(
+        unknown.to_string().contains("no finished board"),
+        "{unknown}"
+    );
+    no_work_left(&line.batch());
+}
+
+#[test]
+fn destroyed_keys_can_not_write_a_board_anew() {
+    let Some(line) = Line::new() else { return };
+    let mut board = line.board(1);
+    let mut station = line.station();
+    station
+        .run(&mut bench(&station, &mut board), Some(&serial(1)))
+        .expect("finished");
+    let before = board.calls().len();
+    let error = station
+        .reflash(&mut bench(&station, &mut board), &Which::Serial(serial(1)))
+        .expect_err("destroyed");
+    assert!(error.to_string().contains("is not there"), "{error}");
+    assert!(
+        board.calls()[before..]
+            .iter()
+            .flatten()
+            .all(|word| word != "write-flash" && word != "erase-region")
+    );
+}
+
+/// R15: keys of boards that were burned elsewhere lie in a folder, named by MAC.
+#[test]
+fn keys_from_a_folder_write_boards_that_were_burned_elsewhere() {
+    let Some(line) = Line::new() else { return };
+    // A board of the same product that another line made: burned with a key that only the folder has.
+    let foreign = Line::of(with_escrow).expect("tools");
+    let mut board = foreign.board(9);
+    let mut station = foreign.station();
+    station
+        .run(&mut bench(&station, &mut board), Some(&serial(1)))
+        .expect("finished");
+    let key = fs::read(foreign.product.path("board9/flash-key")).expect("a key");
+    let folder = line.product.path("old-keys");
+    fs::create_dir(&folder).expect("a folder");
+    fs::write(folder.join("02-00-00-00-00-09.bin"), &key).expect("a key");
+    fs::write(folder.join("README"), "keys").expect("a file");
+    let mut station = line.station();
+    let imported = station.import_keys(&folder).expect("imported");
+    assert_eq!(
+        (imported.taken.as_slice(), imported.skipped.as_slice()),
+        (
+            &["02:00:00:00:00:09".to_owned()][..],
+            &["README".to_owned()][..]
+        )
+    );
+    assert_eq!(station.import_keys(&folder).expect("again").known, 1);
+    let which = Which::mac("020000000009").expect("a MAC");
+    let mut board = line.board_in(&foreign.product.path("board9"), 9);
+    let done = station
+        .reflash(&mut bench(&station, &mut board), &which)
+        .expect("written");
+    assert_eq!(done.serial, "imported-020000000009");
+    // What only its own line knew stayed as it was.
+    let flash = fs::read(board.flash()).expect("the flash");
+    assert!(flash[0xf000..0x10000] != [0xFF; 0x1000]);
+    for (name, bytes, words) in [
+        ("020000000009.key", &key[..], "second key"),
+        ("02000000000a.bin", &key[1..], "31 bytes"),
+    ] {
+        fs::write(folder.join(name), bytes).expect("a key");
+        let error = station
+            .import_keys(&folder)
+            .expect_err("refused")
+            .to_string();
+        assert!(error.contains(words), "{error}");
+        fs::remove_file(folder.join(name)).expect("removed");
+    }
+}
+
+#[test]
+fn a_batch_is_closed_once_every_board_is_settled() {
+    let Some(line) = Line::new() else { return };
+    let mut boards = [line.board(1), line.board(2)];
+    let mut station = line.station();
+    station
+        .run(&mut bench(&station, &mut boards[0]), None)
+        .expect("finished");
+    boards[1].set_fault(4, Fault::Before);
+    station
+        .run(&mut bench(&station, &mut boards[1]), None)
+        .expect_err("the cable fell out");
+    let error = station.close().expect_err("a board is begun").to_string();
+    assert!(error.contains(&serial(2)), "{error}");
+    station
+        .scrap(&serial(2), "dropped <and> broken")
+        .expect("scrapped");
+    let closed = station.close().expect("closed");
+    assert_eq!(
+        (
+            closed.counts.finished,
+            closed.counts.scrapped,
+            closed.unused_removed
+        ),
+        (1, 1, 4)
+    );
+    assert_eq!(
+        fs::read_dir(line.batch().join("sealed"))
+            .expect("a folder")
+            .count(),
+        0
+    );
+    let report = fs::read_to_string(line.batch().join("report.csv")).expect("a report");
+    assert_eq!(report.lines().count(), 7, "{report}");
+    assert!(
+        report.contains("AL-2648-A-00001,02:00:00:00:00:01,finished"),
+        "{report}"
+    );
+    let page = fs::read_to_string(line.batch().join("report.html")).expect("a report");
+    assert!(page.contains("dropped &lt;and> broken"), "{page}");
+    drop(station);
+    let mut third = line.board(3);
+    let mut station = line.station();
+    let error = station
+        .run(&mut bench(&station, &mut third), None)
+        .expect_err("closed")
+        .to_string();
+    assert!(error.contains("is closed"), "{error}");
+    drop(station);
+    let product = Product::read(&line.product.config()).expect("a product");
+    let error = prepare(
+        &product,
+        &line.batch(),
+        None,
+        &SystemEntropy,
+        &Control::default(),
+    )
+    .expect_err("closed");
+    assert!(error.to_string().contains("is closed"), "{error}");
 }

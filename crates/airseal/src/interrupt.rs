@@ -58,6 +58,13 @@ pub(crate) fn check() -> Result<(), Failure> {
     }
 }
 
+/// For work that must not be cut: the first signal is answered at the next look, however long that takes. A second one runs
+/// `clean` and ends the process.
+pub(crate) fn finish_first(clean: impl Fn() + Send + Sync + 'static) {
+    WAITING.store(true, Ordering::SeqCst);
+    let _ = CLEAN.set(Box::new(clean));
+}
+
 /// Waits until the user asks to stop. The process then ends in its own time.
 pub(crate) fn wait() {
     WAITING.store(true, Ordering::SeqCst);
@@ -73,9 +80,13 @@ pub(crate) fn wait() {
 }
 
 fn leave() -> ! {
+    if let Some(clean) = CLEAN.get() {
+        clean();
+    }
     std::process::exit(i32::from(FailureKind::Interrupted.exit_code()))
 }
 
 static WAKE: OnceLock<Mutex<Option<Receiver<()>>>> = OnceLock::new();
+static CLEAN: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
 static WAITING: AtomicBool = AtomicBool::new(false);
 const GRACE: Duration = Duration::from_secs(3);

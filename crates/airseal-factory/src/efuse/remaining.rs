@@ -36,7 +36,7 @@ impl EfusePlan {
     pub fn progress(&self, chip: &EfuseState) -> Progress {
         let mut missing = Vec::new();
         let mut done = 0;
-        let mut spoiled = None;
+        let mut spoiled = self.foreign(chip).or_else(|| self.no_more_secrets(chip));
         let mut sort = |name: &str, standing: Standing| -> bool {
             match standing {
                 Standing::Missing => return true,
@@ -81,6 +81,47 @@ impl EfusePlan {
         } else {
             Progress::Begun(into_calls(missing))
         }
+    }
+
+    /// What somebody else burned: a key block, or a switch, that the plan leaves alone.
+    fn foreign(&self, chip: &EfuseState) -> Option<(String, String)> {
+        const BLOCKS: [&str; 8] = [
+            "BLOCK1", "BLOCK2", "BLOCK_KEY0", "BLOCK_KEY1", "BLOCK_KEY2", "BLOCK_KEY3", "BLOCK_KEY4", "BLOCK_KEY5",
+        ];
+        const SWITCHES: [&str; 11] = [
+            "FLASH_CRYPT_CNT",
+            "SPI_BOOT_CRYPT_CNT",
+            "ABS_DONE_0",
+            "ABS_DONE_1",
+            "SECURE_BOOT_EN",
+            "SECURE_BOOT_KEY_REVOKE0",
+            "SECURE_BOOT_KEY_REVOKE1",
+            "SECURE_BOOT_KEY_REVOKE2",
+            "UART_DOWNLOAD_DIS",
+            "DIS_DOWNLOAD_MODE",
+            "ENABLE_SECURITY_DOWNLOAD",
+        ];
+        let planned = |name: &str| self.expect.iter().any(|want| want.field.starts_with(name));
+        let block = BLOCKS.into_iter().filter(|name| !planned(name)).find(|name| {
+            chip.field(name).is_some_and(|field| field.used || !field.readable)
+        });
+        let switch = SWITCHES.into_iter().filter(|name| !planned(name)).find(|name| {
+            chip.field(name).is_some_and(|field| field.used)
+        });
+        let name = block.or(switch)?;
+        Some((name.to_owned(), "it is burned, and the plan leaves it alone".to_owned()))
+    }
+
+    /// Once RD_DIS is write-protected no key can be hidden any more: a chip without its secret keys never gets them.
+    fn no_more_secrets(&self, chip: &EfuseState) -> Option<(String, String)> {
+        if chip.field("RD_DIS").is_none_or(|field| field.writeable) {
+            return None;
+        }
+        let missing = self.keys().find(|key| !key.readable && matches!(self.key(key, chip), Standing::Missing))?;
+        Some((
+            "RD_DIS".to_owned(),
+            format!("it is write-protected, and {} holds no key yet: one can never be burned now", missing.block),
+        ))
     }
 
     /// A key is there when every block it fills shows what the plan promises.

@@ -2,6 +2,7 @@
 
 use airseal_pack::esp::efuse_audit::EfuseState;
 
+use crate::config::Order;
 use crate::efuse::{Burn, EfusePlan, Progress};
 use crate::journal::{Entry, Outcome, Step};
 
@@ -18,9 +19,11 @@ pub enum Board {
         block_error: Option<String>,
     },
     /// Secure Download Mode: not even the MAC can be read. The serial comes from the label.
-    Locked {
-        /// As scanned.
-        serial: String,
+    Locked,
+    /// The loader does not answer: it is closed, or no board is there.
+    Silent {
+        /// What the tool says.
+        why: String,
     },
 }
 
@@ -41,6 +44,8 @@ pub struct History {
     pub recorded: bool,
     /// Whether it was given up.
     pub scrapped: bool,
+    /// Whether it was burned elsewhere, and its key taken in.
+    pub imported: bool,
 }
 
 /// What to do.
@@ -122,12 +127,17 @@ impl History {
         History::of(entries.iter().filter(|entry| entry.serial == serial))
     }
 
+    fn serial(&self) -> Option<String> {
+        self.bound.as_ref().map(|(serial, _)| serial.clone())
+    }
+
     fn of<'e>(entries: impl Iterator<Item = &'e Entry>) -> History {
         let mut history = History::default();
         for entry in entries {
             let done = entry.outcome == Outcome::Done;
             match entry.step {
-                Step::Bind if done => {
+                // A serial is taken as soon as the line says so, whatever came of it.
+                Step::Bind => {
                     history.bound = Some((entry.serial.clone(), entry.mac.clone()));
                 }
                 Step::Burn => history.burn_begun = true,
@@ -136,6 +146,11 @@ impl History {
                 Step::Lock => history.lock_begun = true,
                 Step::Record if done => history.recorded = true,
                 Step::Scrap if done => history.scrapped = true,
+                Step::Import if done => {
+                    history.bound = Some((entry.serial.clone(), entry.mac.clone()));
+                    history.imported = true;
+                    history.recorded = true;
+                }
                 _ => {}
             }
         }
@@ -143,25 +158,64 @@ impl History {
     }
 }
 
-/// Decides.
-pub fn next(plan: &EfusePlan, order: crate::config::Order, board: &Board, history: &History) -> Next {
-    let serial = history.bound.as_ref().map(|(serial, _)| serial.clone());
+/// Decides. For a board that tells its MAC, `history` is that MAC's; for one that does not, that of the `scanned` serial.
+pub fn next(
+    plan: &EfusePlan,
+    order: Order,
+    board: &Board,
+    history: &History,
+    scanned: Option<&str>,
+) -> Next {
     if history.scrapped {
-        return Next::Refuse {
-            why: format!(
+        let serial = history.serial().or_else(|| scanned.map(str::to_owned));
+        return refuse(
+            format!(
                 "{} was scrapped; its serial and keys are never used again",
-                serial.as_deref().unwrap_or("this board")
+                serial
+                    .as_deref()
+                    .filter(|serial| !serial.is_empty())
+                    .unwrap_or("this board")
             ),
-            remedy: "take another board".to_owned(),
-        };
+            "take another board",
+        );
     }
-    let (efuses, block_error) = match board {
-        Board::Locked { serial } => return locked(serial, history),
+    match board {
         Board::Open {
             efuses,
             block_error,
             ..
-        } => (efuses, block_error),
+        } => open(plan, order, efuses, block_error.as_deref(), history),
+        Board::Locked => closed("it is in Secure Download Mode", history, scanned),
+        Board::Silent { why } => closed(&format!("no loader answers ({why})"), history, scanned),
+    }
+}
+
+fn open(
+    plan: &EfusePlan,
+    order: Order,
+    efuses: &EfuseState,
+    block_error: Option<&str>,
+    history: &History,
+) -> Next {
+    let serial = history.serial();
+    let progress = plan.progress(efuses);
+    let Some(bound) = &serial else {
+        return match (block_error, progress) {
+            (None, Progress::Blank) => work(plan, order, history, vec![plan.burn.clone()]),
+            (None, Progress::Burned) if plan.burn.is_empty() => work(plan, order, history, Vec::new()),
+            (Some(error), _) => refuse(
+                format!("an eFuse block has an error: {error}"),
+                "put the chip aside: it was never bound to a serial",
+            ),
+            (None, Progress::Spoiled { field, why }) => refuse(
+                format!("it is not blank, and no journal line knows its MAC: {field}: {why}"),
+                "take `esp line reflash` with the batch its label names, or put it aside",
+            ),
+            _ => refuse(
+                "its eFuses are burned and no journal line knows its MAC: a board of somebody else, or of another batch".to_owned(),
+                "take `esp line reflash` with the batch its label names, or put it aside",
+            ),
+        };
     };
     if let Some(error) = block_error {
         return Next::Scrap {
@@ -169,69 +223,57 @@ pub fn next(plan: &EfusePlan, order: crate::config::Order, board: &Board, histor
             why: format!("an eFuse block has an error: {error}"),
         };
     }
-    let progress = plan.progress(efuses);
-    if serial.is_none() && progress != Progress::Blank {
-        return Next::Refuse {
-            why: "its eFuses are burned and no journal line knows its MAC: a board of somebody else, or of another batch"
-                .to_owned(),
-            remedy: "take `esp line reflash` with the batch its label names, or `esp line scrap`".to_owned(),
-        };
-    }
-    let calls = match progress {
-        Progress::Blank if history.burn_begun || !history.recorded => vec![plan.burn.clone()],
-        Progress::Blank => {
-            return Next::Refuse {
-                why: "it is recorded as finished, and its eFuses are blank: another chip answers with this MAC".to_owned(),
-                remedy: "compare the label".to_owned(),
-            };
-        }
-        Progress::Begun(calls) if history.burn_begun => calls,
-        Progress::Begun(_) => {
-            return Next::Refuse {
-                why: "some of its eFuses are burned, and the journal never began to burn it".to_owned(),
-                remedy: "another tool was at work: find out which, then `esp line scrap`".to_owned(),
-            };
-        }
-        Progress::Burned => Vec::new(),
-        Progress::Spoiled { field, why } => {
-            return Next::Scrap {
-                serial,
-                why: format!("{field}: {why}"),
-            };
-        }
+    let other_chip = |what: &str| {
+        refuse(
+            format!(
+                "{bound} is recorded as finished, and {what}: another chip answers with this MAC"
+            ),
+            "compare label and board",
+        )
     };
-    if history.recorded && calls.is_empty() {
-        return Next::Finished {
-            serial: serial.unwrap_or_default(),
-        };
-    }
-    let untouched = calls.first() == Some(&plan.burn) && !history.burn_begun;
-    Next::Work {
-        tasks: tasks(plan, order, serial.is_none(), untouched, calls),
-        serial,
+    match progress {
+        Progress::Spoiled { field, why } => Next::Scrap {
+            serial,
+            why: format!("{field}: {why}"),
+        },
+        Progress::Burned if history.recorded && !plan.is_locked(efuses) => {
+            other_chip("its loader is open")
+        }
+        Progress::Burned if history.recorded => Next::Finished {
+            serial: bound.clone(),
+        },
+        Progress::Blank | Progress::Begun(_) if history.recorded => {
+            other_chip("not all of its eFuses are burned")
+        }
+        Progress::Burned if !history.burn_begun && !plan.burn.is_empty() => other_tool(),
+        Progress::Burned => work(plan, order, history, Vec::new()),
+        Progress::Blank => work(plan, order, history, vec![plan.burn.clone()]),
+        Progress::Begun(_) if !history.burn_begun => other_tool(),
+        Progress::Begun(calls) => work(plan, order, history, calls),
     }
 }
 
-fn tasks(
-    plan: &EfusePlan,
-    order: crate::config::Order,
-    new: bool,
-    untouched: bool,
-    calls: Vec<Vec<Burn>>,
-) -> Vec<Task> {
+fn other_tool() -> Next {
+    refuse(
+        "some of its eFuses are burned, and the journal never began to burn it".to_owned(),
+        "another tool was at work: find out which, then `esp line scrap`",
+    )
+}
+
+fn work(plan: &EfusePlan, order: Order, history: &History, calls: Vec<Vec<Burn>>) -> Next {
     let mut tasks = Vec::new();
-    if new {
+    if history.bound.is_none() {
         tasks.push(Task::Bind);
     }
     // Once burning began the flash is as it was verified; only a chip that nothing was burned into is written again.
-    let burn_first = order == crate::config::Order::BurnFirst;
-    if untouched && !burn_first {
+    let flash_first = order == Order::FlashFirst;
+    if flash_first && !history.burn_begun {
         tasks.extend([Task::Flash, Task::Verify]);
     }
     if !calls.is_empty() {
         tasks.push(Task::Burn(calls));
     }
-    if burn_first {
+    if !flash_first {
         tasks.extend([Task::Flash, Task::Verify]);
     }
     tasks.extend([Task::Audit, Task::Boot]);
@@ -239,11 +281,20 @@ fn tasks(
         tasks.push(Task::Lock(plan.lock.clone()));
     }
     tasks.push(Task::Record);
-    tasks
+    Next::Work {
+        serial: history.serial(),
+        tasks,
+    }
 }
 
 /// The loader says nothing any more: the journal decides alone.
-fn locked(serial: &str, history: &History) -> Next {
+fn closed(what: &str, history: &History, scanned: Option<&str>) -> Next {
+    let Some(scanned) = scanned else {
+        return refuse(
+            format!("{what}, so it can't tell who it is"),
+            "scan its label: --serial; without a board, look at cable, power and port",
+        );
+    };
     match &history.bound {
         Some((bound, _)) if history.recorded => Next::Finished {
             serial: bound.clone(),
@@ -252,13 +303,20 @@ fn locked(serial: &str, history: &History) -> Next {
             serial: Some(bound.clone()),
             tasks: vec![Task::Boot, Task::Record],
         },
-        Some(_) => Next::Refuse {
-            why: format!("{serial} is in Secure Download Mode, and the journal never began to lock it"),
-            remedy: "compare the label; if it is right, another tool locked the board: `esp line scrap`".to_owned(),
-        },
-        None => Next::Refuse {
-            why: format!("it is in Secure Download Mode, and no journal line knows the serial {serial}"),
-            remedy: "scan the label again, or take the batch it names".to_owned(),
-        },
+        Some(_) => refuse(
+            format!("{what}, and the journal never began to lock {scanned}"),
+            "look at cable, power, port and label; if all are right, another tool locked the board: `esp line scrap`",
+        ),
+        None => refuse(
+            format!("{what}, and no journal line knows the serial {scanned}"),
+            "scan the label again, or take the batch it names",
+        ),
+    }
+}
+
+fn refuse(why: String, remedy: &str) -> Next {
+    Next::Refuse {
+        why,
+        remedy: remedy.to_owned(),
     }
 }

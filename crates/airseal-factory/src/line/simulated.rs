@@ -1,78 +1,89 @@
 //! A board made of files: the real `espefuse` on virtual eFuses, and a file in place of the flash.
 //!
-//! The folder stands for the silicon: like a chip it keeps the keys that were burned where no tool reads them.
+//! It stands behind the same words as a port does. `esptool`, which has no virtual mode, is played here: what it refuses
+//! on a locked or encrypted chip is refused here too. The folder stands for the silicon: like a chip it keeps the keys that
+//! were burned where no tool reads them. A boot is played from flash file, keys and eFuses by `flash-check`.
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use airseal_esp::Chip;
 use airseal_pack::Error;
-use airseal_pack::esp::efuse_audit::EfuseState;
 
-use super::bench::{Bench, BootLine, FlashFile};
-use super::decide::Board;
+mod boot;
+mod burn;
+mod esptool;
+mod fault;
+
+pub use boot::KnownImage;
+use burn::Burning;
+pub use fault::Fault;
+
+use super::connection::{Connection, Program};
 use super::tools::{Tools, words};
 
-/// Where a fault strikes, counted over the life of the bench.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The cable falls out before the call.
-    Before,
-    /// The call does its work and its answer is lost.
-    After,
-    /// The tool is killed while it works.
-    Killed,
+/// What a new simulated board is made as.
+#[derive(Clone, Debug)]
+pub struct Silicon {
+    /// The chip.
+    pub chip: Chip,
+    /// Its revision, major * 100 + minor.
+    pub revision: u16,
+    /// Lower case, with colons.
+    pub mac: String,
+    /// Bytes of flash.
+    pub flash_size: u64,
+    /// Where the bootloader looks for the partition table.
+    pub table_offset: u32,
+    /// Images whose firmware prints another version than its descriptor has.
+    pub images: Vec<KnownImage>,
 }
 
 /// The simulated board.
-pub struct SimulatedBench {
+pub struct SimulatedBoard {
     tools: Tools,
-    chip: Chip,
+    silicon: Silicon,
     folder: PathBuf,
-    flash_size: u64,
-    /// Serial the operator scans when the loader tells nothing.
-    label: String,
-    version: String,
-    calls: usize,
+    calls: Vec<Vec<String>>,
     fault: Option<(usize, Fault)>,
+    pieces: Option<usize>,
 }
 
-impl SimulatedBench {
-    /// The board in `folder`; a new chip with `mac` if the folder is empty.
+/// What the serial loader still does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loader {
+    Open,
+    Secure,
+    Silent,
+}
+
+impl SimulatedBoard {
+    /// The board in `folder`; a new one, as `silicon` says, if the folder is empty. A board keeps the MAC it was made with.
     ///
     /// # Errors
     /// `Io`.
-    pub fn open(
-        tools: Tools,
-        chip: Chip,
-        folder: &Path,
-        mac: &str,
-        flash_size: u64,
-    ) -> Result<SimulatedBench, Error> {
+    pub fn open(tools: Tools, folder: &Path, silicon: Silicon) -> Result<SimulatedBoard, Error> {
         std::fs::create_dir_all(folder).map_err(|error| Error::io("make", folder, error))?;
-        let bench = SimulatedBench {
+        let mut board = SimulatedBoard {
             tools,
-            chip,
+            silicon,
             folder: folder.to_owned(),
-            flash_size,
-            label: String::new(),
-            version: String::new(),
-            calls: 0,
+            calls: Vec::new(),
             fault: None,
+            pieces: None,
         };
-        if !bench.file("mac").exists() {
-            bench.save("mac", mac.as_bytes())?;
-            bench.erase()?;
+        let path = board.file("mac");
+        if path.exists() {
+            board.silicon.mac =
+                std::fs::read_to_string(&path).map_err(|error| Error::io("read", &path, error))?;
+        } else {
+            board.erase(0, board.silicon.flash_size)?;
+            board.save("mac", board.silicon.mac.as_bytes())?;
         }
-        Ok(bench)
-    }
-
-    /// The label on the board, and the version its firmware reports.
-    pub fn set_label(&mut self, serial: &str, version: &str) {
-        serial.clone_into(&mut self.label);
-        version.clone_into(&mut self.version);
+        Ok(board)
     }
 
     /// Lets the fault strike at call number `at`, from 0.
@@ -80,9 +91,14 @@ impl SimulatedBench {
         self.fault = Some((at, fault));
     }
 
-    /// Calls made so far.
-    pub fn calls(&self) -> usize {
-        self.calls
+    /// In how many pieces the call that a kill struck does its work.
+    pub fn struck_pieces(&self) -> Option<usize> {
+        self.pieces
+    }
+
+    /// Every call so far: the program, then its words.
+    pub fn calls(&self) -> &[Vec<String>] {
+        &self.calls
     }
 
     /// The flash.
@@ -90,66 +106,103 @@ impl SimulatedBench {
         self.file("flash.bin")
     }
 
-    /// The summary, as espefuse prints it.
+    /// The summary of the eFuses, as espefuse prints it, even where no tool could read it from a chip.
     ///
     /// # Errors
     /// As [`Tools::run`].
     pub fn summary(&self) -> Result<String, Error> {
-        self.espefuse(&words(&[&"summary", &"--format", &"json"]))
-    }
-
-    fn erase(&self) -> Result<(), Error> {
-        let path = self.flash();
-        let erased = vec![0xFF; usize::try_from(self.flash_size).unwrap_or(0)];
-        std::fs::write(&path, erased).map_err(|error| Error::io("write", &path, error))
+        let mut call = words(&[&"--chip", &self.silicon.chip.name()]);
+        call.extend(self.place(Program::Espefuse));
+        call.extend(words(&[&"summary", &"--format", &"json"]));
+        self.espefuse(&call)
     }
 
     fn espefuse(&self, call: &[OsString]) -> Result<String, Error> {
-        let efuses = self.file("efuse.virt");
-        let mut all = words(&[
-            &"--chip",
-            &self.chip.name(),
-            &"--virt",
-            &"--path-efuse-file",
-            &efuses,
-            &"--do-not-confirm",
-        ]);
-        all.extend_from_slice(call);
-        self.tools.run("espefuse", &all)
+        let text = self.tools.run(Program::Espefuse.name(), call)?;
+        Ok(if text.contains('{') {
+            self.with_identity(&text)
+        } else {
+            text
+        })
     }
 
-    /// One call with its fault.
-    fn call<T>(&mut self, work: impl FnOnce(&Self, Option<Fault>) -> Result<T, Error>) -> Result<T, Error> {
-        let number = self.calls;
-        self.calls += 1;
-        let fault = self.fault.filter(|(at, _)| *at == number).map(|(_, fault)| fault);
-        let lost = || Error::refused("the board", "does not answer", "look at the cable, and run again");
-        if fault == Some(Fault::Before) {
-            return Err(lost());
+    /// A virtual chip has no MAC and no revision: those of this board are put into the summary.
+    fn with_identity(&self, text: &str) -> String {
+        let start = text.find('{').unwrap_or(0);
+        let Ok(mut summary) =
+            serde_json::from_str::<serde_json::Value>(text.get(start..).unwrap_or_default())
+        else {
+            return text.to_owned();
+        };
+        if let Some(mac) = summary
+            .get_mut("MAC")
+            .and_then(|field| field.get_mut("value"))
+        {
+            *mac = format!("{} (OK)", self.silicon.mac).into();
         }
-        let done = work(self, fault)?;
-        if fault.is_some() { Err(lost()) } else { Ok(done) }
-    }
-
-    /// What the chip would know of the keys: kept when a burn took.
-    fn keep_keys(&self, call: &[OsString]) -> Result<(), Error> {
-        for (purpose, name) in [("HMAC_UP", "seed"), ("XTS", "flash-key"), ("flash_encryption", "flash-key")] {
-            let at = call.iter().position(|word| word.to_string_lossy().starts_with(purpose));
-            let Some(at) = at else { continue };
-            let file = if purpose == "flash_encryption" { call.get(at + 1) } else { call.get(at.wrapping_sub(1)) };
-            if let Some(file) = file {
-                let path = Path::new(file);
-                let bytes = std::fs::read(path).map_err(|error| Error::io("read", path, error))?;
-                self.save(name, &bytes)?;
+        let revision = self.silicon.revision;
+        for (name, number) in [
+            ("WAFER_VERSION_MAJOR", revision / 100),
+            ("WAFER_VERSION_MINOR", revision % 100),
+        ] {
+            if let Some(field) = summary
+                .get_mut(name)
+                .and_then(serde_json::Value::as_object_mut)
+            {
+                field.insert("value".to_owned(), number.into());
+                field.insert("raw_value".to_owned(), format!("{number:#x}").into());
             }
         }
-        Ok(())
+        format!("{}{summary:#}\n", text.get(..start).unwrap_or_default())
     }
 
-    fn locked(&self) -> Result<bool, Error> {
-        let state = EfuseState::parse("the simulated board", self.summary()?.as_bytes())?;
-        let set = |name: &str| state.field(name).is_some_and(|field| field.used);
-        Ok(set("ENABLE_SECURITY_DOWNLOAD") || set("DIS_DOWNLOAD_MODE") || set("UART_DOWNLOAD_DIS"))
+    fn loader(&self) -> Loader {
+        if self.is_burned("DIS_DOWNLOAD_MODE") || self.is_burned("UART_DOWNLOAD_DIS") {
+            Loader::Silent
+        } else if self.is_burned("ENABLE_SECURITY_DOWNLOAD") {
+            Loader::Secure
+        } else {
+            Loader::Open
+        }
+    }
+
+    fn is_burned(&self, name: &str) -> bool {
+        let burned = std::fs::read_to_string(self.file("burned")).unwrap_or_default();
+        burned.lines().any(|line| line == name)
+    }
+
+    fn burn(&self, call: &[OsString], killed: Option<usize>) -> Result<String, Error> {
+        let Some(burning) = Burning::parse(self.silicon.chip, call) else {
+            return self.espefuse(call);
+        };
+        let burning = match killed {
+            Some(pieces) => burning.first(pieces),
+            None => burning,
+        };
+        if burning.is_empty() {
+            return Ok(String::new());
+        }
+        let text = self.espefuse(&burning.words())?;
+        for (name, path) in burning.secrets() {
+            let bytes = std::fs::read(path).map_err(|error| Error::io("read", path, error))?;
+            self.save(name, &bytes)?;
+        }
+        let path = self.file("burned");
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(&path)
+            .and_then(|mut file| {
+                burning
+                    .fields()
+                    .try_for_each(|name| writeln!(file, "{name}"))
+            })
+            .map_err(|error| Error::io("write", &path, error))?;
+        if self.loader() != Loader::Open {
+            // No tool reads it any more; people and `airseal esp flash-check --efuses` still can.
+            self.save("summary.json", self.summary()?.as_bytes())?;
+        }
+        Ok(text)
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -160,95 +213,82 @@ impl SimulatedBench {
         let path = self.file(name);
         std::fs::write(&path, bytes).map_err(|error| Error::io("write", &path, error))
     }
+
+    /// One call with its fault. A kill is the business of `work`, which gets the number of pieces that are still done.
+    fn strike(
+        &mut self,
+        work: impl FnOnce(&Self, Option<usize>) -> Result<String, Error>,
+    ) -> Result<String, Error> {
+        let number = self.calls.len().wrapping_sub(1);
+        let fault = self
+            .fault
+            .filter(|(at, _)| *at == number)
+            .map(|(_, fault)| fault);
+        if fault == Some(Fault::Before) {
+            return Err(fault::lost());
+        }
+        let killed = match fault {
+            Some(Fault::Killed(pieces)) => Some(pieces),
+            _ => None,
+        };
+        let done = work(self, killed)?;
+        if fault.is_some() {
+            Err(fault::lost())
+        } else {
+            Ok(done)
+        }
+    }
+
+    fn note(&mut self, program: Program, call: &[OsString]) {
+        let mut noted = vec![program.name().to_owned()];
+        noted.extend(call.iter().map(|word| word.to_string_lossy().into_owned()));
+        self.calls.push(noted);
+    }
 }
 
-impl Bench for SimulatedBench {
-    fn look(&mut self) -> Result<Board, Error> {
-        self.call(|bench, _| {
-            if bench.locked()? {
-                return Ok(Board::Locked {
-                    serial: bench.label.clone(),
-                });
+impl Connection for SimulatedBoard {
+    fn place(&self, program: Program) -> Vec<OsString> {
+        match program {
+            Program::Esptool => words(&[&"--port", &self.folder]),
+            Program::Espefuse => {
+                words(&[&"--virt", &"--path-efuse-file", &self.file("efuse.virt")])
             }
-            let path = bench.file("mac");
-            let mac = std::fs::read_to_string(&path).map_err(|error| Error::io("read", &path, error))?;
-            let check = bench.espefuse(&words(&[&"check-error"]));
-            Ok(Board::Open {
-                mac,
-                efuses: EfuseState::parse("the simulated board", bench.summary()?.as_bytes())?,
-                block_error: check.err().map(|error| error.to_string()),
-            })
-        })
+        }
     }
 
-    fn write(&mut self, files: &[FlashFile]) -> Result<(), Error> {
-        self.call(|bench, fault| {
-            bench.erase()?;
-            let path = bench.flash();
-            let io = |error| Error::io("write", &path, error);
-            let mut flash = OpenOptions::new().write(true).open(&path).map_err(io)?;
-            let half = fault == Some(Fault::Killed);
-            for file in files.iter().take(if half { files.len() / 2 } else { files.len() }) {
-                let bytes = std::fs::read(&file.path).map_err(|error| Error::io("read", &file.path, error))?;
-                flash.seek(SeekFrom::Start(u64::from(file.address))).map_err(io)?;
-                flash.write_all(&bytes).map_err(io)?;
-            }
-            Ok(())
-        })
-    }
-
-    fn verify(&mut self, files: &[FlashFile]) -> Result<(), Error> {
-        self.call(|bench, _| {
-            let path = bench.flash();
-            let mut flash = File::open(&path).map_err(|error| Error::io("read", &path, error))?;
-            for file in files {
-                let want = std::fs::read(&file.path).map_err(|error| Error::io("read", &file.path, error))?;
-                let mut found = vec![0; want.len()];
-                flash
-                    .seek(SeekFrom::Start(u64::from(file.address)))
-                    .and_then(|_| flash.read_exact(&mut found))
-                    .map_err(|error| Error::io("read", &path, error))?;
-                if let Some(at) = want.iter().zip(&found).position(|(want, found)| want != found) {
-                    return Err(Error::refused(
-                        "the flash",
-                        format!("differs at {:#x}", u64::from(file.address) + at as u64),
-                        "write it again; a second failure means a bad flash chip",
-                    ));
+    fn call(&mut self, program: Program, call: &[OsString]) -> Result<String, Error> {
+        self.note(program, call);
+        if matches!(self.fault, Some((at, Fault::Killed(_))) if at + 1 == self.calls.len()) {
+            self.pieces = Some(match program {
+                Program::Esptool => esptool::pieces(call),
+                Program::Espefuse => {
+                    Burning::parse(self.silicon.chip, call).map_or(0, |burning| burning.len())
                 }
-            }
-            Ok(())
+            });
+        }
+        self.strike(|board, killed| match program {
+            Program::Esptool => board.esptool(call, killed),
+            Program::Espefuse => match board.loader() {
+                Loader::Open => board.burn(call, killed),
+                Loader::Secure => Err(fault::refused(
+                    program,
+                    "the chip is in Secure Download Mode",
+                )),
+                Loader::Silent => Err(fault::refused(
+                    program,
+                    "Failed to connect: no serial data received",
+                )),
+            },
         })
     }
 
-    fn burn(&mut self, call: &[OsString]) -> Result<(), Error> {
-        self.call(|bench, fault| {
-            if fault == Some(Fault::Killed) {
-                // Blocks are burned one by one, block 0 last: what is left is the keys alone.
-                let keys = call.iter().position(|word| word == "burn-efuse").unwrap_or(call.len());
-                let keys = call.get(..keys).unwrap_or_default();
-                if !keys.is_empty() {
-                    bench.espefuse(keys)?;
-                    bench.keep_keys(keys)?;
-                }
-                return Ok(());
-            }
-            bench.espefuse(call)?;
-            bench.keep_keys(call)
-        })
-    }
-
-    fn boot(&mut self) -> Result<BootLine, Error> {
-        self.call(|bench, _| {
-            let path = bench.file("seed");
-            let seed = std::fs::read(&path).unwrap_or_default();
-            let device_id = match <[u8; 32]>::try_from(seed.as_slice()) {
-                Ok(seed) => crate::record::device_id(&seed),
-                Err(_) => String::new(),
-            };
-            Ok(BootLine {
-                device_id,
-                version: bench.version.clone(),
-            })
-        })
+    fn listen(
+        &mut self,
+        reset: &[OsString],
+        _: &dyn Fn(&str) -> bool,
+        _: Duration,
+    ) -> Result<String, Error> {
+        self.note(Program::Esptool, reset);
+        self.strike(|board, _| board.boot())
     }
 }

@@ -1,6 +1,7 @@
 //! One station: it looks at the board, decides, and does the work, each step journalled before and after.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use airseal_esp::Chip;
 use airseal_pack::Error;
@@ -8,19 +9,26 @@ use airseal_pack::bundle::read_small;
 use airseal_pack::open::OpenKey;
 use sha2::{Digest, Sha256};
 
+mod close;
+mod records;
 mod regions;
+mod service;
 mod tasks;
 
-use super::bench::Bench;
+pub use close::Closed;
+pub use service::{Imported, Which};
+
+use super::bench::{Bench, Expected, FlashFile};
 use super::decide::{Board, History, Next, Task, next};
 use super::work::WorkFolder;
 use crate::batch::{BatchFolder, Description};
 use crate::boxes::{self, BoxContext};
 use crate::config::Config;
-use crate::efuse::EfusePlan;
+use crate::efuse::{Burn, EfusePlan, arguments};
 use crate::journal::{Entry, Journal, Outcome, Step};
 use crate::prepare::CONFIG;
 use crate::secrets::{DeviceSecrets, shred};
+use crate::status::is_closed;
 
 /// Largest file of a batch that a station reads, bytes.
 const MAX_FILE: u64 = 256 << 20;
@@ -34,6 +42,18 @@ pub struct Who {
     pub operator: String,
 }
 
+/// What surrounds a station.
+pub struct Shift<'c> {
+    /// Who works.
+    pub who: Who,
+    /// The time, RFC 3339.
+    pub clock: &'c dyn Fn() -> String,
+    /// Once true, the station stops before the next step and cleans up.
+    pub stop: Option<&'c AtomicBool>,
+    /// Told about each step.
+    pub watch: &'c dyn Fn(&str, Step, Outcome),
+}
+
 /// A station with its batch.
 pub struct Station<'c> {
     folder: BatchFolder,
@@ -42,9 +62,8 @@ pub struct Station<'c> {
     chip: Chip,
     plan: EfusePlan,
     journal: Journal,
-    key: OpenKey,
-    who: Who,
-    clock: &'c dyn Fn() -> String,
+    key: Option<OpenKey>,
+    shift: Shift<'c>,
 }
 
 /// A board that is finished.
@@ -57,48 +76,49 @@ pub struct Finished {
 }
 
 /// One board at work.
-struct Job<'b> {
-    bench: &'b mut dyn Bench,
+struct Job<'b, 'c> {
+    bench: &'b mut Bench<'c>,
     serial: String,
     mac: String,
     /// Opened when first needed: a finished board has no box any more.
     secrets: Option<DeviceSecrets>,
+    /// Made when first needed.
+    files: Option<Vec<FlashFile>>,
     work: WorkFolder,
 }
 
 impl<'c> Station<'c> {
-    /// Opens the batch in `folder` for one station; what a crash left in the clear is removed.
+    /// Opens the batch in `folder` for one station; what a crash left in the clear is removed. Without a key nothing can be
+    /// done to a board, only decided.
     ///
     /// # Errors
     /// `Io`; refused if the folder is no batch, its journal is damaged, or another station works on it.
     pub fn open(
         folder: &Path,
-        key: OpenKey,
-        who: Who,
-        clock: &'c dyn Fn() -> String,
+        key: Option<OpenKey>,
+        shift: Shift<'c>,
     ) -> Result<Station<'c>, Error> {
-        if !folder.join("batch.json").is_file() {
-            return Err(Error::refused(
-                folder.display().to_string(),
-                "is no batch: it has no batch.json",
-                "make one with airseal esp provision",
-            ));
-        }
+        let description = Description::read(folder)?;
         let folder = BatchFolder::open(folder)?;
         WorkFolder::clean(folder.path())?;
         let damaged = |path: &Path, what: String| {
-            Error::refused(path.display().to_string(), what, "bring it back from a copy of the batch")
+            Error::refused(
+                path.display().to_string(),
+                what,
+                "bring it back from a copy of the batch",
+            )
         };
-        let description = folder
-            .description()?
-            .ok_or_else(|| damaged(folder.path(), "has no batch.json".to_owned()))?;
         let config = Config::read(&folder.common(CONFIG))?;
         let plan_path = folder.common("plan.json");
         let plan = read_small(&plan_path, MAX_FILE, "a plan")?;
         let plan = serde_json::from_slice(&plan)
             .map_err(|error| damaged(&plan_path, format!("is damaged: {error}")))?;
-        let chip = Chip::from_name(&description.chip)
-            .ok_or_else(|| damaged(folder.path(), format!("is for {}, no chip known here", description.chip)))?;
+        let chip = Chip::from_name(&description.chip).ok_or_else(|| {
+            damaged(
+                folder.path(),
+                format!("is for {}, no chip known here", description.chip),
+            )
+        })?;
         let journal = Journal::open(&folder.journal())?;
         Ok(Station {
             folder,
@@ -108,8 +128,7 @@ impl<'c> Station<'c> {
             plan,
             journal,
             key,
-            who,
-            clock,
+            shift,
         })
     }
 
@@ -118,59 +137,95 @@ impl<'c> Station<'c> {
         &self.journal
     }
 
-    /// The chip of the batch.
-    pub fn chip(&self) -> Chip {
-        self.chip
+    /// The batch's folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
-    /// Bytes of flash of its boards.
-    pub fn flash_size(&self) -> u64 {
-        self.description.flash_size
+    /// A MAC for the simulated board of a serial: its place in the batch, in a range that no maker has.
+    pub fn simulated_mac(&self, serial: &str) -> String {
+        let place = self
+            .description
+            .serials
+            .iter()
+            .position(|known| known == serial)
+            .unwrap_or(0);
+        let [_, _, _, _, b3, b2, b1, b0] = (place as u64).to_be_bytes();
+        format!("02:00:{b3:02x}:{b2:02x}:{b1:02x}:{b0:02x}")
     }
 
-    /// What the firmware calls its version.
-    pub fn version(&self) -> &str {
-        &self.config.release.version
+    /// What its boards must be.
+    pub fn expected(&self) -> Expected {
+        Expected {
+            chip: self.chip,
+            min_revision: self.config.chip.min_revision,
+            flash_size: self.description.flash_size,
+        }
     }
 
-    /// Gives a board up.
-    ///
-    /// # Errors
-    /// `Io`; refused for a serial that no chip is bound to.
-    pub fn scrap(&mut self, serial: &str, reason: &str) -> Result<(), Error> {
-        let history = History::of_serial(self.journal.entries(), serial);
-        let Some((_, mac)) = history.bound else {
-            return Err(Error::refused(
-                format!("serial {serial}"),
-                "is bound to no chip",
-                "a serial that was never used needs no scrapping",
-            ));
-        };
-        self.note(serial, &mac, Step::Scrap, Outcome::Done, reason, None)?;
-        shred(&self.folder.box_of(serial))
+    /// The serial that a board without a label gets next: one that was begun and not finished, else the first free one.
+    pub fn next_serial(&self) -> Option<String> {
+        let entries = self.journal.entries();
+        let begun = self.description.serials.iter().find(|serial| {
+            let history = History::of_serial(entries, serial);
+            history.bound.is_some() && !history.recorded && !history.scrapped
+        });
+        begun.cloned().or_else(|| self.free_serial(None, "").ok())
     }
 
     /// What would be done to the board; nothing is.
     ///
     /// # Errors
     /// As [`Bench::look`].
-    pub fn decide(&self, bench: &mut dyn Bench, scanned: Option<&str>) -> Result<Next, Error> {
-        Ok(self.look(bench, scanned)?.1)
+    pub fn decide(&self, board: &Board, scanned: Option<&str>) -> Result<Next, Error> {
+        let entries = self.journal.entries();
+        let history = match (board, scanned) {
+            (Board::Open { mac, .. }, _) => History::of_mac(entries, mac),
+            (_, Some(serial)) => History::of_serial(entries, serial),
+            (_, None) => History::default(),
+        };
+        if let (Some(scanned), Some((bound, _))) = (scanned, &history.bound)
+            && scanned != bound
+        {
+            return Err(Error::refused(
+                format!("label {scanned}"),
+                format!("is not this board's: its chip is bound to {bound}"),
+                "compare label and board",
+            ));
+        }
+        Ok(next(
+            &self.plan,
+            self.config.flash.order,
+            board,
+            &history,
+            scanned,
+        ))
+    }
+
+    /// The words after `espefuse`'s own options for each call of a task; key files are named by what is in them.
+    pub fn burn_words(task: &Task) -> Vec<Vec<String>> {
+        let calls = match task {
+            Task::Burn(calls) => calls.as_slice(),
+            Task::Lock(call) => std::slice::from_ref(call),
+            _ => &[],
+        };
+        let words = |call: &Vec<Burn>| {
+            let words = arguments(call, |key| PathBuf::from(format!("{key:?}").to_lowercase()));
+            words
+                .iter()
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect()
+        };
+        calls.iter().map(words).collect()
     }
 
     /// Does what the board on the bench needs, all of it.
     ///
     /// # Errors
-    /// The bench's; refused for a board that is not ours or can't be finished.
-    pub fn run(&mut self, bench: &mut dyn Bench, scanned: Option<&str>) -> Result<Finished, Error> {
-        let (board, next) = self.look(bench, scanned)?;
-        let mac = match &board {
-            Board::Open { mac, .. } => mac.clone(),
-            Board::Locked { serial } => {
-                let history = History::of_serial(self.journal.entries(), serial);
-                history.bound.map(|(_, mac)| mac).unwrap_or_default()
-            }
-        };
+    /// The bench's; refused for a board that is not ours or can't be finished, or if the batch is closed.
+    pub fn run(&mut self, bench: &mut Bench<'_>, scanned: Option<&str>) -> Result<Finished, Error> {
+        let board = bench.look()?;
+        let next = self.decide(&board, scanned)?;
         match next {
             Next::Finished { serial } => Ok(Finished {
                 serial,
@@ -179,7 +234,8 @@ impl<'c> Station<'c> {
             Next::Refuse { why, remedy } => Err(Error::refused("the board", why, remedy)),
             Next::Scrap { serial, why } => {
                 let serial = serial.unwrap_or_default();
-                self.note(&serial, &mac, Step::Scrap, Outcome::Done, &why, None)?;
+                let mac = self.mac_of(&board, &serial);
+                self.give_up(&serial, &mac, &why)?;
                 Err(Error::refused(
                     format!("board {serial}"),
                     format!("is scrap: {why}"),
@@ -187,18 +243,14 @@ impl<'c> Station<'c> {
                 ))
             }
             Next::Work { serial, tasks } => {
+                self.refuse_closed()?;
+                self.the_key("the boxes of the batch")?;
                 let serial = match serial {
                     Some(serial) => serial,
-                    None => self.free_serial(scanned, &mac)?,
+                    None => self.free_serial(scanned, &self.mac_of(&board, ""))?,
                 };
-                let work = WorkFolder::make(self.folder.path(), &serial)?;
-                let mut job = Job {
-                    bench,
-                    serial,
-                    mac,
-                    secrets: None,
-                    work,
-                };
+                let mac = self.mac_of(&board, &serial);
+                let mut job = self.job(bench, serial, mac)?;
                 for task in &tasks {
                     self.step(&mut job, task)?;
                 }
@@ -210,38 +262,73 @@ impl<'c> Station<'c> {
         }
     }
 
-    fn look(&self, bench: &mut dyn Bench, scanned: Option<&str>) -> Result<(Board, Next), Error> {
-        let mut board = bench.look()?;
-        if let (Board::Locked { serial }, Some(scanned)) = (&mut board, scanned) {
-            scanned.clone_into(serial);
+    fn job<'b, 'd>(
+        &self,
+        bench: &'b mut Bench<'d>,
+        serial: String,
+        mac: String,
+    ) -> Result<Job<'b, 'd>, Error> {
+        Ok(Job {
+            bench,
+            work: WorkFolder::make(self.folder.path(), &serial)?,
+            serial,
+            mac,
+            secrets: None,
+            files: None,
+        })
+    }
+
+    /// As the board says, or the journal where it says nothing.
+    fn mac_of(&self, board: &Board, serial: &str) -> String {
+        match board {
+            Board::Open { mac, .. } => mac.clone(),
+            Board::Locked | Board::Silent { .. } => {
+                let history = History::of_serial(self.journal.entries(), serial);
+                history.bound.map(|(_, mac)| mac).unwrap_or_default()
+            }
         }
-        let entries = self.journal.entries();
-        let history = match &board {
-            Board::Open { mac, .. } => History::of_mac(entries, mac),
-            Board::Locked { serial } => History::of_serial(entries, serial),
-        };
-        if let (Some(scanned), Some((bound, _))) = (scanned, &history.bound)
-            && scanned != bound
-        {
-            return Err(Error::refused(
-                format!("label {scanned}"),
-                format!("is not this board's: its chip is bound to {bound}"),
-                "compare label and board",
-            ));
+    }
+
+    fn refuse_closed(&self) -> Result<(), Error> {
+        if !is_closed(self.journal.entries()) {
+            return Ok(());
         }
-        let decision = next(&self.plan, self.config.flash.order, &board, &history);
-        Ok((board, decision))
+        Err(Error::refused(
+            format!("batch {}", self.description.batch),
+            "is closed: its unused keys are gone",
+            "make another batch",
+        ))
+    }
+
+    /// Serial and keys are never used again.
+    fn give_up(&mut self, serial: &str, mac: &str, reason: &str) -> Result<(), Error> {
+        self.note(serial, mac, Step::Scrap, Outcome::Done, reason, None)?;
+        shred(&self.folder.box_of(serial))
     }
 
     /// One task between its two lines.
-    fn step(&mut self, job: &mut Job<'_>, task: &Task) -> Result<(), Error> {
+    fn step(&mut self, job: &mut Job<'_, '_>, task: &Task) -> Result<(), Error> {
+        if self
+            .shift
+            .stop
+            .is_some_and(|stop| stop.load(Ordering::SeqCst))
+        {
+            return Err(Error::Cancelled);
+        }
         let (serial, mac) = (job.serial.clone(), job.mac.clone());
         let step = task.step();
         self.note(&serial, &mac, step, Outcome::Begun, "", None)?;
         match self.perform(job, task) {
             Ok(sha256) => self.note(&serial, &mac, step, Outcome::Done, "", sha256),
             Err(error) => {
-                self.note(&serial, &mac, step, Outcome::Failed, &error.to_string(), None)?;
+                self.note(
+                    &serial,
+                    &mac,
+                    step,
+                    Outcome::Failed,
+                    &error.to_string(),
+                    None,
+                )?;
                 Err(error)
             }
         }
@@ -249,9 +336,19 @@ impl<'c> Station<'c> {
 
     /// The serial that was scanned, or the first that nobody took.
     fn free_serial(&self, scanned: Option<&str>, mac: &str) -> Result<String, Error> {
-        let taken = |serial: &str| self.journal.entries().iter().any(|entry| entry.serial == serial);
+        let taken = |serial: &str| {
+            self.journal
+                .entries()
+                .iter()
+                .any(|entry| entry.serial == serial)
+        };
+        let has_keys = |serial: &str| self.folder.box_of(serial).exists();
         let Some(scanned) = scanned else {
-            let free = self.description.serials.iter().find(|serial| !taken(serial));
+            let free = self
+                .description
+                .serials
+                .iter()
+                .find(|serial| !taken(serial) && has_keys(serial));
             return free.cloned().ok_or_else(|| {
                 Error::refused(
                     &self.description.batch,
@@ -260,7 +357,12 @@ impl<'c> Station<'c> {
                 )
             });
         };
-        if !self.description.serials.iter().any(|serial| serial == scanned) {
+        if !self
+            .description
+            .serials
+            .iter()
+            .any(|serial| serial == scanned)
+        {
             return Err(Error::refused(
                 format!("serial {scanned}"),
                 format!("is not in the batch {}", self.description.batch),
@@ -272,6 +374,13 @@ impl<'c> Station<'c> {
                 format!("serial {scanned}"),
                 format!("belongs to another chip, not to {mac}"),
                 "compare label and board",
+            ));
+        }
+        if !has_keys(scanned) {
+            return Err(Error::refused(
+                format!("serial {scanned}"),
+                "has no box: its keys were not made yet",
+                "run airseal esp provision on the batch",
             ));
         }
         Ok(scanned.to_owned())
@@ -286,10 +395,11 @@ impl<'c> Station<'c> {
         note: &str,
         sha256: Option<String>,
     ) -> Result<(), Error> {
+        (self.shift.watch)(serial, step, outcome);
         self.journal.append(Entry {
-            time: (self.clock)(),
-            station: self.who.station.clone(),
-            operator: self.who.operator.clone(),
+            time: (self.shift.clock)(),
+            station: self.shift.who.station.clone(),
+            operator: self.shift.who.operator.clone(),
             serial: serial.to_owned(),
             mac: mac.to_owned(),
             step,
@@ -299,17 +409,46 @@ impl<'c> Station<'c> {
         })
     }
 
-    fn secrets<'j>(&self, job: &'j mut Job<'_>) -> Result<&'j DeviceSecrets, Error> {
-        if job.secrets.is_none() {
-            let path = self.folder.box_of(&job.serial);
-            let bytes = read_small(&path, MAX_FILE, "a box")?;
-            let context = BoxContext {
-                batch: &self.description.batch,
-                serial: &job.serial,
-            };
-            job.secrets = Some(boxes::open(context, &bytes, &self.key)?);
+    fn secrets<'j>(&self, job: &'j mut Job<'_, '_>) -> Result<&'j DeviceSecrets, Error> {
+        let opened = match job.secrets.take() {
+            Some(secrets) => secrets,
+            None => self.open_box(&job.serial)?,
+        };
+        Ok(job.secrets.insert(opened))
+    }
+
+    fn the_key(&self, what: &str) -> Result<&OpenKey, Error> {
+        self.key.as_ref().ok_or_else(|| {
+            Error::refused(
+                what,
+                "can't be opened: no key is given",
+                "name one of keys.at_rest with --key (after escrow, one of keys.escrow_to)",
+            )
+        })
+    }
+
+    fn open_box(&self, serial: &str) -> Result<DeviceSecrets, Error> {
+        let key = self.the_key(&format!("the box of {serial}"))?;
+        let path = self.folder.box_of(serial);
+        if !path.exists() {
+            return Err(Error::refused(
+                format!("the box of {serial}"),
+                "is not there",
+                "keys that were destroyed can't be brought back; a box that was lost can, from a copy of the batch",
+            ));
         }
-        job.secrets.as_ref().ok_or_else(|| Error::refused(&job.serial, "has no box", ""))
+        boxes::open(
+            self.context(serial),
+            &read_small(&path, MAX_FILE, "a box")?,
+            key,
+        )
+    }
+
+    fn context<'s>(&'s self, serial: &'s str) -> BoxContext<'s> {
+        BoxContext {
+            batch: &self.description.batch,
+            serial,
+        }
     }
 
     fn common(&self, file: &str, sha256: &str) -> Result<Vec<u8>, Error> {

@@ -30,7 +30,10 @@ impl Tools {
     /// # Errors
     /// `Io` if one does not start; refused for a version that was never tried.
     pub fn check(&self) -> Result<[String; 2], Error> {
-        Ok([self.version("esptool", "version")?, self.version("espefuse", "--help")?])
+        Ok([
+            self.version("esptool", "version")?,
+            self.version("espefuse", "--help")?,
+        ])
     }
 
     /// Runs one to its end and returns what it printed.
@@ -44,6 +47,7 @@ impl Tools {
         let output = Command::new(&path)
             .args(words)
             .env("ESPTOOL_CFGFILE", "/dev/null")
+            .env_remove("ESPRESSIF_IDE_WS")
             .env("NO_COLOR", "1")
             .env("COLUMNS", "200")
             .stdin(Stdio::null())
@@ -57,7 +61,12 @@ impl Tools {
         let errors = String::from_utf8_lossy(&output.stderr);
         Err(Error::refused(
             program,
-            format!("failed: {}", last_words(&errors).or(last_words(&text)).unwrap_or("it says nothing")),
+            format!(
+                "failed: {}",
+                last_words(&errors)
+                    .or(last_words(&text))
+                    .unwrap_or("it says nothing")
+            ),
             "look at cable, power and port; running again goes on where this stopped",
         ))
     }
@@ -66,12 +75,19 @@ impl Tools {
         let text = self.run(program, &[word.into()])?;
         let version = text.split_whitespace().filter_map(parse_version).next();
         let Some((major, minor, shown)) = version else {
-            return Err(Error::refused(program, "does not say its version", "install esptool 5.6"));
+            return Err(Error::refused(
+                program,
+                "does not say its version",
+                "install esptool 5.6",
+            ));
         };
         if (major, minor) < OLDEST || major >= NEXT_MAJOR {
             return Err(Error::refused(
                 program,
-                format!("has version {shown}; the plans were tried with {}.{} and later, below {NEXT_MAJOR}", OLDEST.0, OLDEST.1),
+                format!(
+                    "has version {shown}; the plans were tried with {}.{} and later, below {NEXT_MAJOR}",
+                    OLDEST.0, OLDEST.1
+                ),
                 "pin the tools of the station: pip install esptool==5.6.0",
             ));
         }
@@ -88,7 +104,10 @@ impl Tools {
 
 /// The words of a call, from pieces.
 pub(crate) fn words(pieces: &[&dyn AsRef<OsStr>]) -> Vec<OsString> {
-    pieces.iter().map(|piece| piece.as_ref().to_owned()).collect()
+    pieces
+        .iter()
+        .map(|piece| piece.as_ref().to_owned())
+        .collect()
 }
 
 fn parse_version(word: &str) -> Option<(u32, u32, String)> {
@@ -100,7 +119,16 @@ fn parse_version(word: &str) -> Option<(u32, u32, String)> {
     Some((major, minor, shown.to_owned()))
 }
 
-/// The last line that is no decoration.
+/// What went wrong: the program's own words for it, else its last line that is no decoration.
 fn last_words(text: &str) -> Option<&str> {
-    text.lines().map(str::trim).rfind(|line| line.chars().any(char::is_alphanumeric))
+    let decoration = |letter: char| letter.is_whitespace() || letter == '│';
+    let fatal = text
+        .lines()
+        .find_map(|line| line.split_once("fatal error occurred: "));
+    let fatal = fatal.map(|(_, words)| words.trim());
+    fatal.filter(|words| !words.is_empty()).or_else(|| {
+        text.lines()
+            .map(|line| line.trim_matches(decoration))
+            .rfind(|line| line.chars().any(char::is_alphanumeric))
+    })
 }

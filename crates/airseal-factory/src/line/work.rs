@@ -1,11 +1,15 @@
 //! Secrets in the clear, only while a board is on the bench: in a folder of memory where there is one, gone afterwards.
+//!
+//! The folder's name can be guessed and `/dev/shm` is everybody's, so nothing is written into, or removed from, a folder
+//! that is not this user's alone.
 
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{DirBuilder, Metadata, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use airseal_pack::Error;
+use rustix::process::geteuid;
 use sha2::{Digest, Sha256};
 
 use crate::secrets::shred;
@@ -19,33 +23,45 @@ impl WorkFolder {
     /// Makes an empty one for `serial`.
     ///
     /// # Errors
-    /// `Io`.
+    /// `Io`; refused if another user has a folder in its place, or others can read it.
     pub fn make(batch: &Path, serial: &str) -> Result<WorkFolder, Error> {
-        let path = root(batch).join(serial);
-        remove(&path)?;
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-            .map_err(|error| Error::io("make", &path, error))?;
+        let root = WorkFolder::root(batch);
+        make_own(&root)?;
+        let path = root.join(serial);
+        if path.symlink_metadata().is_ok() {
+            remove(&path)?;
+        }
+        make_own(&path)?;
         Ok(WorkFolder { path })
     }
 
     /// Removes what a crash left behind for any board of the batch; true if there was something.
     ///
     /// # Errors
-    /// `Io`.
+    /// `Io`; refused as [`WorkFolder::make`] does.
     pub fn clean(batch: &Path) -> Result<bool, Error> {
-        let root = root(batch);
-        let Ok(entries) = std::fs::read_dir(&root) else {
+        let root = WorkFolder::root(batch);
+        if root.symlink_metadata().is_err() {
             return Ok(false);
-        };
-        for entry in entries {
-            let entry = entry.map_err(|error| Error::io("read", &root, error))?;
-            remove(&entry.path())?;
         }
-        std::fs::remove_dir(&root).map_err(|error| Error::io("remove", &root, error))?;
+        remove(&root)?;
         Ok(true)
+    }
+
+    /// Where the folders of a batch lie: in memory where the system has such a folder, else in the batch.
+    pub fn root(batch: &Path) -> PathBuf {
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() {
+            let name = std::fs::canonicalize(batch).unwrap_or_else(|_| batch.to_owned());
+            let digest = hex::encode(Sha256::digest(name.as_os_str().as_encoded_bytes()));
+            memory.join(format!(
+                "airseal-{}-{}",
+                geteuid().as_raw(),
+                digest.get(..16).unwrap_or_default()
+            ))
+        } else {
+            batch.join("work")
+        }
     }
 
     /// Writes a file that only the owner can read, in place of one of this name.
@@ -64,6 +80,14 @@ impl WorkFolder {
             .map_err(|error| Error::io("write", &path, error))?;
         Ok(path)
     }
+
+    /// Removes a file as soon as the tool that read it has ended.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn forget(&self, name: &str) -> Result<(), Error> {
+        shred(&self.path.join(name))
+    }
 }
 
 impl Drop for WorkFolder {
@@ -76,25 +100,117 @@ impl Drop for WorkFolder {
     }
 }
 
-/// In memory where the system has such a folder, else in the batch.
-fn root(batch: &Path) -> PathBuf {
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() {
-        let name = std::path::absolute(batch).unwrap_or_else(|_| batch.to_owned());
-        let digest = hex::encode(Sha256::digest(name.as_os_str().as_encoded_bytes()));
-        memory.join(format!("airseal-{}", digest.get(..16).unwrap_or_default()))
-    } else {
-        batch.join("work")
+fn make_own(folder: &Path) -> Result<(), Error> {
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => check_own(folder).map(drop),
+        Err(error) => Err(Error::io("make", folder, error)),
     }
 }
 
+/// A real folder of this user that nobody else can enter.
+fn check_own(folder: &Path) -> Result<Metadata, Error> {
+    let metadata = folder
+        .symlink_metadata()
+        .map_err(|error| Error::io("look at", folder, error))?;
+    let ours =
+        metadata.is_dir() && metadata.uid() == geteuid().as_raw() && metadata.mode() & 0o077 == 0;
+    if ours {
+        return Ok(metadata);
+    }
+    Err(Error::refused(
+        folder.display().to_string(),
+        "is not a folder of this user alone, and keys would lie in it",
+        "find out who made it, remove it, and run again",
+    ))
+}
+
+/// Everything in it, files overwritten; never through a link.
 fn remove(folder: &Path) -> Result<(), Error> {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return Ok(());
-    };
-    for entry in entries {
-        let entry = entry.map_err(|error| Error::io("read", folder, error))?;
-        shred(&entry.path())?;
+    check_own(folder)?;
+    let io = |error| Error::io("read", folder, error);
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        if entry.file_type().map_err(io)?.is_dir() {
+            remove(&entry.path())?;
+        } else {
+            shred(&entry.path())?;
+        }
     }
     std::fs::remove_dir(folder).map_err(|error| Error::io("remove", folder, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn secrets_lie_in_a_folder_of_this_user_alone_and_go_with_it() {
+        let batch = tempfile::tempdir().expect("works");
+        let root = WorkFolder::root(batch.path());
+        let work = WorkFolder::make(batch.path(), "S1").expect("works");
+        let file = work.replace("key", b"secret").expect("works");
+        assert_eq!(
+            root.symlink_metadata().expect("works").mode() & 0o777,
+            0o700
+        );
+        assert_eq!(
+            file.parent()
+                .expect("works")
+                .symlink_metadata()
+                .expect("works")
+                .mode()
+                & 0o777,
+            0o700
+        );
+        assert_eq!(
+            file.symlink_metadata().expect("works").mode() & 0o777,
+            0o600
+        );
+        drop(work);
+        assert!(!root.exists());
+    }
+
+    #[test]
+    fn what_a_crash_left_behind_is_removed() {
+        let batch = tempfile::tempdir().expect("works");
+        let work = WorkFolder::make(batch.path(), "S1").expect("works");
+        work.replace("key", b"secret").expect("works");
+        std::mem::forget(work);
+        assert!(WorkFolder::clean(batch.path()).expect("works"));
+        assert!(!WorkFolder::root(batch.path()).exists());
+        assert!(!WorkFolder::clean(batch.path()).expect("works"));
+    }
+
+    #[test]
+    fn a_folder_that_others_can_enter_is_refused_and_left_alone() {
+        let batch = tempfile::tempdir().expect("works");
+        let root = WorkFolder::root(batch.path());
+        std::fs::create_dir(&root).expect("works");
+        std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o755)).expect("works");
+        assert!(WorkFolder::make(batch.path(), "S1").is_err());
+        assert!(WorkFolder::clean(batch.path()).is_err());
+        std::fs::remove_dir(&root).expect("works");
+    }
+
+    #[test]
+    fn a_link_in_its_place_is_not_followed() {
+        let batch = tempfile::tempdir().expect("works");
+        let victim = tempfile::tempdir().expect("works");
+        std::fs::write(victim.path().join("file"), b"precious").expect("works");
+        let root = WorkFolder::root(batch.path());
+        symlink(victim.path(), &root).expect("works");
+        assert!(WorkFolder::clean(batch.path()).is_err());
+        std::fs::remove_file(&root).expect("works");
+        let work = WorkFolder::make(batch.path(), "S1").expect("works");
+        symlink(victim.path().join("file"), root.join("S1/link")).expect("works");
+        drop(work);
+        assert_eq!(
+            std::fs::read(victim.path().join("file")).expect("works"),
+            b"precious"
+        );
+        assert!(!root.exists());
+    }
 }

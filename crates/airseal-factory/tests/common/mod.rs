@@ -1,5 +1,9 @@
 //! A product folder as a person would have it, from the images and test keys of the vectors.
 
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+pub(crate) mod bench;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -57,7 +61,9 @@ impl ProductFolder {
 
 fn values(count: u32) -> String {
     let rows = (1..=count).map(|n| format!("AL-2648-A-{n:05},calibration-{n}\n"));
-    std::iter::once("serial,trim\n".to_owned()).chain(rows).collect()
+    std::iter::once("serial,trim\n".to_owned())
+        .chain(rows)
+        .collect()
 }
 
 const TABLE: &str = "\

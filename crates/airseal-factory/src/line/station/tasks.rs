@@ -1,34 +1,38 @@
 //! Each task of a station.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::path::PathBuf;
 
 use airseal_pack::Error;
 use airseal_pack::bundle::read_small;
+use airseal_pack::esp::efuse_audit::{EfuseState, Policy, audit};
 use sha2::{Digest, Sha256};
 
-use super::{Job, MAX_FILE, Station};
-use crate::batch::RegionSource;
+use super::{Job, Station};
+use crate::config::{BootScheme, Download, EncryptionMode, Jtag, Order};
 use crate::efuse::{Burn, BurnedKey, Progress, arguments};
-use crate::labels::{self, LabelValues};
-use crate::line::bench::{BootLine, FlashFile};
+use crate::line::bench::{FlashFile, Write};
 use crate::line::decide::{Board, Task};
-use crate::record::{DeviceKeys, DeviceRecord, FactoryImage, device_id};
-use crate::secrets::shred;
+use crate::record::device_id;
 
 /// Times a write is tried before the board is put aside.
 const WRITES: usize = 3;
 
 impl Station<'_> {
     /// Does it; the result is the SHA-256 of what was written, if anything was.
-    pub(super) fn perform(&self, job: &mut Job<'_>, task: &Task) -> Result<Option<String>, Error> {
+    pub(super) fn perform(
+        &self,
+        job: &mut Job<'_, '_>,
+        task: &Task,
+    ) -> Result<Option<String>, Error> {
         match task {
             // The journal line itself binds serial and MAC.
             Task::Bind => Ok(None),
             Task::Flash => self.flash(job).map(Some),
-            Task::Verify => self.regions(job).and_then(|files| job.bench.verify(&files)).map(|()| None),
+            Task::Verify => self
+                .regions(job)
+                .and_then(|files| job.bench.verify(&files))
+                .map(|()| None),
             Task::Burn(calls) => self.burn(job, calls).map(|()| None),
             Task::Audit => self.audit(job).map(|()| None),
             Task::Boot => self.boot(job).map(|()| None),
@@ -37,10 +41,14 @@ impl Station<'_> {
         }
     }
 
-    fn flash(&self, job: &mut Job<'_>) -> Result<String, Error> {
+    fn flash(&self, job: &mut Job<'_, '_>) -> Result<String, Error> {
         let files = self.regions(job)?;
+        let how = match self.config.flash.order {
+            Order::FlashFirst => Write::Blank,
+            Order::BurnFirst => Write::Burned,
+        };
         let mut tries = 1;
-        while let Err(error) = job.bench.write(&files) {
+        while let Err(error) = job.bench.write(&files, how) {
             if tries == WRITES {
                 return Err(error);
             }
@@ -49,17 +57,25 @@ impl Station<'_> {
         digest(&files)
     }
 
-    fn burn(&self, job: &mut Job<'_>, calls: &[Vec<Burn>]) -> Result<(), Error> {
+    fn burn(&self, job: &mut Job<'_, '_>, calls: &[Vec<Burn>]) -> Result<(), Error> {
         for call in calls {
             let files = self.key_files(job, call)?;
             let file_of = |key| files.get(&key).cloned().unwrap_or_default();
-            job.bench.burn(&arguments(call, file_of))?;
+            let burned = job.bench.burn(&arguments(call, file_of));
+            for name in [FLASH_KEY, SEED] {
+                job.work.forget(name)?;
+            }
+            burned?;
         }
         Ok(())
     }
 
     /// Key files for the tool: they exist while it runs.
-    fn key_files(&self, job: &mut Job<'_>, call: &[Burn]) -> Result<BTreeMap<BurnedKey, PathBuf>, Error> {
+    fn key_files(
+        &self,
+        job: &mut Job<'_, '_>,
+        call: &[Burn],
+    ) -> Result<BTreeMap<BurnedKey, PathBuf>, Error> {
         let keys = call.iter().flat_map(|burn| match burn {
             Burn::Keys(keys) => keys.as_slice(),
             Burn::Fields(_) | Burn::WriteProtect(_) => &[],
@@ -70,11 +86,11 @@ impl Station<'_> {
                 BurnedKey::Digest(number) => self.folder.common(&format!("digest{number}.bin")),
                 BurnedKey::Flash => {
                     let bytes = self.secrets(job)?.flash_key.clone();
-                    job.work.replace("flash-key.bin", &bytes)?
+                    job.work.replace(FLASH_KEY, &bytes)?
                 }
                 BurnedKey::Seed => {
                     let bytes = self.secrets(job)?.seed.clone();
-                    job.work.replace("seed.bin", &bytes)?
+                    job.work.replace(SEED, &bytes)?
                 }
                 BurnedKey::BootloaderDigestKey => {
                     return Err(Error::refused("secure boot v1", "is not provisioned", ""));
@@ -85,21 +101,48 @@ impl Station<'_> {
         Ok(files)
     }
 
-    /// The chip against the plan, before anything that can't be looked behind.
-    fn audit(&self, job: &mut Job<'_>) -> Result<(), Error> {
-        let Board::Open { efuses, .. } = job.bench.look()? else {
-            return Err(Error::refused("the board", "was locked before it was audited", "see the journal"));
+    /// The chip against plan and policy, before anything that can't be looked behind.
+    fn audit(&self, job: &mut Job<'_, '_>) -> Result<(), Error> {
+        let efuses = match job.bench.look()? {
+            Board::Open { efuses, mac, .. } if mac == job.mac => efuses,
+            Board::Open { mac, .. } => {
+                return Err(Error::refused(
+                    "the board",
+                    format!("is now {mac}, it was {}", job.mac),
+                    "put the first one back",
+                ));
+            }
+            Board::Locked => {
+                return Err(Error::refused(
+                    "the board",
+                    "was locked before it was audited",
+                    "see the journal",
+                ));
+            }
+            Board::Silent { why } => {
+                return Err(Error::refused(
+                    "the board",
+                    why,
+                    "look at cable, power and port, and run again",
+                ));
+            }
         };
         let mut wrong = self.plan.differences(&efuses, false);
         if self.plan.progress(&efuses) != Progress::Burned {
             wrong.push("something of the plan is not burned".to_owned());
         }
+        wrong.extend(self.against_policy(&efuses)?);
         for (index, key) in self.plan.keys().filter(|key| key.readable).enumerate() {
             let path = self.folder.common(&format!("digest{index}.bin"));
             let digest = read_small(&path, 32, "a digest")?;
-            let shown = efuses.field(&key.block).map(|field| field.shown.clone()).unwrap_or_default();
+            let shown = efuses
+                .field(&key.block)
+                .map(|field| field.shown.clone())
+                .unwrap_or_default();
             let shown: String = shown.split_whitespace().take(32).collect();
-            let names_a_block = key.block.starts_with("BLOCK_KEY") && !shown.is_empty() && self.chip.name() != "esp32c2";
+            let names_a_block = key.block.starts_with("BLOCK_KEY")
+                && !shown.is_empty()
+                && self.chip.name() != "esp32c2";
             if names_a_block && shown != hex::encode(&digest) {
                 wrong.push(format!("{} holds another digest", key.block));
             }
@@ -107,127 +150,103 @@ impl Station<'_> {
         if wrong.is_empty() {
             return Ok(());
         }
-        Err(Error::refused("the eFuses", wrong.join("; "), "run again: what is missing is burned, what is wrong is named"))
+        Err(Error::refused(
+            "the eFuses",
+            wrong.join("; "),
+            "run again: what is missing is burned, what is wrong is named",
+        ))
+    }
+
+    /// A release board is measured against the release policy too, but for the lock and what the configuration leaves open.
+    fn against_policy(&self, efuses: &EfuseState) -> Result<Vec<String>, Error> {
+        let config = &self.config;
+        if config.flash_encryption.mode != EncryptionMode::Release
+            || config.secure_boot.scheme == BootScheme::Off
+        {
+            return Ok(Vec::new());
+        }
+        let audited = audit(self.chip, efuses, &Policy::release())?;
+        let excused = |field: &str| match field {
+            "ENABLE_SECURITY_DOWNLOAD" | "DIS_DOWNLOAD_MODE" | "UART_DOWNLOAD_DIS" => true,
+            "DIS_USB_JTAG" | "DIS_PAD_JTAG" | "HARD_DIS_JTAG" | "JTAG_DISABLE" => {
+                config.efuse.jtag != Jtag::Off
+            }
+            field if field.starts_with("SECURE_BOOT_KEY_REVOKE") => {
+                !config.secure_boot.revoke_unused
+            }
+            _ => false,
+        };
+        let bad = audited
+            .rules
+            .iter()
+            .filter(|rule| !rule.ok && !excused(&rule.field));
+        Ok(bad
+            .map(|rule| {
+                format!(
+                    "{} is {}, release wants {}",
+                    rule.field, rule.found, rule.want
+                )
+            })
+            .collect())
     }
 
     /// The firmware's own words prove flash key, seed and signature at once.
-    fn boot(&self, job: &mut Job<'_>) -> Result<(), Error> {
-        let seed = <[u8; 32]>::try_from(self.secrets(job)?.seed.as_slice());
-        let want = BootLine {
-            device_id: seed.map(|seed| device_id(&seed)).unwrap_or_default(),
-            version: self.config.release.version.clone(),
-        };
+    pub(super) fn boot(&self, job: &mut Job<'_, '_>) -> Result<(), Error> {
+        let want = self.expected_id(job)?;
         let found = job.bench.boot()?;
-        if found == want {
+        let version = &self.config.release.version;
+        if want.as_ref().is_none_or(|want| *want == found.device_id) && found.version == *version {
             return Ok(());
         }
         Err(Error::refused(
             "the firmware",
             format!(
-                "says device {:?} and version {:?}; the plan has {:?} and {:?}",
-                found.device_id, found.version, want.device_id, want.version
+                "says device {:?} and version {:?}; the plan has {:?} and {version:?}",
+                found.device_id,
+                found.version,
+                want.unwrap_or_default()
             ),
             "another image or another key is in the chip: put the board aside",
         ))
     }
 
-    fn lock(&self, job: &mut Job<'_>, call: &[Burn]) -> Result<(), Error> {
+    /// The id that the board must name, as its record has it, or its box. `None` for a board that was burned elsewhere.
+    fn expected_id(&self, job: &mut Job<'_, '_>) -> Result<Option<String>, Error> {
+        if let Some(record) = self.record_of(&job.serial)? {
+            return Ok(Some(record.device_id));
+        }
+        if self.is_imported(&job.serial) {
+            return Ok(None);
+        }
+        let seed = <[u8; 32]>::try_from(self.secrets(job)?.seed.as_slice());
+        Ok(Some(seed.map(|seed| device_id(&seed)).unwrap_or_default()))
+    }
+
+    fn lock(&self, job: &mut Job<'_, '_>, call: &[Burn]) -> Result<(), Error> {
         job.bench.burn(&arguments(call, |_| PathBuf::new()))?;
         match job.bench.look()? {
-            Board::Locked { .. } => Ok(()),
+            Board::Locked => Ok(()),
+            Board::Silent { .. } if self.config.efuse.download == Download::Off => Ok(()),
+            Board::Silent { why } => Err(Error::refused(
+                "the board",
+                why,
+                "look at cable, power and port, and run again",
+            )),
             Board::Open { .. } => Err(Error::refused("the loader", "still answers", "run again")),
         }
     }
-
-    fn record(&self, job: &mut Job<'_>) -> Result<String, Error> {
-        let path = self.folder.path().join("devices.jsonl");
-        let io = |error| Error::io("write", &path, error);
-        let there = if path.exists() { read_small(&path, MAX_FILE, "device records")? } else { Vec::new() };
-        let mut line = serde_json::to_vec(&self.device_record(job)?).map_err(|error| io(error.into()))?;
-        line.push(b'\n');
-        // A line that a cut tore ends where the next begins.
-        let whole = there.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let known = there.get(..whole).unwrap_or_default().split(|byte| *byte == b'\n').any(|line| {
-            serde_json::from_slice::<DeviceRecord>(line).is_ok_and(|record| record.serial == job.serial)
-        });
-        if !known {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(io)?;
-            file.set_len(whole as u64).map_err(io)?;
-            std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)).map_err(io)?;
-            file.write_all(&line).and_then(|()| file.sync_all()).map_err(io)?;
-        }
-        self.label(job)?;
-        self.keys_go(job)?;
-        Ok(hex::encode(Sha256::digest(&line)))
-    }
-
-    fn label(&self, job: &mut Job<'_>) -> Result<(), Error> {
-        let Some(label) = &self.config.label else {
-            return Ok(());
-        };
-        let claim = self.secrets(job)?.claim.clone();
-        let hw_rev = self.config.hw_rev.to_string();
-        let config = &self.config;
-        let values = [&config.product, &hw_rev, &job.serial, &config.batch.id, &job.mac, &config.class, claim.as_str()];
-        labels::write(label, &self.folder.path().join("labels"), &LabelValues(values))
-    }
-
-    fn keys_go(&self, job: &mut Job<'_>) -> Result<(), Error> {
-        job.secrets = None;
-        match self.config.keys.after {
-            crate::config::AfterVerification::Destroy => shred(&self.folder.box_of(&job.serial)),
-            crate::config::AfterVerification::Escrow => Ok(()),
-        }
-    }
-
-    fn device_record(&self, job: &mut Job<'_>) -> Result<DeviceRecord, Error> {
-        let secrets = self.secrets(job)?;
-        let seed = <[u8; 32]>::try_from(secrets.seed.as_slice()).ok();
-        let check = Sha256::new_with_prefix(b"airseal1 fe").chain_update(&*secrets.flash_key).finalize();
-        let mut check = hex::encode(check);
-        check.truncate(if secrets.flash_key.is_empty() { 0 } else { 32 });
-        let app = self.description.regions.iter().find_map(|region| match &region.source {
-            RegionSource::Common { sha256, .. } if region.name != "bootloader" && region.name != "partition-table" => Some(sha256.clone()),
-            _ => None,
-        });
-        let digests = self.plan.keys().filter(|key| key.readable).enumerate().map(|(index, _)| {
-            read_small(&self.folder.common(&format!("digest{index}.bin")), 32, "a digest").map(hex::encode)
-        });
-        Ok(DeviceRecord {
-            schema: DeviceRecord::schema(),
-            serial: job.serial.clone(),
-            mac: job.mac.clone(),
-            device_id: seed.as_ref().map(device_id).unwrap_or_default(),
-            vendor: self.config.vendor.clone(),
-            class: self.config.class.clone(),
-            hw_rev: self.config.hw_rev,
-            chip: self.description.chip.clone(),
-            keys: seed.as_ref().map(DeviceKeys::derive).unwrap_or_default(),
-            flash_key_check: check,
-            sb_digests: digests.collect::<Result<_, _>>()?,
-            factory: FactoryImage {
-                version: self.config.release.version.clone(),
-                seq: self.config.release.seq,
-                security_version: self.config.release.security_version,
-                sha256: app.unwrap_or_default(),
-            },
-            batch: self.description.batch.clone(),
-            tags: self.config.batch.tags.clone(),
-            provisioned_at: (self.clock)(),
-            station: self.who.station.clone(),
-            keys_after: match self.config.keys.after {
-                crate::config::AfterVerification::Destroy => "destroyed".to_owned(),
-                crate::config::AfterVerification::Escrow => "escrowed".to_owned(),
-            },
-        })
-    }
 }
+
+/// Key files, in the work folder while espefuse runs.
+const FLASH_KEY: &str = "flash-key.bin";
+const SEED: &str = "seed.bin";
 
 /// Over the digests of all files, in order.
 fn digest(files: &[FlashFile]) -> Result<String, Error> {
     let mut hash = Sha256::new();
     for file in files {
-        let bytes = std::fs::read(&file.path).map_err(|error| Error::io("read", &file.path, error))?;
+        let bytes =
+            std::fs::read(&file.path).map_err(|error| Error::io("read", &file.path, error))?;
         hash.update(Sha256::digest(&bytes));
     }
     Ok(hex::encode(hash.finalize()))

@@ -1,17 +1,22 @@
 use std::path::{Path, PathBuf};
 
-use airseal_factory::line::decide::Next;
-use airseal_factory::line::simulated::SimulatedBench;
-use airseal_factory::line::station::{Station, Who};
-use airseal_factory::line::tools::Tools;
+use airseal_factory::journal::{Outcome, Step};
+use airseal_factory::line::station::{Closed, Imported, Shift, Station, Which, Who};
+use airseal_factory::line::work::WorkFolder;
+use airseal_factory::prepare::TEST_KEY;
 use airseal_factory::status::{Counts, status};
 use airseal_pack::open::OpenKey;
-use serde::Serialize;
 
 use crate::dates;
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::passphrase::PassphraseArgs;
 use crate::ui::Ui;
+
+mod place;
+mod run;
+
+use place::PlaceArgs;
 
 /// Work at the bench: flash, burn, audit and record one board after the other
 #[derive(Debug, clap::Args)]
@@ -22,9 +27,12 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    Run(RunArgs),
+    Run(run::Args),
     Status(StatusArgs),
+    Reflash(ReflashArgs),
     Scrap(ScrapArgs),
+    ImportKeys(ImportArgs),
+    Close(CloseArgs),
 }
 
 /// The station and its batch.
@@ -34,47 +42,26 @@ struct StationArgs {
     #[arg(long, value_name = "DIR")]
     batch: PathBuf,
 
-    /// The private key that opens the boxes (one of keys.at_rest)
+    /// The private key that opens the boxes, one of keys.at_rest; a batch for tests brings its own
     #[arg(long, value_name = "KEY")]
-    key: PathBuf,
+    key: Option<PathBuf>,
 
     /// Name of this station, for the journal
     #[arg(long, value_name = "NAME", default_value = "station-1")]
     station: String,
 
     /// Who works here, for the journal
-    #[arg(long, value_name = "NAME", env = "USER", default_value = "operator", hide_env = true)]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "USER",
+        default_value = "operator",
+        hide_env = true
+    )]
     operator: String,
 
     #[command(flatten)]
     passphrase: PassphraseArgs,
-}
-
-/// Do what the board on the bench needs; safe to repeat at any time
-#[derive(Debug, clap::Args)]
-struct RunArgs {
-    #[command(flatten)]
-    station: StationArgs,
-
-    /// The serial on the board's label
-    #[arg(long, value_name = "SN")]
-    serial: Option<String>,
-
-    /// A board made of files in this folder: real espefuse on virtual eFuses, no port
-    #[arg(long, value_name = "DIR")]
-    simulate: PathBuf,
-
-    /// MAC of a new simulated board
-    #[arg(long, value_name = "MAC", default_value = "02:00:00:00:00:01")]
-    mac: String,
-
-    /// Only say what would be done
-    #[arg(long)]
-    dry_run: bool,
-
-    /// Folder of esptool and espefuse; without it, the first in PATH
-    #[arg(long, value_name = "DIR")]
-    tools: Option<PathBuf>,
 }
 
 /// Count the boards of a batch by how far they are
@@ -83,6 +70,29 @@ struct StatusArgs {
     /// The batch's folder
     #[arg(long, value_name = "DIR")]
     batch: PathBuf,
+}
+
+/// Write a finished board anew, as it left the line; its keys must have been kept (escrow)
+#[derive(Debug, clap::Args)]
+struct ReflashArgs {
+    #[command(flatten)]
+    station: StationArgs,
+
+    #[command(flatten)]
+    place: PlaceArgs,
+
+    /// The serial on the board's label
+    #[arg(
+        long,
+        value_name = "SN",
+        conflicts_with = "mac",
+        required_unless_present = "mac"
+    )]
+    serial: Option<String>,
+
+    /// The chip's MAC
+    #[arg(long, value_name = "MAC", value_parser = mac)]
+    mac: Option<Which>,
 }
 
 /// Give a board up: its serial and keys are never used again
@@ -100,106 +110,137 @@ struct ScrapArgs {
     reason: String,
 }
 
-#[derive(Serialize)]
-struct Done {
-    serial: String,
-    was_finished: bool,
+/// Take in flash keys of boards that were burned elsewhere, so that they can be written anew
+#[derive(Debug, clap::Args)]
+struct ImportArgs {
+    #[command(flatten)]
+    station: StationArgs,
+
+    /// Folder of key files named by MAC, such as a0b1c2d3e4f5.bin
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
 }
 
-#[derive(Serialize)]
-struct Planned {
-    serial: Option<String>,
-    steps: Vec<String>,
-    reason: Option<String>,
+/// Close a batch: unused keys are destroyed, the report is written
+#[derive(Debug, clap::Args)]
+struct CloseArgs {
+    #[command(flatten)]
+    station: StationArgs,
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     match &args.command {
-        Command::Run(args) => run_board(args, ui),
+        Command::Run(args) => run::run(args, ui),
         Command::Status(args) => show_status(&args.batch, ui),
-        Command::Scrap(args) => {
-            open(&args.station, ui)?.scrap(&args.serial, &args.reason)?;
+        Command::Reflash(args) => reflash(args, ui),
+        Command::Scrap(args) => with_station(&args.station, ui, |station| {
+            station.scrap(&args.serial, &args.reason)?;
             ui.note(format_args!("{} is scrapped", args.serial));
             Ok(())
-        }
+        }),
+        Command::ImportKeys(args) => with_station(&args.station, ui, |station| {
+            let imported = station.import_keys(&args.folder)?;
+            ui.result(&imported, import_text)
+        }),
+        Command::Close(args) => with_station(&args.station, ui, |station| {
+            let closed = station.close()?;
+            ui.result(&closed, |closed| close_text(closed, &args.station.batch))
+        }),
     }
 }
 
-fn clock() -> String {
-    dates::show(dates::now())
+/// Opens the station for some work; Ctrl-C stops between two steps, never within one.
+fn with_station(
+    args: &StationArgs,
+    ui: &Ui,
+    work: impl FnOnce(&mut Station<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let batch = args.batch.clone();
+    interrupt::finish_first(move || {
+        // What can't be removed now is removed by the next start.
+        let _ = WorkFolder::clean(&batch);
+    });
+    let watch = |serial: &str, step: Step, outcome: Outcome| match outcome {
+        Outcome::Begun => ui.note(format_args!("{serial} {}", step.name())),
+        Outcome::Done | Outcome::Failed => {}
+    };
+    let clock = || dates::show(dates::now());
+    let shift = Shift {
+        who: Who {
+            station: args.station.clone(),
+            operator: args.operator.clone(),
+        },
+        clock: &clock,
+        stop: Some(interrupt::flag()),
+        watch: &watch,
+    };
+    work(&mut Station::open(&args.batch, key(args, ui)?, shift)?)
 }
 
-fn open(args: &StationArgs, ui: &Ui) -> Result<Station<'static>, Failure> {
-    let loaded = OpenKey::read(&args.key, &args.passphrase)?;
+fn key(args: &StationArgs, ui: &Ui) -> Result<Option<OpenKey>, Failure> {
+    let for_tests = args.batch.join(TEST_KEY);
+    let path = match &args.key {
+        Some(path) => path,
+        None if for_tests.exists() => &for_tests,
+        None => return Ok(None),
+    };
+    let loaded = OpenKey::read(path, &args.passphrase)?;
     loaded.warnings.iter().for_each(|warning| ui.warn(warning));
-    let who = Who {
-        station: args.station.clone(),
-        operator: args.operator.clone(),
-    };
-    Ok(Station::open(&args.batch, loaded.key, who, &clock)?)
+    Ok(Some(loaded.key))
 }
 
-fn run_board(args: &RunArgs, ui: &Ui) -> Result<(), Failure> {
-    let mut station = open(&args.station, ui)?;
-    let tools = Tools::new(args.tools.as_deref());
-    tools.check()?;
-    let mut bench = SimulatedBench::open(tools, station.chip(), &args.simulate, &args.mac, station.flash_size())?;
-    let serial = args.serial.as_deref();
-    bench.set_label(serial.unwrap_or_default(), station.version());
-    if args.dry_run {
-        return ui.result(&planned(station.decide(&mut bench, serial)?), plan_text);
-    }
-    let done = station.run(&mut bench, serial)?;
-    let done = Done {
-        serial: done.serial,
-        was_finished: done.was_finished,
+fn reflash(args: &ReflashArgs, ui: &Ui) -> Result<(), Failure> {
+    let which = match (&args.serial, &args.mac) {
+        (Some(serial), _) => Which::Serial(serial.clone()),
+        (None, Some(mac)) => mac.clone(),
+        (None, None) => {
+            return Err(Failure::usage("no board is named").hint("give --serial or --mac"));
+        }
     };
-    ui.result(&done, |done: &Done| {
-        let how = if done.was_finished { "was finished before" } else { "is finished" };
-        format!("{} {how}\n", done.serial)
+    with_station(&args.station, ui, |station| {
+        let mut bench = args.place.bench(station, args.serial.as_deref())?;
+        let done = station.reflash(&mut bench, &which)?;
+        ui.result(
+            &run::Done::of(&done, &bench, std::time::Duration::ZERO),
+            |_| format!("{} is written anew\n", done.serial),
+        )
     })
 }
 
-fn planned(next: Next) -> Planned {
-    match next {
-        Next::Work { serial, tasks } => Planned {
-            serial,
-            steps: tasks.iter().map(|task| task.step().name().to_owned()).collect(),
-            reason: None,
-        },
-        Next::Finished { serial } => Planned {
-            serial: Some(serial),
-            steps: Vec::new(),
-            reason: Some("it is finished".to_owned()),
-        },
-        Next::Scrap { serial, why } => Planned {
-            serial,
-            steps: vec!["scrap".to_owned()],
-            reason: Some(why),
-        },
-        Next::Refuse { why, .. } => Planned {
-            serial: None,
-            steps: Vec::new(),
-            reason: Some(why),
-        },
-    }
-}
-
-fn plan_text(planned: &Planned) -> String {
-    let serial = planned.serial.as_deref().unwrap_or("the next free serial");
-    let steps = planned.steps.join(", ");
-    match &planned.reason {
-        None => format!("{serial}: {steps}\n"),
-        Some(reason) if steps.is_empty() => format!("{serial}: nothing, {reason}\n"),
-        Some(reason) => format!("{serial}: {steps}, {reason}\n"),
-    }
+fn mac(text: &str) -> Result<Which, String> {
+    Which::mac(text)
+        .ok_or_else(|| "needed are twelve hexadecimal digits, with or without colons".to_owned())
 }
 
 fn show_status(batch: &Path, ui: &Ui) -> Result<(), Failure> {
     ui.result(&status(batch)?, |counts: &Counts| {
+        let closed = if counts.closed { "; closed" } else { "" };
         format!(
-            "{} finished, {} begun, {} scrapped, {} not begun\n",
+            "{} finished, {} begun, {} scrapped, {} not begun{closed}\n",
             counts.finished, counts.begun, counts.scrapped, counts.free
         )
     })
+}
+
+fn import_text(imported: &Imported) -> String {
+    let skipped = if imported.skipped.is_empty() {
+        String::new()
+    } else {
+        format!(", no MAC in the name of {}", imported.skipped.join(", "))
+    };
+    format!(
+        "{} keys taken in, {} there already{skipped}\n",
+        imported.taken.len(),
+        imported.known
+    )
+}
+
+fn close_text(closed: &Closed, batch: &Path) -> String {
+    format!(
+        "{} finished, {} scrapped; {} unused boxes removed; report in {}\n",
+        closed.counts.finished,
+        closed.counts.scrapped,
+        closed.unused_removed,
+        batch.join("report.html").display()
+    )
 }

@@ -1,0 +1,325 @@
+//! What is known of a finished board: its record, its label, and what becomes of its keys.
+
+use std::fs::OpenOptions;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::PathBuf;
+
+use airseal_esp::partition::{Partition, PartitionTable};
+use airseal_pack::Error;
+use airseal_pack::bundle::read_small;
+use airseal_pack::entropy::SystemEntropy;
+use airseal_pack::key::NoPassphrase;
+use airseal_pack::output::{Access, Existing, write_file};
+use airseal_pack::recipient::{Recipient, Recipients};
+use sha2::{Digest, Sha256};
+
+use super::{Job, MAX_FILE, Station};
+use crate::batch::{RegionPlan, RegionSource};
+use crate::boxes;
+use crate::config::AfterVerification;
+use crate::labels::{self, LabelValues};
+use crate::line::simulated::KnownImage;
+use crate::prepare::{AT_REST, ESCROW};
+use crate::record::{DeviceKeys, DeviceRecord, FactoryImage, device_id};
+use crate::secrets::{DeviceSecrets, shred};
+
+impl Station<'_> {
+    pub(super) fn record(&self, job: &mut Job<'_, '_>) -> Result<String, Error> {
+        let known = self.record_of(&job.serial)?;
+        if let Some(record) = &known
+            && record.mac != job.mac
+        {
+            return Err(Error::refused(
+                &job.serial,
+                format!(
+                    "is recorded for the chip {}, and this one is {}",
+                    record.mac, job.mac
+                ),
+                "compare label and board",
+            ));
+        }
+        let record = match known {
+            Some(record) => record,
+            None => {
+                let record = self.device_record(job)?;
+                self.append(&record)?;
+                record
+            }
+        };
+        // A cut after the keys went: the label was written before them.
+        if self.secrets(job).is_ok() {
+            self.label(job)?;
+            self.keys_go(job)?;
+        }
+        let line = serde_json::to_vec(&record).unwrap_or_default();
+        Ok(hex::encode(Sha256::digest(&line)))
+    }
+
+    /// The record of a serial, if its board is finished.
+    pub(super) fn record_of(&self, serial: &str) -> Result<Option<DeviceRecord>, Error> {
+        Ok(self
+            .records()?
+            .into_iter()
+            .find(|record| record.serial == serial))
+    }
+
+    /// All records; a last line that a cut tore is none.
+    pub(super) fn records(&self) -> Result<Vec<DeviceRecord>, Error> {
+        let path = self.records_path();
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let text = read_small(&path, MAX_FILE, "device records")?;
+        let whole = text.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+        let lines = text
+            .get(..whole)
+            .unwrap_or_default()
+            .split(|byte| *byte == b'\n');
+        let records =
+            lines
+                .enumerate()
+                .filter(|(_, line)| !line.is_empty())
+                .map(|(index, line)| {
+                    serde_json::from_slice(line).map_err(|error| {
+                        Error::refused(
+                            path.display().to_string(),
+                            format!("line {}: is no device record: {error}", index + 1),
+                            "bring it back from a copy of the batch",
+                        )
+                    })
+                });
+        records.collect()
+    }
+
+    fn records_path(&self) -> PathBuf {
+        self.folder.path().join("devices.jsonl")
+    }
+
+    fn append(&self, record: &DeviceRecord) -> Result<(), Error> {
+        let path = self.records_path();
+        let io = |error| Error::io("write", &path, error);
+        let there = if path.exists() {
+            read_small(&path, MAX_FILE, "device records")?
+        } else {
+            Vec::new()
+        };
+        let whole = there
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
+        let mut line = serde_json::to_vec(record).map_err(|error| io(error.into()))?;
+        line.push(b'\n');
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(io)?;
+        file.set_len(whole as u64).map_err(io)?;
+        file.seek(SeekFrom::End(0)).map_err(io)?;
+        file.write_all(&line)
+            .and_then(|()| file.sync_all())
+            .map_err(io)
+    }
+
+    fn label(&self, job: &mut Job<'_, '_>) -> Result<(), Error> {
+        let Some(label) = &self.config.label else {
+            return Ok(());
+        };
+        let claim = self.secrets(job)?.claim.clone();
+        let hw_rev = self.config.hw_rev.to_string();
+        let config = &self.config;
+        let values = [
+            &config.product,
+            &hw_rev,
+            &job.serial,
+            &config.batch.id,
+            &job.mac,
+            &config.class,
+            claim.as_str(),
+        ];
+        labels::write(
+            label,
+            &self.folder.path().join("labels"),
+            &LabelValues(values),
+        )
+    }
+
+    fn keys_go(&self, job: &mut Job<'_, '_>) -> Result<(), Error> {
+        let path = self.folder.box_of(&job.serial);
+        match self.config.keys.after {
+            AfterVerification::Destroy => {
+                job.secrets = None;
+                shred(&path)
+            }
+            AfterVerification::Escrow => {
+                let secrets = job.secrets.take().unwrap_or_default();
+                self.seal(&job.serial, &secrets, ESCROW)
+            }
+        }
+    }
+
+    /// Seals a box anew, to those who hold its kind of keys.
+    pub(super) fn seal(
+        &self,
+        serial: &str,
+        secrets: &DeviceSecrets,
+        kind: &str,
+    ) -> Result<(), Error> {
+        let sealed = boxes::seal(
+            self.context(serial),
+            secrets,
+            &self.recipients(kind)?,
+            &SystemEntropy,
+        )?;
+        write_file(
+            &self.folder.box_of(serial),
+            &sealed,
+            Existing::Replace,
+            Access::Owner,
+        )
+    }
+
+    fn recipients(&self, kind: &str) -> Result<Recipients, Error> {
+        let folder = self.folder.common("");
+        let io = |error| Error::io("read", &folder, error);
+        let mut recipients = Recipients::new();
+        for entry in std::fs::read_dir(&folder).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            let name = path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default();
+            if name.starts_with(&format!("{kind}-")) && name.ends_with(".pub") {
+                recipients.add(Recipient::read(&path, &NoPassphrase)?.key);
+            }
+        }
+        if recipients.is_empty() && kind == AT_REST {
+            let path = self.folder.path().join(crate::prepare::TEST_KEY);
+            recipients.add(Recipient::read(&path, &NoPassphrase)?.key);
+        }
+        Ok(recipients)
+    }
+
+    fn device_record(&self, job: &mut Job<'_, '_>) -> Result<DeviceRecord, Error> {
+        let secrets = self.secrets(job)?;
+        let seed = <[u8; 32]>::try_from(secrets.seed.as_slice()).ok();
+        let vendor_image = seed
+            .as_ref()
+            .filter(|_| self.config.device_key.vendor_image);
+        let vendor_image = vendor_image.map(DeviceKeys::vendor_image).transpose()?;
+        let check = Sha256::new_with_prefix(b"airseal1 fe")
+            .chain_update(&*secrets.flash_key)
+            .finalize();
+        let mut check = hex::encode(check);
+        check.truncate(if secrets.flash_key.is_empty() { 0 } else { 32 });
+        let mut keys = seed.as_ref().map(DeviceKeys::derive).unwrap_or_default();
+        keys.vendor_image = vendor_image;
+        let digests = self
+            .plan
+            .keys()
+            .filter(|key| key.readable)
+            .enumerate()
+            .map(|(index, _)| {
+                read_small(
+                    &self.folder.common(&format!("digest{index}.bin")),
+                    32,
+                    "a digest",
+                )
+                .map(hex::encode)
+            });
+        Ok(DeviceRecord {
+            schema: DeviceRecord::schema(),
+            serial: job.serial.clone(),
+            mac: job.mac.clone(),
+            device_id: seed.as_ref().map(device_id).unwrap_or_default(),
+            vendor: self.config.vendor.clone(),
+            class: self.config.class.clone(),
+            hw_rev: self.config.hw_rev,
+            chip: self.description.chip.clone(),
+            keys,
+            flash_key_check: check,
+            sb_digests: digests.collect::<Result<_, _>>()?,
+            factory: FactoryImage {
+                version: self.config.release.version.clone(),
+                seq: self.config.release.seq,
+                security_version: self.config.release.security_version,
+                sha256: self
+                    .first_image()?
+                    .map(|image| image.sha256)
+                    .unwrap_or_default(),
+            },
+            batch: self.description.batch.clone(),
+            tags: self.config.batch.tags.clone(),
+            provisioned_at: (self.shift.clock)(),
+            station: self.shift.who.station.clone(),
+            keys_after: match self.config.keys.after {
+                AfterVerification::Destroy => "destroyed".to_owned(),
+                AfterVerification::Escrow => "escrowed".to_owned(),
+            },
+        })
+    }
+
+    /// The application that boots first, with the version that its firmware prints.
+    ///
+    /// # Errors
+    /// `Io`; refused if the batch's partition table was changed.
+    pub fn first_image(&self) -> Result<Option<KnownImage>, Error> {
+        let table = self.table()?;
+        let label = |row: &Partition| String::from_utf8_lossy(row.label.as_bytes()).into_owned();
+        let otadata = table.as_slice().iter().find(|row| row.is_otadata());
+        let selected = otadata.and_then(|row| self.config.flash.partitions.get(&label(row)));
+        let slot = selected
+            .and_then(|content| content.strip_prefix("ota_"))
+            .and_then(|number| number.parse().ok());
+        let row = table.as_slice().iter().find(|row| match slot {
+            Some(slot) => row.ota_slot() == Some(slot),
+            None => row.is_factory(),
+        });
+        let region = row.and_then(|row| {
+            self.description
+                .regions
+                .iter()
+                .find(|region| region.address == row.offset)
+        });
+        Ok(match region.map(|region| &region.source) {
+            Some(RegionSource::Common { len, sha256, .. }) => Some(KnownImage {
+                len: usize::try_from(*len).unwrap_or(usize::MAX),
+                sha256: sha256.clone(),
+                version: self.config.release.version.clone(),
+            }),
+            _ => None,
+        })
+    }
+
+    /// Where the partition table lies.
+    pub fn table_offset(&self) -> u32 {
+        self.table_region()
+            .map_or(airseal_esp::partition::DEFAULT_TABLE_OFFSET, |region| {
+                region.address
+            })
+    }
+
+    fn table_region(&self) -> Option<&RegionPlan> {
+        self.description
+            .regions
+            .iter()
+            .find(|region| region.name == "partition-table")
+    }
+
+    fn table(&self) -> Result<PartitionTable, Error> {
+        let missing = || {
+            Error::refused(
+                "batch.json",
+                "has no partition table",
+                "bring it back from a copy of the batch",
+            )
+        };
+        let Some(RegionSource::Common { file, sha256, .. }) =
+            self.table_region().map(|region| &region.source)
+        else {
+            return Err(missing());
+        };
+        PartitionTable::from_binary(&self.common(file, sha256)?).map_err(|_| missing())
+    }
+}

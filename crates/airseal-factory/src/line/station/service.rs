@@ -1,0 +1,258 @@
+//! Boards that come back, or were never ours: given up, written anew, taken in.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use airseal_pack::Error;
+use airseal_pack::bundle::read_small;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::{Finished, Job, Station};
+use crate::batch::{RegionPlan, RegionSource};
+use crate::efuse::Progress;
+use crate::journal::{Outcome, Step};
+use crate::line::bench::{Bench, Write};
+use crate::line::decide::{Board, History};
+use crate::prepare::AT_REST;
+use crate::secrets::DeviceSecrets;
+
+/// Longest key file, bytes.
+const MAX_KEY: u64 = 64;
+
+/// How a board is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// By its label.
+    Serial(String),
+    /// By its MAC, lower case with colons.
+    Mac(String),
+}
+
+/// What [`Station::import_keys`] took.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Imported {
+    /// MACs taken in now.
+    pub taken: Vec<String>,
+    /// MACs whose key was there.
+    pub known: usize,
+    /// Files that are no keys by their names.
+    pub skipped: Vec<String>,
+}
+
+impl Station<'_> {
+    /// Gives a board up.
+    ///
+    /// # Errors
+    /// `Io`; refused for a serial that no chip is bound to.
+    pub fn scrap(&mut self, serial: &str, reason: &str) -> Result<(), Error> {
+        let history = History::of_serial(self.journal.entries(), serial);
+        let Some((_, mac)) = history.bound else {
+            return Err(Error::refused(
+                format!("serial {serial}"),
+                "is bound to no chip",
+                "a serial that was never used needs no scrapping",
+            ));
+        };
+        self.give_up(serial, &mac, reason)
+    }
+
+    /// Writes a finished board anew, as it left the line: its box must still be there (escrow).
+    ///
+    /// # Errors
+    /// The bench's; refused for a board that was never finished, or whose keys are gone.
+    pub fn reflash(&mut self, bench: &mut Bench<'_>, which: &Which) -> Result<Finished, Error> {
+        let entries = self.journal.entries();
+        let (history, name) = match which {
+            Which::Serial(serial) => (History::of_serial(entries, serial), serial),
+            Which::Mac(mac) => (History::of_mac(entries, mac), mac),
+        };
+        let (serial, mac) = match history.bound {
+            Some(bound) if history.recorded && !history.scrapped => bound,
+            _ => {
+                return Err(Error::refused(
+                    name,
+                    "is no finished board of this batch",
+                    "a board that was begun goes on with `esp line run`; one that was burned elsewhere needs `esp line import-keys`",
+                ));
+            }
+        };
+        match bench.look()? {
+            Board::Locked => {}
+            Board::Open { mac: found, .. } if found != mac => {
+                return Err(Error::refused(
+                    format!("board {serial}"),
+                    format!("has the chip {mac}, and {found} is on the bench"),
+                    "compare label and board",
+                ));
+            }
+            Board::Open { efuses, .. }
+                if !history.imported && self.plan.progress(&efuses) != Progress::Burned =>
+            {
+                return Err(Error::refused(
+                    format!("board {serial}"),
+                    "is recorded as finished, and not all of its eFuses are burned",
+                    "another chip answers with its MAC: put it aside",
+                ));
+            }
+            Board::Open { .. } => {}
+            Board::Silent { why } => {
+                return Err(Error::refused(
+                    "the board",
+                    format!("does not answer: {why}"),
+                    "a board whose loader is off for good can't be written; else look at cable, power and port",
+                ));
+            }
+        }
+        let mut job = self.job(bench, serial.clone(), mac.clone())?;
+        self.note(&serial, &mac, Step::Reflash, Outcome::Begun, "", None)?;
+        match self.write_anew(&mut job, history.imported) {
+            Ok(()) => self.note(&serial, &mac, Step::Reflash, Outcome::Done, "", None)?,
+            Err(error) => {
+                self.note(
+                    &serial,
+                    &mac,
+                    Step::Reflash,
+                    Outcome::Failed,
+                    &error.to_string(),
+                    None,
+                )?;
+                return Err(error);
+            }
+        }
+        Ok(Finished {
+            serial,
+            was_finished: true,
+        })
+    }
+
+    /// Of a board that was burned elsewhere only what is the same for all is known: the rest of its flash stays.
+    fn write_anew(&self, job: &mut Job<'_, '_>, imported: bool) -> Result<(), Error> {
+        let wanted =
+            |region: &RegionPlan| !imported || matches!(region.source, RegionSource::Common { .. });
+        let files = self.some_regions(job, &wanted)?;
+        job.bench
+            .write(&files, Write::Locked { erase: !imported })?;
+        self.boot(job)
+    }
+
+    /// Takes in flash keys of boards that were burned elsewhere: files named by their MAC, such as `a0b1c2d3e4f5.bin`.
+    ///
+    /// # Errors
+    /// `Io`; refused for a key of the wrong length, two files for one MAC, or a MAC of this batch. Nothing is taken then.
+    pub fn import_keys(&mut self, folder: &Path) -> Result<Imported, Error> {
+        let io = |error| Error::io("read", folder, error);
+        let mut imported = Imported::default();
+        let mut keys: Vec<(String, Zeroizing<Vec<u8>>)> = Vec::new();
+        let mut seen = BTreeSet::new();
+        for entry in std::fs::read_dir(folder).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            let name = path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default();
+            let Some(mac) = mac_in(&name) else {
+                imported.skipped.push(name);
+                continue;
+            };
+            let refuse = |what: String, remedy: &str| {
+                Err(Error::refused(path.display().to_string(), what, remedy))
+            };
+            let bytes = Zeroizing::new(read_small(&path, MAX_KEY, "a flash key")?);
+            if !self.chip.flash_encryption().takes_key_len(bytes.len()) {
+                return refuse(
+                    format!(
+                        "has {} bytes, and no key of an {} has",
+                        bytes.len(),
+                        self.chip
+                    ),
+                    "name keys as bare bytes",
+                );
+            }
+            if !seen.insert(mac.clone()) {
+                return refuse(
+                    format!("is a second key for {mac}"),
+                    "keep the one that was burned",
+                );
+            }
+            let history = History::of_mac(self.journal.entries(), &mac);
+            match (history.bound, history.imported) {
+                (None, _) => keys.push((mac, bytes)),
+                (Some(_), true) => imported.known += 1,
+                (Some((serial, _)), false) => {
+                    return refuse(
+                        format!("is for {mac}, which this batch made as {serial}"),
+                        "leave it out",
+                    );
+                }
+            }
+        }
+        imported.skipped.sort();
+        keys.sort_by(|(a, _), (b, _)| a.cmp(b));
+        for (mac, flash_key) in keys {
+            let serial = format!("imported-{}", mac.replace(':', ""));
+            let secrets = DeviceSecrets {
+                flash_key,
+                ..DeviceSecrets::default()
+            };
+            self.seal(&serial, &secrets, AT_REST)?;
+            self.note(&serial, &mac, Step::Import, Outcome::Done, "", None)?;
+            imported.taken.push(mac);
+        }
+        Ok(imported)
+    }
+
+    pub(super) fn is_imported(&self, serial: &str) -> bool {
+        History::of_serial(self.journal.entries(), serial).imported
+    }
+}
+
+/// A MAC, from twelve digits with or without `:`, `-` or `_` between them; what follows a dot does not count.
+pub(crate) fn mac_in(name: &str) -> Option<String> {
+    let stem = name.split('.').next()?;
+    let digits: String = stem
+        .chars()
+        .filter(|letter| !":-_".contains(*letter))
+        .collect();
+    if digits.len() != 12 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let lower = digits.to_ascii_lowercase();
+    let pairs: Vec<&str> = (0..6)
+        .filter_map(|index| lower.get(2 * index..2 * index + 2))
+        .collect();
+    Some(pairs.join(":"))
+}
+
+impl Which {
+    /// A MAC in any usual spelling.
+    pub fn mac(text: &str) -> Option<Which> {
+        mac_in(text).map(Which::Mac)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mac_is_found_in_the_usual_names() {
+        let mac = Some("a0:b1:c2:d3:e4:f5".to_owned());
+        for name in [
+            "A0B1C2D3E4F5.bin",
+            "a0-b1-c2-d3-e4-f5.key",
+            "a0:b1:c2:d3:e4:f5",
+            "a0_b1_c2_d3_e4_f5.bin",
+        ] {
+            assert_eq!(mac_in(name), mac, "{name}");
+        }
+        for name in [
+            "README.md",
+            "a0b1c2d3e4.bin",
+            "a0b1c2d3e4f5a6.bin",
+            "g0b1c2d3e4f5",
+        ] {
+            assert_eq!(mac_in(name), None, "{name}");
+        }
+    }
+}

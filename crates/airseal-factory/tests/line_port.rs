@@ -1,0 +1,241 @@
+//! The line at a port: the same bench, with stand-ins for the programs that write down their words.
+//!
+//! Nothing here is a real board. The stand-in for espefuse passes on to the real one, on virtual eFuses; that for esptool
+//! writes to a file; the port is a pseudo-terminal on which the test plays the firmware.
+//! Runs where `AIRSEAL_ESPTOOLS` names the folder of the programs; `cargo xtask interop` sets it.
+
+mod common;
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use airseal_factory::line::bench::Bench;
+use airseal_factory::line::port::Port;
+use airseal_factory::line::tools::Tools;
+use airseal_factory::line::work::WorkFolder;
+use airseal_factory::record::device_id;
+use common::ProductFolder;
+use common::bench::{Line, no_work_left, records, serial};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+const ESPTOOL: &str = r#"
+import os, sys
+here = os.path.dirname(os.path.abspath(__file__))
+args = sys.argv[1:]
+open(here + "/words", "a").write("esptool " + " ".join(args) + "\n")
+def places(words):
+    return [(int(words[i], 0), words[i + 1]) for i in range(0, len(words), 2)]
+if args == ["version"]:
+    print(open(here + "/version").read())
+elif "get-security-info" in args:
+    print("Flags: 0x%08x (0b0)" % (4 if os.path.exists(here + "/locked") else 0))
+elif "flash-id" in args:
+    print("Detected flash size: " + open(here + "/size").read())
+elif "write-flash" in args:
+    flash = bytearray(b"\xff" * (4 << 20))
+    for address, path in places(args[args.index("--flash-size") + 2:]):
+        data = open(path, "rb").read()
+        flash[address:address + len(data)] = data
+    open(here + "/flash", "wb").write(flash)
+elif "verify-flash" in args:
+    flash = open(here + "/flash", "rb").read()
+    for address, path in places(args[args.index("verify-flash") + 1:]):
+        data = open(path, "rb").read()
+        if flash[address:address + len(data)] != data:
+            sys.exit("verify failed")
+else:
+    sys.exit("unknown command")
+"#;
+
+const ESPEFUSE: &str = r#"
+import os, sys
+here = os.path.dirname(os.path.abspath(__file__))
+args = sys.argv[1:]
+open(here + "/words", "a").write("espefuse " + " ".join(args) + "\n")
+if args == ["--help"]:
+    print("espefuse v5.6.0 - stand-in")
+    sys.exit()
+if "ENABLE_SECURITY_DOWNLOAD" in args:
+    open(here + "/locked", "w").close()
+at = args.index("--port")
+args[at:at + 2] = ["--virt", "--path-efuse-file", here + "/efuse.virt"]
+os.execv("REAL", ["REAL"] + args)
+"#;
+
+/// A folder of programs that write down their words.
+fn stand_ins(real: &Path) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let python = real.join("python");
+    for (name, text) in [("esptool", ESPTOOL), ("espefuse", ESPEFUSE)] {
+        let text = text.replace("REAL", &real.join("espefuse").display().to_string());
+        let path = folder.path().join(name);
+        fs::write(&path, format!("#!{}\n{text}", python.display())).expect("a program");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a program");
+    }
+    fs::write(folder.path().join("version"), "esptool v5.6.0\n5.6.0").expect("a version");
+    fs::write(folder.path().join("size"), "4MB").expect("a size");
+    folder
+}
+
+fn words(folder: &Path) -> String {
+    fs::read_to_string(folder.join("words")).unwrap_or_default()
+}
+
+fn any_revision() -> ProductFolder {
+    let folder = ProductFolder::esp32c3();
+    folder.edit("min_revision = 3", "min_revision = 0");
+    folder
+}
+
+#[test]
+fn a_board_at_a_port_gets_these_words_and_is_finished() {
+    let Some(line) = Line::of(any_revision) else {
+        return;
+    };
+    let programs = stand_ins(&line.tools);
+    let seed = <[u8; 32]>::try_from(line.secrets(&serial(1)).seed.as_slice()).expect("a seed");
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    grantpt(&master).expect("a terminal");
+    unlockpt(&master).expect("a terminal");
+    let port = PathBuf::from(
+        ptsname(&master, Vec::new())
+            .expect("a name")
+            .into_string()
+            .expect("a name"),
+    );
+    let mut master = fs::File::from(master);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !words(programs.path()).contains("--after hard-reset")
+                && !over.load(Ordering::SeqCst)
+            {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            std::thread::sleep(Duration::from_millis(300));
+            let id = device_id(&seed);
+            write!(
+                master,
+                "ESP-ROM:esp32c3-api1\r\nI (312) main: airseal: {id} 1.0.0\r\n"
+            )
+            .expect("the terminal");
+        });
+        let tools = Tools::new(Some(programs.path()));
+        assert_eq!(tools.check().expect("versions"), ["5.6.0", "5.6.0"]);
+        let mut station = line.station();
+        let mut bench = Bench::new(Box::new(Port::new(tools, &port)), station.expected());
+        let done = station.run(&mut bench, Some(&serial(1)));
+        over.store(true, Ordering::SeqCst);
+        assert!(!done.expect("finished").was_finished);
+    });
+    let work = WorkFolder::root(&line.batch())
+        .join(serial(1))
+        .display()
+        .to_string();
+    let common = line.batch().join("common").display().to_string();
+    let port = port.display().to_string();
+    let shown = words(programs.path())
+        .replace(&work, "WORK")
+        .replace(&common, "COMMON")
+        .replace(&port, "PORT");
+    let esptool = "esptool --chip esp32c3 --port PORT --before default-reset --after no-reset";
+    let espefuse = "espefuse --chip esp32c3 --port PORT --before default-reset --after no-reset --do-not-confirm";
+    let places = "0x0 WORK/bootloader@0x0.bin 0x8000 WORK/partition-table@0x8000.bin 0xd000 WORK/otadata@0xd000.bin \
+                  0xf000 WORK/nvs_keys@0xf000.bin 0x10000 WORK/factory@0x10000.bin 0x2e0000 WORK/fctry@0x2e0000.bin";
+    let want = [
+        "esptool version".to_owned(),
+        "espefuse --help".to_owned(),
+        format!("{esptool} get-security-info"),
+        format!("{espefuse} check-error summary --format json"),
+        format!("{esptool} flash-id"),
+        format!("{esptool} write-flash --erase-all --flash-mode keep --flash-freq keep --flash-size keep {places}"),
+        format!("{esptool} verify-flash {places}"),
+        format!(
+            "{espefuse} burn-key BLOCK_KEY0 WORK/flash-key.bin XTS_AES_128_KEY BLOCK_KEY1 WORK/seed.bin HMAC_UP \
+             BLOCK_KEY2 COMMON/digest0.bin SECURE_BOOT_DIGEST0 BLOCK_KEY3 COMMON/digest1.bin SECURE_BOOT_DIGEST1 \
+             burn-efuse SPI_BOOT_CRYPT_CNT 7 DIS_DOWNLOAD_ICACHE 1 DIS_DIRECT_BOOT 1 DIS_USB_JTAG 1 DIS_PAD_JTAG 1 \
+             DIS_DOWNLOAD_MANUAL_ENCRYPT 1 SECURE_BOOT_KEY_REVOKE2 1 SECURE_BOOT_EN 1 write-protect-efuse DIS_ICACHE RD_DIS"
+        ),
+        format!("{esptool} get-security-info"),
+        format!("{espefuse} check-error summary --format json"),
+        "esptool --chip esp32c3 --port PORT --before default-reset --after hard-reset get-security-info".to_owned(),
+        format!("{espefuse} burn-efuse ENABLE_SECURITY_DOWNLOAD 1"),
+        format!("{esptool} get-security-info"),
+    ];
+    assert_eq!(shown.lines().collect::<Vec<_>>(), want);
+    assert_eq!(records(&line.batch()).len(), 1);
+    no_work_left(&line.batch());
+}
+
+#[test]
+fn a_smaller_flash_is_refused_before_anything_is_written() {
+    let Some(line) = Line::of(any_revision) else {
+        return;
+    };
+    let programs = stand_ins(&line.tools);
+    fs::write(programs.path().join("size"), "2MB").expect("a size");
+    let mut station = line.station();
+    let port = Port::new(Tools::new(Some(programs.path())), Path::new("/dev/null"));
+    let error = station
+        .run(&mut Bench::new(Box::new(port), station.expected()), None)
+        .expect_err("refused");
+    assert!(
+        error.to_string().contains("has 2MB, the batch is for 4MB"),
+        "{error}"
+    );
+    assert!(!words(programs.path()).contains("write-flash"));
+}
+
+#[test]
+fn an_older_chip_is_refused_before_anything_is_written() {
+    let Some(line) = Line::new() else { return };
+    let programs = stand_ins(&line.tools);
+    let mut station = line.station();
+    let port = Port::new(Tools::new(Some(programs.path())), Path::new("/dev/null"));
+    let error = station
+        .run(&mut Bench::new(Box::new(port), station.expected()), None)
+        .expect_err("refused");
+    assert!(
+        error
+            .to_string()
+            .contains("v0.0, chip.min_revision is v0.3"),
+        "{error}"
+    );
+    assert!(!words(programs.path()).contains("write-flash"));
+}
+
+#[test]
+fn programs_of_a_version_that_was_never_tried_are_refused_by_name() {
+    let Some(real) = common::bench::tools() else {
+        return;
+    };
+    for version in [
+        "esptool v4.8.1",
+        "esptool v5.5.0",
+        "esptool v6.0.0",
+        "esptool",
+    ] {
+        let programs = stand_ins(&real);
+        fs::write(programs.path().join("version"), version).expect("a version");
+        let error = Tools::new(Some(programs.path()))
+            .check()
+            .expect_err(version)
+            .to_string();
+        let number = version
+            .strip_prefix("esptool v")
+            .unwrap_or("does not say its version");
+        assert!(
+            error.contains("esptool") && error.contains(number),
+            "{error}"
+        );
+    }
+    let missing = Tools::new(Some(Path::new("/nowhere")))
+        .check()
+        .expect_err("missing")
+        .to_string();
+    assert!(missing.contains("/nowhere/esptool"), "{missing}");
+}
