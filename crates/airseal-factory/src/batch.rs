@@ -89,7 +89,8 @@ impl BatchFolder {
             std::fs::create_dir_all(&folder).map_err(|error| Error::io("make", &folder, error))?;
         }
         let lock_path = path.join(".lock");
-        let lock = File::create(&lock_path).map_err(|error| Error::io("make", &lock_path, error))?;
+        let lock =
+            File::create(&lock_path).map_err(|error| Error::io("make", &lock_path, error))?;
         if lock.try_lock().is_err() {
             return Err(Error::refused(
                 path.display().to_string(),
@@ -101,6 +102,36 @@ impl BatchFolder {
             path: path.to_owned(),
             lock,
         })
+    }
+
+    /// True if the folder has the description of a batch.
+    pub fn is_batch(folder: &Path) -> bool {
+        folder.join(DESCRIPTION).is_file()
+    }
+
+    /// Removes pieces of files that a killed run was writing; the lock says that nobody else does.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn remove_pieces(&self) -> Result<(), Error> {
+        for folder in [
+            self.path.clone(),
+            self.path.join("common"),
+            self.path.join("sealed"),
+        ] {
+            let entries =
+                std::fs::read_dir(&folder).map_err(|error| Error::io("read", &folder, error))?;
+            for entry in entries.flatten() {
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                if name.starts_with(".airseal-") && name.ends_with(".part") {
+                    let path = entry.path();
+                    std::fs::remove_file(&path)
+                        .map_err(|error| Error::io("remove", &path, error))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The folder.
@@ -171,12 +202,19 @@ impl Description {
         }
         let text = read_small(&path, MAX_DESCRIPTION, "the description of a batch")?;
         let refuse = |what: String| {
-            Error::refused(path.display().to_string(), what, "bring it back from a copy")
+            Error::refused(
+                path.display().to_string(),
+                what,
+                "bring it back from a copy",
+            )
         };
-        let description: Description =
-            serde_json::from_slice(&text).map_err(|error| refuse(format!("is damaged: {error}")))?;
+        let description: Description = serde_json::from_slice(&text)
+            .map_err(|error| refuse(format!("is damaged: {error}")))?;
         if description.schema != SCHEMA {
-            return Err(refuse(format!("has the schema {:?}, not {SCHEMA}", description.schema)));
+            return Err(refuse(format!(
+                "has the schema {:?}, not {SCHEMA}",
+                description.schema
+            )));
         }
         Ok(description)
     }
@@ -194,6 +232,22 @@ impl Description {
             regions: Vec::new(),
             serials: Vec::new(),
         }
+    }
+
+    /// Refuses `now` if a setting is not as it was.
+    ///
+    /// # Errors
+    /// Refused with the names of the settings; `folder` is for the message.
+    pub fn refuse_changes(&self, now: &Description, folder: &Path) -> Result<(), Error> {
+        let changed = self.changed(now);
+        if changed.is_empty() {
+            return Ok(());
+        }
+        Err(Error::refused(
+            folder.display().to_string(),
+            format!("was made from other settings: {}", changed.join(", ")),
+            "take the settings back, or make a new batch with its own id and folder",
+        ))
     }
 
     /// The settings that are not as they were, by name.
@@ -214,7 +268,8 @@ impl Description {
 /// # Errors
 /// `Io`.
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
-    let mut text = serde_json::to_vec_pretty(value).map_err(|error| Error::io("write", path, error.into()))?;
+    let mut text =
+        serde_json::to_vec_pretty(value).map_err(|error| Error::io("write", path, error.into()))?;
     text.push(b'\n');
     write_file(path, &text, Existing::Replace, Access::Public)
 }

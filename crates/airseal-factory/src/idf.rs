@@ -36,18 +36,40 @@ impl Build {
         let file = build.join("flasher_args.json");
         let text = read_small(&file, MAX_FILE, "flasher_args.json")?;
         let arguments = serde_json::from_slice(&text).map_err(|error| {
-            Error::refused(file.display().to_string(), format!("is damaged: {error}"), "build the project again")
+            Error::refused(
+                file.display().to_string(),
+                format!("is damaged: {error}"),
+                "build the project again",
+            )
         })?;
         Ok(Build { file, arguments })
     }
 
     fn fill(&self, config: &mut Config, file: &str, build: &Path) -> Result<(), Error> {
         let chip = self.text(&["extra_esptool_args", "chip"])?;
-        agree(file, "chip.family", &mut config.chip.family, chip, "flasher_args.json")?;
+        agree(
+            file,
+            "chip.family",
+            &mut config.chip.family,
+            chip,
+            "flasher_args.json",
+        )?;
         let size = self.text(&["flash_settings", "flash_size"])?;
-        agree(file, "chip.flash_size", &mut config.chip.flash_size, size, "flasher_args.json")?;
+        agree(
+            file,
+            "chip.flash_size",
+            &mut config.chip.flash_size,
+            size,
+            "flasher_args.json",
+        )?;
         let offset = self.offset("partition-table")?;
-        agree(file, "flash.partition_table_offset", &mut config.flash.partition_table_offset, offset, "flasher_args.json")?;
+        agree(
+            file,
+            "flash.partition_table_offset",
+            &mut config.flash.partition_table_offset,
+            offset,
+            "flasher_args.json",
+        )?;
         let built = |name: &str| Ok::<_, Error>(build.join(self.text(&[name, "file"])?));
         if config.flash.bootloader.is_none() {
             config.flash.bootloader = Some(built("bootloader")?);
@@ -59,20 +81,29 @@ impl Build {
     }
 
     fn text(&self, path: &[&str]) -> Result<String, Error> {
-        let found = path.iter().try_fold(&self.arguments, |value, name| value.get(name));
-        found.and_then(Value::as_str).map(str::to_owned).ok_or_else(|| {
-            Error::refused(
-                self.file.display().to_string(),
-                format!("has no {}", path.join(".")),
-                "build the whole project, not the app alone",
-            )
-        })
+        let found = path
+            .iter()
+            .try_fold(&self.arguments, |value, name| value.get(name));
+        found
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+            .ok_or_else(|| {
+                Error::refused(
+                    self.file.display().to_string(),
+                    format!("has no {}", path.join(".")),
+                    "build the whole project, not the app alone",
+                )
+            })
     }
 
     fn offset(&self, name: &str) -> Result<u32, Error> {
         let text = self.text(&[name, "offset"])?;
         parse_number(&text).ok_or_else(|| {
-            Error::refused(self.file.display().to_string(), format!("{name}.offset is {text:?}"), "build the project again")
+            Error::refused(
+                self.file.display().to_string(),
+                format!("{name}.offset is {text:?}"),
+                "build the project again",
+            )
         })
     }
 }
@@ -108,14 +139,25 @@ impl Sdkconfig {
     /// In the build folder or the one above it.
     fn read(build: &Path) -> Result<Sdkconfig, Error> {
         let above = build.parent().map(|folder| folder.join("sdkconfig"));
-        let file = [Some(build.join("sdkconfig")), above].into_iter().flatten().find(|path| path.is_file());
+        let file = [Some(build.join("sdkconfig")), above]
+            .into_iter()
+            .flatten()
+            .find(|path| path.is_file());
         let file = file.ok_or_else(|| {
-            Error::refused(build.display().to_string(), "has no sdkconfig, nor has the folder above", "name the project's build folder")
+            Error::refused(
+                build.display().to_string(),
+                "has no sdkconfig, nor has the folder above",
+                "name the project's build folder",
+            )
         })?;
         let text = read_small(&file, MAX_FILE, "sdkconfig")?;
         let text = String::from_utf8_lossy(&text);
-        let options = text.lines().filter_map(|line| line.trim().strip_prefix("CONFIG_")?.split_once('='));
-        let options = options.map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned())).collect();
+        let options = text
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("CONFIG_")?.split_once('='));
+        let options = options
+            .map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned()))
+            .collect();
         Ok(Sdkconfig { file, options })
     }
 
@@ -128,18 +170,41 @@ impl Sdkconfig {
         let boot = config.secure_boot.scheme;
         let release = encryption == EncryptionMode::Release;
         let v2 = !matches!(boot, BootScheme::Off | BootScheme::V1);
-        self.must("flash_encryption.mode", file, "SECURE_FLASH_ENC_ENABLED", encryption != EncryptionMode::Off)?;
+        self.must(
+            "flash_encryption.mode",
+            file,
+            "SECURE_FLASH_ENC_ENABLED",
+            encryption != EncryptionMode::Off,
+        )?;
         if encryption != EncryptionMode::Off {
-            self.must("flash_encryption.mode", file, "SECURE_FLASH_ENCRYPTION_MODE_RELEASE", release)?;
+            self.must(
+                "flash_encryption.mode",
+                file,
+                "SECURE_FLASH_ENCRYPTION_MODE_RELEASE",
+                release,
+            )?;
         }
         self.must("secure_boot.scheme", file, "SECURE_BOOT_V2_ENABLED", v2)?;
         if v2 {
             let rsa = boot == BootScheme::V2Rsa;
-            self.must("secure_boot.scheme", file, "SECURE_SIGNED_APPS_RSA_SCHEME", rsa)?;
+            self.must(
+                "secure_boot.scheme",
+                file,
+                "SECURE_SIGNED_APPS_RSA_SCHEME",
+                rsa,
+            )?;
         }
         // Without rollback a bad update is never taken back: potted boards need it.
-        self.must("flash.partitions", file, "BOOTLOADER_APP_ROLLBACK_ENABLE", true)?;
-        let table = self.options.get("PARTITION_TABLE_OFFSET").and_then(|text| parse_number(text));
+        self.must(
+            "flash.partitions",
+            file,
+            "BOOTLOADER_APP_ROLLBACK_ENABLE",
+            true,
+        )?;
+        let table = self
+            .options
+            .get("PARTITION_TABLE_OFFSET")
+            .and_then(|text| parse_number(text));
         match (table, config.flash.partition_table_offset) {
             (Some(built), Some(set)) if built != set => Err(self.contradiction(
                 file,
@@ -155,7 +220,11 @@ impl Sdkconfig {
             return Ok(());
         }
         let (wants, has) = if on { ("on", "off") } else { ("off", "on") };
-        Err(self.contradiction(file, setting, &format!("needs CONFIG_{option} {wants}, and it is {has}")))
+        Err(self.contradiction(
+            file,
+            setting,
+            &format!("needs CONFIG_{option} {wants}, and it is {has}"),
+        ))
     }
 
     fn contradiction(&self, file: &str, setting: &str, what: &str) -> Error {

@@ -18,7 +18,9 @@ const MAX_TABLE: u64 = 256 << 20;
 const QUIET: i32 = 4;
 
 /// Names that labels may hold in braces.
-pub const PLACEHOLDERS: [&str; 7] = ["product", "hw_rev", "serial", "batch", "mac", "class", "claim"];
+pub const PLACEHOLDERS: [&str; 7] = [
+    "product", "hw_rev", "serial", "batch", "mac", "class", "claim",
+];
 
 /// The values of one board, in the order of [`PLACEHOLDERS`].
 pub struct LabelValues<'v>(pub [&'v str; PLACEHOLDERS.len()]);
@@ -26,7 +28,9 @@ pub struct LabelValues<'v>(pub [&'v str; PLACEHOLDERS.len()]);
 /// The first name in braces that no label knows.
 pub fn unknown_placeholder(label: &Label) -> Option<&str> {
     let texts = label.text.iter().chain(&label.qr);
-    texts.flat_map(|text| placeholders(text)).find(|name| !PLACEHOLDERS.contains(name))
+    texts
+        .flat_map(|text| placeholders(text))
+        .find(|name| !PLACEHOLDERS.contains(name))
 }
 
 /// Writes the label of one board into `folder`; a second time for the same board changes nothing.
@@ -38,32 +42,64 @@ pub fn write(label: &Label, folder: &Path, values: &LabelValues<'_>) -> Result<(
     let qr = label.qr.as_ref().map(|text| fill(text, values));
     let [_, _, serial, _, mac, ..] = values.0;
     // A claim token lets its holder enrol: labels that carry one are for the owner alone.
-    let access = if label.qr.iter().chain(&label.text).any(|text| text.contains("{claim}")) {
+    let access = if label
+        .qr
+        .iter()
+        .chain(&label.text)
+        .any(|text| text.contains("{claim}"))
+    {
         Access::Owner
     } else {
         Access::Public
     };
     for file in &label.files {
         match file {
-            LabelFile::Csv => row(&folder.join("labels.csv"), [serial, mac, qr.as_deref().unwrap_or("")], access)?,
+            LabelFile::Csv => row(
+                &folder.join("labels.csv"),
+                [serial, mac, qr.as_deref().unwrap_or("")],
+                access,
+            )?,
             LabelFile::Svg => {
                 let lines: Vec<String> = label.text.iter().map(|text| fill(text, values)).collect();
                 let path = folder.join(format!("{serial}.svg"));
-                write_file(&path, svg(&lines, qr.as_deref())?.as_bytes(), Existing::Replace, access)?;
+                write_file(
+                    &path,
+                    svg(&lines, qr.as_deref())?.as_bytes(),
+                    Existing::Replace,
+                    access,
+                )?;
             }
         }
     }
     Ok(())
 }
 
+/// Whether a label with these values can be made; nothing is written.
+///
+/// # Errors
+/// Refused if the text is too long for a QR code.
+pub fn check(label: &Label, values: &LabelValues<'_>) -> Result<(), Error> {
+    let qr = label.qr.as_ref().map(|text| fill(text, values));
+    svg(&[], qr.as_deref()).map(|_| ())
+}
+
 fn fill(text: &str, values: &LabelValues<'_>) -> String {
     let pairs = PLACEHOLDERS.iter().zip(values.0);
-    pairs.fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
+    pairs.fold(text.to_owned(), |text, (name, value)| {
+        text.replace(&format!("{{{name}}}"), value)
+    })
 }
 
 fn row(path: &Path, cells: [&str; 3], access: Access) -> Result<(), Error> {
-    let before = if path.exists() { read_small(path, MAX_TABLE, "a table of labels")? } else { Vec::new() };
-    let mut rows: Vec<csv::StringRecord> = csv::Reader::from_reader(before.as_slice()).into_records().flatten().collect();
+    let before = if path.exists() {
+        read_small(path, MAX_TABLE, "a table of labels")?
+    } else {
+        Vec::new()
+    };
+    let mut rows: Vec<csv::StringRecord> = csv::Reader::from_reader(before.as_slice())
+        .into_records()
+        .flatten()
+        .collect();
     rows.retain(|row| row.get(0) != cells.first().copied());
     rows.push(cells.iter().collect());
     let io = |error: csv::Error| Error::io("write", path, std::io::Error::other(error));
@@ -72,7 +108,9 @@ fn row(path: &Path, cells: [&str; 3], access: Access) -> Result<(), Error> {
     for row in &rows {
         table.write_record(row).map_err(io)?;
     }
-    let bytes = table.into_inner().map_err(|error| io(error.into_error().into()))?;
+    let bytes = table
+        .into_inner()
+        .map_err(|error| io(error.into_error().into()))?;
     write_file(path, &bytes, Existing::Replace, access)
 }
 
@@ -81,9 +119,19 @@ fn svg(lines: &[String], qr: Option<&str>) -> Result<String, Error> {
     let code = qr
         .map(|text| QrCode::encode_text(text, QrCodeEcc::Medium))
         .transpose()
-        .map_err(|_| Error::refused("label.qr", "is too long for a QR code", "leave something out"))?;
+        .map_err(|_| {
+            Error::refused(
+                "label.qr",
+                "is too long for a QR code",
+                "leave something out",
+            )
+        })?;
     let side = code.as_ref().map_or(0, |code| code.size() + 2 * QUIET);
-    let widest = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
+    let widest = lines
+        .iter()
+        .map(|line| line.chars().count())
+        .max()
+        .unwrap_or(0);
     let width = side + i32::try_from(widest).unwrap_or(0) * 3 + QUIET;
     let height = side.max(i32::try_from(lines.len()).unwrap_or(0) * 6 + QUIET);
     let mut text = format!(
@@ -100,7 +148,12 @@ fn svg(lines: &[String], qr: Option<&str>) -> Result<String, Error> {
     }
     for (index, line) in (1..).zip(lines) {
         let line = line.replace('&', "&amp;").replace('<', "&lt;");
-        let _ = writeln!(text, "<text x=\"{}\" y=\"{}\" font-family=\"monospace\" font-size=\"5\">{line}</text>", side + 1, index * 6);
+        let _ = writeln!(
+            text,
+            "<text x=\"{}\" y=\"{}\" font-family=\"monospace\" font-size=\"5\">{line}</text>",
+            side + 1,
+            index * 6
+        );
     }
     text.push_str("</svg>\n");
     Ok(text)
@@ -123,7 +176,10 @@ mod tests {
             write(&label, folder.path(), &values).unwrap();
         }
         let table = std::fs::read_to_string(folder.path().join("labels.csv")).unwrap();
-        assert_eq!(table, "serial,mac,qr\nS2,aa:bb,A:S2:aa:bb\nS1,aa:bb,A:S1:aa:bb\n");
+        assert_eq!(
+            table,
+            "serial,mac,qr\nS2,aa:bb,A:S2:aa:bb\nS1,aa:bb,A:S1:aa:bb\n"
+        );
         let picture = std::fs::read_to_string(folder.path().join("S1.svg")).unwrap();
         assert!(picture.contains("S/N S1 &lt;p>") && picture.contains("M4 4h1v1h-1z"));
     }

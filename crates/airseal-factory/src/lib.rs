@@ -6,11 +6,22 @@
 //!                        chip state + journal --decide--> next step --bench--> tools
 //! ```
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        reason = "a test may unwrap, and documents itself by its name"
+    )
+)]
+
 pub mod batch;
 pub mod boxes;
+pub mod check;
 pub mod config;
 pub mod efuse;
+pub mod emit;
 pub mod journal;
+pub mod keymap;
 pub mod labels;
 pub mod line;
 pub mod prepare;

@@ -4,20 +4,22 @@
 
 use std::path::{Path, PathBuf};
 
-use airseal_pack::{Error, bundle};
 use airseal_pack::control::{Activity, Control};
 use airseal_pack::entropy::Entropy;
 use airseal_pack::esp::nvs;
 use airseal_pack::key::{KeyFile, KeyKind, NoPassphrase, PrivateKey, public_to_pem};
 use airseal_pack::output::{Access, Existing, write_file};
 use airseal_pack::recipient::{Recipient, Recipients};
+use airseal_pack::{Error, bundle};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::batch::{BatchFolder, Description, RegionPlan, RegionSource, write_json};
 use crate::boxes::{self, BoxContext};
+use crate::check::check;
 use crate::config::NvsEncryption;
+use crate::emit::{self, Emit, Emitter};
 use crate::journal::Journal;
 use crate::product::{Content, Product, Region};
 use crate::secrets::DeviceSecrets;
@@ -51,7 +53,7 @@ pub struct Prepared {
 /// Prepares the first `count` serials (all without it) in the folder `out`.
 ///
 /// # Errors
-/// `Io`, cancelled; refused if the folder was made from other settings, naming them, or a value of a device can't be used.
+/// As [`prepare_files`].
 pub fn prepare(
     product: &Product,
     out: &Path,
@@ -59,17 +61,65 @@ pub fn prepare(
     entropy: &dyn Entropy,
     control: &Control<'_>,
 ) -> Result<Prepared, Error> {
-    let serials = product.serials.get(..count.unwrap_or(usize::MAX).min(product.serials.len())).unwrap_or_default();
+    prepare_files(product, out, count, false, entropy, control)
+}
+
+/// Prepares; with `files` each device also gets a folder that a line without Airseal works from.
+///
+/// # Errors
+/// `Io`, cancelled; refused if the folder was made from other settings, naming them, if a value of a device can't be used, or
+/// if files are wanted of a device whose keys are sealed already.
+pub fn prepare_files(
+    product: &Product,
+    out: &Path,
+    count: Option<usize>,
+    files: bool,
+    entropy: &dyn Entropy,
+    control: &Control<'_>,
+) -> Result<Prepared, Error> {
+    check(product, Some(out))?;
+    let serials = product
+        .serials
+        .get(..count.unwrap_or(usize::MAX).min(product.serials.len()))
+        .unwrap_or_default();
     let values = ProductValues::read(product)?;
     let folder = BatchFolder::open(out)?;
-    describe(product, &folder)?;
+    folder.remove_pieces()?;
+    let description = describe(product, &folder)?;
+    let emit = Emit {
+        files,
+        merged: product.config.flash.merged,
+    };
+    let order = product.config.flash.order;
+    let emitter = Emitter::new(
+        emit,
+        &folder,
+        &description,
+        product.chip,
+        &product.efuses,
+        order,
+    )?;
     let recipients = recipients(product, &folder)?;
     keep_public_keys(product, &folder)?;
     let journal = Journal::read(&folder.journal())?;
     let (mut made, mut kept) = (0, 0);
     for serial in serials {
-        control.report(Activity::Sealing, (made + kept) as u64, serials.len() as u64)?;
+        control.report(
+            Activity::Sealing,
+            (made + kept) as u64,
+            serials.len() as u64,
+        )?;
         let path = folder.box_of(serial);
+        if path.exists() {
+            emit::publish(&folder, serial)?;
+            if emitter.is_some() && !emit::is_published(&folder, serial) {
+                return Err(Error::refused(
+                    serial,
+                    "has its keys sealed in a box already, and files can't be made of them any more",
+                    "take these boards to a line with `airseal esp line`, or prepare a new batch with --emit files",
+                ));
+            }
+        }
         if path.exists() || !may_draw_keys(&journal, serial)? {
             kept += 1;
             continue;
@@ -80,7 +130,11 @@ pub fn prepare(
             serial,
         };
         let sealed = boxes::seal(context, &secrets, &recipients, entropy)?;
+        if let Some(emitter) = &emitter {
+            emitter.stage(serial, &secrets)?;
+        }
         write_file(&path, &sealed, Existing::Refuse, Access::Owner)?;
+        emit::publish(&folder, serial)?;
         made += 1;
     }
     Ok(Prepared {
@@ -92,7 +146,7 @@ pub fn prepare(
 }
 
 /// Writes the public parts, or compares them with what is there.
-fn describe(product: &Product, folder: &BatchFolder) -> Result<(), Error> {
+fn describe(product: &Product, folder: &BatchFolder) -> Result<Description, Error> {
     let mut description = Description::new(
         &product.config.batch.id,
         &product.config.product,
@@ -103,28 +157,34 @@ fn describe(product: &Product, folder: &BatchFolder) -> Result<(), Error> {
     description.serials.clone_from(&product.serials);
     let before = folder.description()?;
     let kept = before.as_ref().map_or(&[][..], |before| &before.regions);
-    description.regions = product.regions.iter().map(|region| plan(region, kept)).collect();
+    description.regions = product
+        .regions
+        .iter()
+        .map(|region| plan(region, kept))
+        .collect();
     if let Some(before) = &before {
-        let changed = before.changed(&description);
-        if !changed.is_empty() {
-            return Err(Error::refused(
-                folder.path().display().to_string(),
-                format!("was made from other settings: {}", changed.join(", ")),
-                "take the settings back, or make a new batch with its own id and folder",
-            ));
-        }
+        before.refuse_changes(&description, folder.path())?;
     }
-    // Signing gives other bytes each time: what is there stays, or boards of one batch would differ.
+    // Signing gives other bytes each time: what a batch has stays, or its boards would differ. Before there is a description
+    // nothing was made from the files that a run left behind.
     for (region, plan) in product.regions.iter().zip(&description.regions) {
-        if let (Content::Common(bytes), RegionSource::Common { file, .. }) = (&region.content, &plan.source) {
-            let path = folder.common(file);
-            if !path.exists() {
-                write_file(&path, bytes, Existing::Replace, Access::Public)?;
+        if let (Content::Common(bytes), RegionSource::Common { file, sha256, .. }) =
+            (&region.content, &plan.source)
+        {
+            if before.is_some() {
+                emit::read_common(folder, file, sha256)?;
+            } else {
+                write_file(
+                    &folder.common(file),
+                    bytes,
+                    Existing::Replace,
+                    Access::Public,
+                )?;
             }
         }
     }
     let path = folder.common(CONFIG);
-    if !path.exists() {
+    if before.is_none() || !path.exists() {
         let text = bundle::read_small(Path::new(&product.file), u64::MAX, "a configuration")?;
         write_file(&path, &text, Existing::Replace, Access::Public)?;
     }
@@ -136,7 +196,7 @@ fn describe(product: &Product, folder: &BatchFolder) -> Result<(), Error> {
     if before.is_none() {
         folder.describe(&description)?;
     }
-    Ok(())
+    Ok(description)
 }
 
 /// A region as `batch.json` has it; a file that was made by an earlier run stays as it is.
@@ -146,11 +206,13 @@ fn plan(region: &Region, kept: &[RegionPlan]) -> RegionPlan {
         Content::Nvs(_) => RegionSource::Nvs,
         Content::Common(bytes) => {
             let earlier = kept.iter().find(|plan| plan.name == region.name);
-            earlier.map(|plan| plan.source.clone()).unwrap_or_else(|| RegionSource::Common {
-                file: format!("{}.bin", region.name),
-                len: bytes.len() as u64,
-                sha256: hex::encode(Sha256::digest(bytes)),
-            })
+            earlier
+                .map(|plan| plan.source.clone())
+                .unwrap_or_else(|| RegionSource::Common {
+                    file: format!("{}.bin", region.name),
+                    len: bytes.len() as u64,
+                    sha256: hex::encode(Sha256::digest(bytes)),
+                })
         }
     };
     RegionPlan {
@@ -165,15 +227,33 @@ fn plan(region: &Region, kept: &[RegionPlan]) -> RegionPlan {
 fn keep_public_keys(product: &Product, folder: &BatchFolder) -> Result<(), Error> {
     let keys = &product.config.keys;
     let config = Path::new(&product.file).parent().unwrap_or(Path::new(""));
-    let at_rest = keys.at_rest.iter().filter(|name| *name != "plain-for-tests").map(Path::new);
+    let at_rest = keys
+        .at_rest
+        .iter()
+        .filter(|name| *name != "plain-for-tests")
+        .map(Path::new);
     let escrow = keys.escrow_to.iter().map(PathBuf::as_path);
-    for (kind, path) in at_rest.map(|path| (AT_REST, path)).chain(escrow.map(|path| (ESCROW, path))) {
-        let key = KeyFile::read(&config.join(path), None, &NoPassphrase)?.key.public();
+    for (kind, path) in at_rest
+        .map(|path| (AT_REST, path))
+        .chain(escrow.map(|path| (ESCROW, path)))
+    {
+        let key = KeyFile::read(&config.join(path), None, &NoPassphrase)?
+            .key
+            .public();
         let Some(key) = key else {
-            return Err(Error::refused(path.display().to_string(), "has no public half", "name a device's public key"));
+            return Err(Error::refused(
+                path.display().to_string(),
+                "has no public half",
+                "name a device's public key",
+            ));
         };
         let file = folder.common(&format!("{kind}-{}.pub", key.id()));
-        write_file(&file, public_to_pem(&key).as_bytes(), Existing::Replace, Access::Public)?;
+        write_file(
+            &file,
+            public_to_pem(&key).as_bytes(),
+            Existing::Replace,
+            Access::Public,
+        )?;
     }
     Ok(())
 }
@@ -204,18 +284,22 @@ fn test_recipient(folder: &BatchFolder) -> Result<Recipient, Error> {
 }
 
 /// The rows of every NVS partition.
-struct ProductValues<'p>(Vec<(&'p Region, NvsEncryption, Values)>);
+pub(crate) struct ProductValues<'p>(Vec<(&'p Region, NvsEncryption, Values)>);
 
 /// Placeholders that every device fills.
 const KNOWN: [&str; 3] = ["serial", "claim", "seed"];
 
 impl<'p> ProductValues<'p> {
-    fn read(product: &'p Product) -> Result<ProductValues<'p>, Error> {
-        let folder = Path::new(&product.file).parent().unwrap_or(Path::new(""));
+    pub(crate) fn read(product: &'p Product) -> Result<ProductValues<'p>, Error> {
+        let folder = product.folder();
         let mut all = Vec::new();
         for region in &product.regions {
-            let Content::Nvs(name) = &region.content else { continue };
-            let Some(config) = product.config.nvs.get(name) else { continue };
+            let Content::Nvs(name) = &region.content else {
+                continue;
+            };
+            let Some(config) = product.config.nvs.get(name) else {
+                continue;
+            };
             let values = config.values.as_ref().map(|path| folder.join(path));
             let values = Values::read(
                 &folder.join(&config.fields),
@@ -235,14 +319,42 @@ impl<'p> ProductValues<'p> {
         entropy: &dyn Entropy,
     ) -> Result<DeviceSecrets, Error> {
         let mut secrets = DeviceSecrets::draw(product.secrets, entropy)?;
-        let seed = Zeroizing::new(hex::encode(&*secrets.seed));
-        for (region, encrypt, values) in &self.0 {
-            let known = [("serial", serial), ("claim", &secrets.claim), ("seed", &seed)];
-            let rows = values.render(serial, &known)?;
-            let bytes = build(region, *encrypt, &rows, &secrets)?;
-            secrets.nvs.push((region.name.clone(), bytes));
+        if let Some(key) = &product.development_key {
+            secrets.flash_key.clone_from(key);
         }
+        self.build(serial, &mut secrets)?;
         Ok(secrets)
+    }
+
+    /// Builds the NVS partitions of a device from the secrets it has.
+    pub(crate) fn build(&self, serial: &str, secrets: &mut DeviceSecrets) -> Result<(), Error> {
+        let seed = Zeroizing::new(hex::encode(&*secrets.seed));
+        let known = [
+            ("serial", serial),
+            ("claim", &secrets.claim),
+            ("seed", &seed),
+        ];
+        let mut built = Vec::new();
+        for (region, encrypt, values) in &self.0 {
+            let rows = values.render(serial, &known)?;
+            let bytes = build(region, *encrypt, &rows, secrets)
+                .map_err(|error| of_serial(error, serial))?;
+            built.push((region.name.clone(), bytes));
+        }
+        secrets.nvs = built;
+        Ok(())
+    }
+}
+
+/// Says whose values are wrong.
+fn of_serial(error: Error, serial: &str) -> Error {
+    match error {
+        Error::Refused {
+            subject,
+            message,
+            remedy,
+        } => Error::refused(format!("{subject}, for serial {serial}"), message, remedy),
+        other => other,
     }
 }
 
@@ -260,7 +372,11 @@ fn build(
     let key = match &keys {
         None => None,
         Some(keys) => Some(airseal_esp::nvs::NvsKey::new(keys).map_err(|fault| {
-            Error::refused(&region.name, fault.to_string(), "run again: the keys are drawn anew")
+            Error::refused(
+                &region.name,
+                fault.to_string(),
+                "run again: the keys are drawn anew",
+            )
         })?),
     };
     let layout = nvs::Layout {
@@ -268,11 +384,17 @@ fn build(
         version: airseal_esp::nvs::Version::Two,
         key: key.as_ref(),
     };
-    Ok(Zeroizing::new(nvs::parse_csv(rows.name, rows.folder.to_owned(), &rows.text, &layout)?.bytes))
+    Ok(Zeroizing::new(
+        nvs::parse_csv(rows.name, rows.folder.to_owned(), &rows.text, &layout)?.bytes,
+    ))
 }
 
 fn key_array<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Error> {
     bytes.try_into().map_err(|_| {
-        Error::refused("nvs", "is encrypted with a key that the device does not have", "see nvs.*.encrypt")
+        Error::refused(
+            "nvs",
+            "is encrypted with a key that the device does not have",
+            "see nvs.*.encrypt",
+        )
     })
 }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use airseal_esp::Chip;
 use airseal_esp::partition::PartitionTable;
 use airseal_pack::Error;
+use airseal_pack::bundle::read_small;
 use airseal_pack::esp::boot_key::BootPublicKey;
+use zeroize::Zeroizing;
 
 mod boot;
 mod layout;
@@ -21,6 +23,9 @@ use crate::efuse::{EfusePlan, EfuseWish};
 use crate::idf;
 use crate::labels;
 use crate::secrets::SecretKinds;
+
+/// Longest flash key, bytes.
+const MAX_FLASH_KEY: u64 = 64;
 
 /// Everything a batch is made from.
 pub struct Product {
@@ -42,6 +47,8 @@ pub struct Product {
     pub efuses: EfusePlan,
     /// Which secrets each device has.
     pub secrets: SecretKinds,
+    /// The flash key that all devices of a development batch share, if one is named.
+    pub development_key: Option<Zeroizing<Vec<u8>>>,
     /// Serials, spares included, in order.
     pub serials: Vec<String>,
     /// What is unusual, for people.
@@ -63,6 +70,11 @@ impl Product {
             config,
         }
         .check()
+    }
+
+    /// The folder that the configuration's paths are relative to.
+    pub fn folder(&self) -> &Path {
+        Path::new(&self.file).parent().unwrap_or(Path::new(""))
     }
 
     /// The region of this name.
@@ -87,12 +99,17 @@ impl Checker {
         let (table, mut warnings) = self.table(chip, flash_size)?;
         let regions = self.regions(chip, &table, &boot_keys)?;
         let secrets = self.secrets(chip, &regions)?;
-        let efuses = EfusePlan::new(&self.wish(chip, secrets, &boot_keys)?)
+        let development_key = self.development_key(chip)?;
+        let key_len = development_key
+            .as_ref()
+            .map_or(secrets.flash_key_len, |key| key.len());
+        let efuses = EfusePlan::new(&self.wish(chip, key_len, &boot_keys))
             .map_err(|error| self.within(error))?;
         let serials = self.serials()?;
         if self.config.keys.at_rest == ["plain-for-tests"] {
             warnings.push(
-                "keys.at_rest is plain-for-tests: whoever reads this folder can clone every device".to_owned(),
+                "keys.at_rest is plain-for-tests: whoever reads this folder can clone every device"
+                    .to_owned(),
             );
         }
         Ok(Product {
@@ -104,6 +121,7 @@ impl Checker {
             boot_keys,
             efuses,
             secrets,
+            development_key,
             serials,
             warnings,
             config: self.config,
@@ -112,16 +130,26 @@ impl Checker {
 
     fn chip(&self) -> Result<Chip, Error> {
         let Some(name) = &self.config.chip.family else {
-            return Err(self.refuse("chip.family", "is missing", "name the chip, or an [idf] build that does"));
+            return Err(self.refuse(
+                "chip.family",
+                "is missing",
+                "name the chip, or an [idf] build that does",
+            ));
         };
         Chip::from_name(name).ok_or_else(|| {
-            self.refuse("chip.family", &format!("{name} is no chip known here"), "esp32c3 and so on")
+            self.refuse(
+                "chip.family",
+                &format!("{name} is no chip known here"),
+                "esp32c3 and so on",
+            )
         })
     }
 
     fn flash_size(&self) -> Result<u64, Error> {
         let text = self.config.chip.flash_size.as_deref().unwrap_or("");
-        let megabytes = text.strip_suffix("MB").and_then(|number| number.parse::<u64>().ok());
+        let megabytes = text
+            .strip_suffix("MB")
+            .and_then(|number| number.parse::<u64>().ok());
         match megabytes {
             Some(number) if number.is_power_of_two() && number <= 128 => Ok(number << 20),
             _ => Err(self.refuse(
@@ -137,10 +165,15 @@ impl Checker {
         let plain = |text: &str| {
             !text.is_empty()
                 && text.len() <= 32
-                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+                && text
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
                 && !text.starts_with(['.', '-'])
         };
-        for (setting, text) in [("product", &self.config.product), ("batch.id", &self.config.batch.id)] {
+        for (setting, text) in [
+            ("product", &self.config.product),
+            ("batch.id", &self.config.batch.id),
+        ] {
             if !plain(text) {
                 return Err(self.refuse(
                     setting,
@@ -194,7 +227,9 @@ impl Checker {
             (EncryptionMode::Development, false) => 0,
             (_, true) => self.flash_key_len(chip)?,
         };
-        let nvs_keys = regions.iter().any(|region| matches!(region.content, Content::NvsKeys));
+        let nvs_keys = regions
+            .iter()
+            .any(|region| matches!(region.content, Content::NvsKeys));
         let hmac = self.config.device_key.source == SeedSource::EfuseHmac;
         for (name, nvs) in &self.config.nvs {
             let missing = match nvs.encrypt {
@@ -223,7 +258,9 @@ impl Checker {
                 &format!("known are {{{}}}", labels::PLACEHOLDERS.join("}, {")),
             ));
         }
-        let texts = label.iter().flat_map(|label| label.text.iter().chain(&label.qr));
+        let texts = label
+            .iter()
+            .flat_map(|label| label.text.iter().chain(&label.qr));
         Ok(SecretKinds {
             flash_key_len,
             seed: self.config.device_key.source != SeedSource::None,
@@ -251,23 +288,34 @@ impl Checker {
         ))
     }
 
-    fn wish(
-        &self,
-        chip: Chip,
-        secrets: SecretKinds,
-        boot_keys: &[BootPublicKey],
-    ) -> Result<EfuseWish, Error> {
+    /// The key file of a development batch; [`Checker::secrets`] has refused one in release mode.
+    fn development_key(&self, chip: Chip) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+        let encryption = &self.config.flash_encryption;
+        let FlashKeyConfig::File(path) = &encryption.key else {
+            return Ok(None);
+        };
+        if encryption.mode == EncryptionMode::Off {
+            return Ok(None);
+        }
+        let key = Zeroizing::new(read_small(
+            &self.folder.join(path),
+            MAX_FLASH_KEY,
+            "a flash key",
+        )?);
+        if !chip.flash_encryption().takes_key_len(key.len()) {
+            return Err(self.refuse(
+                "flash_encryption.key",
+                &format!("{} has {} bytes, which no key of an {chip} has", path.display(), key.len()),
+                "name the bare key: 32 bytes, 64 for XTS-AES-256, 16 for an esp32c2 with secure boot",
+            ));
+        }
+        Ok(Some(key))
+    }
+
+    fn wish(&self, chip: Chip, flash_key_len: usize, boot_keys: &[BootPublicKey]) -> EfuseWish {
         let named = |block: &str| (block != "auto").then(|| block.to_owned());
         let config = &self.config;
-        let flash_key_len = match &config.flash_encryption.key {
-            FlashKeyConfig::File(path) if config.flash_encryption.mode != EncryptionMode::Off => {
-                let path = self.folder.join(path);
-                let metadata = std::fs::metadata(&path).map_err(|error| Error::io("read", &path, error))?;
-                usize::try_from(metadata.len()).unwrap_or(0)
-            }
-            _ => secrets.flash_key_len,
-        };
-        Ok(EfuseWish {
+        EfuseWish {
             chip,
             encryption: config.flash_encryption.mode,
             flash_key_len,
@@ -282,7 +330,7 @@ impl Checker {
             jtag: config.efuse.jtag,
             secure_version: config.efuse.secure_version,
             custom: config.efuse.custom.clone().into_iter().collect(),
-        })
+        }
     }
 
     fn refuse(&self, setting: &str, what: &str, remedy: &str) -> Error {
@@ -292,9 +340,11 @@ impl Checker {
     /// An error about a setting, with the file before it.
     fn within(&self, error: Error) -> Error {
         match error {
-            Error::Refused { subject, message, remedy } => {
-                Error::refused(format!("{}: {subject}", self.file), message, remedy)
-            }
+            Error::Refused {
+                subject,
+                message,
+                remedy,
+            } => Error::refused(format!("{}: {subject}", self.file), message, remedy),
             other => other,
         }
     }

@@ -21,11 +21,21 @@ pub fn device_bytes(
     secrets: &DeviceSecrets,
     common: impl FnOnce(&str, &str) -> Result<Vec<u8>, Error>,
 ) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let missing = || Error::refused(&region.name, "is not in the device's box", "the box is of an older batch");
+    let missing = || {
+        Error::refused(
+            &region.name,
+            "is not in the device's box",
+            "the box is of an older batch",
+        )
+    };
     let mut bytes = Zeroizing::new(match &region.source {
         RegionSource::Common { file, sha256, .. } => common(file, sha256)?,
         RegionSource::NvsKeys => {
-            let keys = secrets.nvs_keys.as_slice().try_into().map_err(|_| missing())?;
+            let keys = secrets
+                .nvs_keys
+                .as_slice()
+                .try_into()
+                .map_err(|_| missing())?;
             airseal_esp::nvs::keys_partition(keys).to_vec()
         }
         RegionSource::Nvs => {

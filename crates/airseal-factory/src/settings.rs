@@ -20,10 +20,20 @@ pub(crate) fn settings(product: &Product) -> Result<BTreeMap<String, String>, Er
     flatten("", &toml::Value::Table(table), folder, &mut flat)?;
     // An [idf] build names these two in the configuration's place.
     let flash = &product.config.flash;
-    for (name, file) in [("flash.bootloader", &flash.bootloader), ("flash.partition_table", &flash.partition_table)] {
+    for (name, file) in [
+        ("flash.bootloader", &flash.bootloader),
+        ("flash.partition_table", &flash.partition_table),
+    ] {
         if let Some(file) = file {
             flat.insert(format!("{name} (content)"), sha256(&folder.join(file))?);
         }
+    }
+    if let Some(key) = &product.development_key {
+        let check = Sha256::new_with_prefix(b"airseal1 fe")
+            .chain_update(&**key)
+            .finalize();
+        let check = hex::encode(check.get(..16).unwrap_or_default());
+        flat.insert("flash_encryption.key (check value)".to_owned(), check);
     }
     Ok(flat)
 }
@@ -37,7 +47,11 @@ fn flatten(
     match value {
         toml::Value::Table(table) => {
             for (key, value) in table {
-                let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+                let name = if name.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{name}.{key}")
+                };
                 flatten(&name, value, folder, flat)?;
             }
         }
@@ -71,7 +85,9 @@ fn sha256(path: &Path) -> Result<String, Error> {
     let mut block = vec![0; 1 << 16];
     let mut offset = 0;
     while offset < source.len() {
-        let len = block.len().min(usize::try_from(source.len() - offset).unwrap_or(usize::MAX));
+        let len = block
+            .len()
+            .min(usize::try_from(source.len() - offset).unwrap_or(usize::MAX));
         let part = block.get_mut(..len).unwrap_or_default();
         source.read_at(offset, part)?;
         hash.update(part);

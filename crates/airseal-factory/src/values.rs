@@ -24,7 +24,12 @@ impl Values {
     ///
     /// # Errors
     /// `Io`; refused for a missing or doubled row, a serial column that is not there, or a placeholder nobody fills.
-    pub fn read(fields: &Path, values: Option<&Path>, serials: &[String], known: &[&str]) -> Result<Values, Error> {
+    pub fn read(
+        fields: &Path,
+        values: Option<&Path>,
+        serials: &[String],
+        known: &[&str],
+    ) -> Result<Values, Error> {
         let fields_file = fields.display().to_string();
         let text = read_text(fields)?;
         let mut read = Values {
@@ -36,7 +41,9 @@ impl Values {
         };
         if let Some(path) = values {
             read.values(path)?;
-            let missing = serials.iter().find(|serial| !read.rows.contains_key(*serial));
+            let missing = serials
+                .iter()
+                .find(|serial| !read.rows.contains_key(*serial));
             if let Some(serial) = missing {
                 return Err(Error::refused(
                     path.display().to_string(),
@@ -50,7 +57,10 @@ impl Values {
                 return Err(Error::refused(
                     &read.fields_file,
                     format!("{{{name}}} is no placeholder"),
-                    format!("known are {{{}}} and the columns of the values file", known.join("}, {")),
+                    format!(
+                        "known are {{{}}} and the columns of the values file",
+                        known.join("}, {")
+                    ),
                 ));
             }
         }
@@ -64,7 +74,11 @@ impl Values {
     pub fn render(&self, serial: &str, known: &[(&str, &str)]) -> Result<Rendered<'_>, Error> {
         let mut text = self.fields.clone();
         let cells = self.rows.get(serial).map_or(&[][..], Vec::as_slice);
-        let own = self.columns.iter().map(String::as_str).zip(cells.iter().map(String::as_str));
+        let own = self
+            .columns
+            .iter()
+            .map(String::as_str)
+            .zip(cells.iter().map(String::as_str));
         for (name, value) in known.iter().copied().chain(own) {
             let placeholder = format!("{{{name}}}");
             if !text.contains(&placeholder) {
@@ -73,7 +87,9 @@ impl Values {
             if value.contains(['"', '\n', '\r', ',']) {
                 return Err(Error::refused(
                     &self.fields_file,
-                    format!("the value of {placeholder} for serial {serial} has a comma, quote or line break"),
+                    format!(
+                        "the value of {placeholder} for serial {serial} has a comma, quote or line break"
+                    ),
                     "give it in hex, with the encoding hex2bin",
                 ));
             }
@@ -95,11 +111,24 @@ impl Values {
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         let broken = |error: csv::Error| {
             let line = error.position().map_or(0, csv::Position::line);
-            refuse(line, error.to_string(), "every line needs a cell for each column")
+            refuse(
+                line,
+                error.to_string(),
+                "every line needs a cell for each column",
+            )
         };
-        self.columns = reader.headers().map_err(broken)?.iter().map(|name| name.trim().to_owned()).collect();
+        self.columns = reader
+            .headers()
+            .map_err(broken)?
+            .iter()
+            .map(|name| name.trim().to_owned())
+            .collect();
         let Some(at) = self.columns.iter().position(|name| name == "serial") else {
-            return Err(refuse(1, "no column is called serial".to_owned(), "add it: rows are joined by it"));
+            return Err(refuse(
+                1,
+                "no column is called serial".to_owned(),
+                "add it: rows are joined by it",
+            ));
         };
         for record in reader.records() {
             let record = record.map_err(broken)?;
@@ -107,7 +136,11 @@ impl Values {
             let cells: Vec<String> = record.iter().map(|cell| cell.trim().to_owned()).collect();
             let serial = cells.get(at).cloned().unwrap_or_default();
             if self.rows.insert(serial.clone(), cells).is_some() {
-                return Err(refuse(line, format!("serial {serial} is there twice"), "keep one of the two"));
+                return Err(refuse(
+                    line,
+                    format!("serial {serial} is there twice"),
+                    "keep one of the two",
+                ));
             }
         }
         Ok(())
@@ -126,12 +159,18 @@ pub struct Rendered<'v> {
 
 /// The names between braces, in order.
 pub fn placeholders(text: &str) -> impl Iterator<Item = &str> {
-    text.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name))
+    text.split('{')
+        .skip(1)
+        .filter_map(|rest| rest.split_once('}').map(|(name, _)| name))
 }
 
 fn read_text(path: &Path) -> Result<String, Error> {
     let bytes = read_small(path, MAX_FILE, "a list of values")?;
     String::from_utf8(bytes).map_err(|_| {
-        Error::refused(path.display().to_string(), "is not UTF-8 text", "save it as UTF-8")
+        Error::refused(
+            path.display().to_string(),
+            "is not UTF-8 text",
+            "save it as UTF-8",
+        )
     })
 }

@@ -1,4 +1,8 @@
 //! `esp provision` as a library: what is made, what is kept, what is refused.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may unwrap, and documents itself by its name"
+)]
 
 mod common;
 
@@ -18,7 +22,13 @@ use common::ProductFolder;
 
 fn run(folder: &ProductFolder) -> Result<Prepared, Error> {
     let product = Product::read(&folder.config())?;
-    prepare(&product, &folder.path("batch"), None, &SystemEntropy, &Control::default())
+    prepare(
+        &product,
+        &folder.path("batch"),
+        None,
+        &SystemEntropy,
+        &Control::default(),
+    )
 }
 
 fn tree(path: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -42,7 +52,10 @@ fn a_batch_is_made_and_a_second_run_changes_nothing() {
     let before = tree(&folder.path("batch"));
     let again = run(&folder).expect("prepared again");
     assert_eq!((again.made, again.kept), (0, 6));
-    assert!(before == tree(&folder.path("batch")), "a second run changed a file");
+    assert!(
+        before == tree(&folder.path("batch")),
+        "a second run changed a file"
+    );
 }
 
 #[test]
@@ -56,19 +69,28 @@ fn a_missing_box_is_made_and_no_other_is_touched() {
     let mut after = tree(&folder.path("batch"));
     let lost = lost.display().to_string();
     assert_ne!(after.remove(&lost), before.get(&lost).cloned());
-    assert!(after.iter().all(|(name, bytes)| before.get(name) == Some(bytes)));
+    assert!(
+        after
+            .iter()
+            .all(|(name, bytes)| before.get(name) == Some(bytes))
+    );
 }
 
 #[test]
 fn boxes_open_for_the_line_and_hold_secrets_of_their_own() {
     let folder = ProductFolder::esp32c3();
     run(&folder).expect("prepared");
-    let key = OpenKey::read(&folder.path("line.key"), &NoPassphrase).expect("a key").key;
+    let key = OpenKey::read(&folder.path("line.key"), &NoPassphrase)
+        .expect("a key")
+        .key;
     let mut seen = std::collections::BTreeSet::new();
     for n in 1..=6 {
         let serial = format!("AL-2648-A-{n:05}");
         let bytes = fs::read(folder.path(&format!("batch/sealed/{serial}.box"))).expect("a box");
-        let context = BoxContext { batch: "2648-A", serial: &serial };
+        let context = BoxContext {
+            batch: "2648-A",
+            serial: &serial,
+        };
         let secrets = boxes::open(context, &bytes, &key).expect("opened");
         assert_eq!(secrets.flash_key.len(), 32);
         assert_eq!(secrets.nvs.len(), 1);
@@ -78,7 +100,10 @@ fn boxes_open_for_the_line_and_hold_secrets_of_their_own() {
             for secret in [&*secrets.flash_key, &*secrets.seed, &*secrets.nvs_keys] {
                 let text = hex::encode(secret).into_bytes();
                 let holds = |needle: &[u8]| file.windows(needle.len()).any(|part| part == needle);
-                assert!(!holds(secret) && !holds(&text), "a secret lies open in the folder");
+                assert!(
+                    !holds(secret) && !holds(&text),
+                    "a secret lies open in the folder"
+                );
             }
         }
     }
@@ -90,9 +115,16 @@ fn changed_settings_on_a_batch_are_named() {
     run(&folder).expect("prepared");
     let before = tree(&folder.path("batch"));
     folder.edit("hw_rev = 3", "hw_rev = 4");
-    fs::write(folder.path("fctry.csv"), "key,type,encoding,value\nx,namespace,,\n").expect("fields");
+    fs::write(
+        folder.path("fctry.csv"),
+        "key,type,encoding,value\nx,namespace,,\n",
+    )
+    .expect("fields");
     let error = run(&folder).expect_err("refused").to_string();
-    assert!(error.contains("hw_rev") && error.contains("nvs.fctry.fields (content)"), "{error}");
+    assert!(
+        error.contains("hw_rev") && error.contains("nvs.fctry.fields (content)"),
+        "{error}"
+    );
     assert!(before == tree(&folder.path("batch")));
 }
 
@@ -104,37 +136,97 @@ fn wrong_settings_are_refused_by_name_before_anything_is_made() {
         ("hw_rev = 3", "hw_rev = 3\ncolour = 1", "colour"),
         ("factory = \"app.bin\"", "ota_7 = \"app.bin\"", "ota_7"),
         ("factory = \"app.bin\"\n", "", "factory"),
-        ("partition_table_offset = 0x8000", "partition_table_offset = 0x5000", "reaches the partition table"),
+        (
+            "partition_table_offset = 0x8000",
+            "partition_table_offset = 0x5000",
+            "reaches the partition table",
+        ),
         ("otadata = \"blank\"", "otadata = \"ota_5\"", "ota_5"),
         ("source = \"efuse-hmac\"", "source = \"none\"", "efuse-hmac"),
         ("family = \"esp32c3\"", "family = \"esp32c6\"", "chip"),
         ("family = \"esp32c3\"", "family = \"esp33\"", "esp33"),
         ("flash_size = \"4MB\"", "flash_size = \"2MB\"", "flash"),
-        ("mode = \"release\"", "mode = \"release\"\nbits = 256", "XTS-AES-256"),
-        ("mode = \"release\"", "mode = \"release\"\nblock = \"BLOCK_KEY5\"", "BLOCK_KEY5"),
-        ("mode = \"release\"", "mode = \"release\"\nkey = { file = \"line.key\" }", "release"),
-        ("scheme = \"v2-rsa\"", "scheme = \"v2-ecdsa256\"", "sb0.pub.pem"),
+        (
+            "mode = \"release\"",
+            "mode = \"release\"\nbits = 256",
+            "XTS-AES-256",
+        ),
+        (
+            "mode = \"release\"",
+            "mode = \"release\"\nblock = \"BLOCK_KEY5\"",
+            "BLOCK_KEY5",
+        ),
+        (
+            "mode = \"release\"",
+            "mode = \"release\"\nkey = { file = \"line.key\" }",
+            "release",
+        ),
+        (
+            "scheme = \"v2-rsa\"",
+            "scheme = \"v2-ecdsa256\"",
+            "sb0.pub.pem",
+        ),
         ("sign = [\"sb0.pem\"]", "sign = []", "secure_boot.sign"),
-        ("sign = [\"sb0.pem\"]", "sign = [\"already-signed\"]", "is not signed"),
-        ("\"sb0.pub.pem\", \"sb1.pub.pem\"", "\"sb1.pub.pem\"", "none of the keys"),
-        ("\"sb0.pub.pem\", \"sb1.pub.pem\"", "\"sb0.pub.pem\", \"sb0.pub.pem\"", "twice"),
+        (
+            "sign = [\"sb0.pem\"]",
+            "sign = [\"already-signed\"]",
+            "is not signed",
+        ),
+        (
+            "\"sb0.pub.pem\", \"sb1.pub.pem\"",
+            "\"sb1.pub.pem\"",
+            "none of the keys",
+        ),
+        (
+            "\"sb0.pub.pem\", \"sb1.pub.pem\"",
+            "\"sb0.pub.pem\", \"sb0.pub.pem\"",
+            "twice",
+        ),
         ("serial = \"AL-{batch}-{n:05}\"", "serial = \"AL\"", "{n}"),
-        ("serial = \"AL-{batch}-{n:05}\"", "serial = \"AL/{n}\"", "AL/1"),
+        (
+            "serial = \"AL-{batch}-{n:05}\"",
+            "serial = \"AL/{n}\"",
+            "AL/1",
+        ),
         ("spare = 1", "spare = 2", "AL-2648-A-00007"),
         ("at_rest = [\"line.pub\"]", "at_rest = []", "at_rest"),
-        ("at_rest = [\"line.pub\"]", "at_rest = [\"sb0.pem\"]", "sb0.pem"),
+        (
+            "at_rest = [\"line.pub\"]",
+            "at_rest = [\"sb0.pem\"]",
+            "sb0.pem",
+        ),
         ("after = \"destroy\"", "after = \"escrow\"", "escrow_to"),
-        ("[keys]", "[efuse]\ncustom = { RD_DIS = 1 }\n\n[keys]", "RD_DIS"),
-        ("[keys]", "[efuse]\ncustom = { WR_DIS = 1 }\n\n[keys]", "WR_DIS"),
-        ("[keys]", "[efuse]\ncustom = { KEY_PURPOSE_3 = 1 }\n\n[keys]", "KEY_PURPOSE_3"),
-        ("fctry = \"nvs:fctry\"", "fctry = \"nvs:other\"", "nvs.other"),
+        (
+            "[keys]",
+            "[efuse]\ncustom = { RD_DIS = 1 }\n\n[keys]",
+            "RD_DIS",
+        ),
+        (
+            "[keys]",
+            "[efuse]\ncustom = { WR_DIS = 1 }\n\n[keys]",
+            "WR_DIS",
+        ),
+        (
+            "[keys]",
+            "[efuse]\ncustom = { KEY_PURPOSE_3 = 1 }\n\n[keys]",
+            "KEY_PURPOSE_3",
+        ),
+        (
+            "fctry = \"nvs:fctry\"",
+            "fctry = \"nvs:other\"",
+            "nvs.other",
+        ),
     ];
     for (from, to, words) in cases {
         let folder = ProductFolder::esp32c3();
         folder.edit(from, to);
         let error = run(&folder).expect_err(to).to_string();
         assert!(error.contains(words), "{to}: {error}");
-        assert!(!folder.path("batch/sealed").exists() || fs::read_dir(folder.path("batch/sealed")).unwrap().count() == 0, "{to}");
+        assert!(
+            !folder.path("batch/sealed").exists()
+                || fs::read_dir(folder.path("batch/sealed")).unwrap().count() == 0,
+            "{to}"
+        );
     }
 }
 
@@ -142,10 +234,21 @@ fn wrong_settings_are_refused_by_name_before_anything_is_made() {
 fn doubled_and_missing_rows_of_values_are_refused() {
     let folder = ProductFolder::esp32c3();
     let values = fs::read_to_string(folder.path("values.csv")).unwrap();
-    fs::write(folder.path("values.csv"), format!("{values}AL-2648-A-00002,x\n")).unwrap();
+    fs::write(
+        folder.path("values.csv"),
+        format!("{values}AL-2648-A-00002,x\n"),
+    )
+    .unwrap();
     let error = run(&folder).expect_err("doubled").to_string();
-    assert!(error.contains("line 8") && error.contains("AL-2648-A-00002"), "{error}");
-    fs::write(folder.path("values.csv"), values.replace("AL-2648-A-00004", "AL-2648-A-10004")).unwrap();
+    assert!(
+        error.contains("line 8") && error.contains("AL-2648-A-00002"),
+        "{error}"
+    );
+    fs::write(
+        folder.path("values.csv"),
+        values.replace("AL-2648-A-00004", "AL-2648-A-10004"),
+    )
+    .unwrap();
     let error = run(&folder).expect_err("missing").to_string();
     assert!(error.contains("AL-2648-A-00004"), "{error}");
 }
@@ -155,7 +258,11 @@ fn with_build(folder: &ProductFolder, edit: impl Fn(String) -> String) {
     let build = folder.path("build");
     fs::create_dir(&build).unwrap();
     fs::rename(folder.path("bootloader.bin"), build.join("bootloader.bin")).unwrap();
-    fs::copy(folder.path("partitions.csv"), build.join("partition-table.bin")).unwrap();
+    fs::copy(
+        folder.path("partitions.csv"),
+        build.join("partition-table.bin"),
+    )
+    .unwrap();
     let arguments = r#"{"flash_settings":{"flash_size":"4MB"},"extra_esptool_args":{"chip":"esp32c3"},
         "bootloader":{"offset":"0x0","file":"bootloader.bin"},
         "partition-table":{"offset":"0x8000","file":"partition-table.bin"}}"#;
@@ -164,8 +271,14 @@ fn with_build(folder: &ProductFolder, edit: impl Fn(String) -> String) {
         CONFIG_SECURE_BOOT_V2_ENABLED=y\nCONFIG_SECURE_SIGNED_APPS_RSA_SCHEME=y\n\
         CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE=y\nCONFIG_PARTITION_TABLE_OFFSET=0x8000\n";
     fs::write(folder.path("sdkconfig"), edit(options.to_owned())).unwrap();
-    folder.edit("[chip]\nfamily = \"esp32c3\"\n", "[idf]\nbuild = \"build\"\n\n[chip]\n");
-    folder.edit("bootloader = \"bootloader.bin\"\npartition_table = \"partitions.csv\"\n", "");
+    folder.edit(
+        "[chip]\nfamily = \"esp32c3\"\n",
+        "[idf]\nbuild = \"build\"\n\n[chip]\n",
+    );
+    folder.edit(
+        "bootloader = \"bootloader.bin\"\npartition_table = \"partitions.csv\"\n",
+        "",
+    );
 }
 
 #[test]
@@ -178,12 +291,24 @@ fn an_idf_build_fills_what_is_left_out() {
 #[test]
 fn contradictions_of_an_idf_build_are_errors() {
     let cases = [
-        ("SECURE_FLASH_ENC_ENABLED=y", "X=y", "CONFIG_SECURE_FLASH_ENC_ENABLED"),
+        (
+            "SECURE_FLASH_ENC_ENABLED=y",
+            "X=y",
+            "CONFIG_SECURE_FLASH_ENC_ENABLED",
+        ),
         ("MODE_RELEASE=y", "MODE_RELEASE=n", "MODE_RELEASE"),
-        ("SECURE_BOOT_V2_ENABLED=y", "X=y", "CONFIG_SECURE_BOOT_V2_ENABLED"),
+        (
+            "SECURE_BOOT_V2_ENABLED=y",
+            "X=y",
+            "CONFIG_SECURE_BOOT_V2_ENABLED",
+        ),
         ("ROLLBACK_ENABLE=y", "ROLLBACK_ENABLE=n", "ROLLBACK"),
         ("TABLE_OFFSET=0x8000", "TABLE_OFFSET=0x9000", "0x9000"),
-        ("\"offset\":\"0x8000\"", "\"offset\":\"0xa000\"", "partition_table_offset"),
+        (
+            "\"offset\":\"0x8000\"",
+            "\"offset\":\"0xa000\"",
+            "partition_table_offset",
+        ),
         ("4MB", "8MB", "flash_size"),
         ("esp32c3", "esp32c2", "esp32c2"),
     ];

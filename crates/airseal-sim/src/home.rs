@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use airseal_format::component::FlashEncryption;
-use airseal_format::{ClassId, FlashKeyCheck, VendorId};
+use airseal_format::{ClassId, FlashKeyCheck, SecurityVersion, VendorId};
 use airseal_pack::esp::flash_key;
 use airseal_update::flash::Region;
 use airseal_update::{Factory, Policy};
@@ -37,6 +37,8 @@ struct Saved {
     keyset: String,
     /// The device has a factory image outside its slots.
     has_factory: bool,
+    #[serde(default)]
+    factory_security_version: u32,
     allow_plain: bool,
 }
 
@@ -99,7 +101,10 @@ impl Home {
             slots: saved
                 .slots
                 .map(|slots| slots.map(|[offset, len]| Region { offset, len })),
-            factory: saved.has_factory.then(Factory::default),
+            factory: saved.has_factory.then(|| Factory {
+                security_version: SecurityVersion(saved.factory_security_version),
+                ..Factory::default()
+            }),
         };
         let flash = SimFlash::load(&self.path(FLASH), model.flash_len())?;
         Ok(SimDevice::with_flash(model, &seed, flash))
@@ -126,6 +131,9 @@ impl Home {
                 .map(|slots| slots.map(|slot| [slot.offset, slot.len])),
             keyset: hex::encode(&model.keyset),
             has_factory: model.factory.is_some(),
+            factory_security_version: model
+                .factory
+                .map_or(0, |factory| factory.security_version.0),
             allow_plain: model.policy.allow_plain,
         };
         let text = serde_json::to_vec_pretty(&saved).map_err(io::Error::other)?;

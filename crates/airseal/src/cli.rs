@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    attach, bridge, completions, cosign, envelope, esp, explain, export, inspect, key, keyset, man,
-    open, seal, sign_request, simulate, verify,
+    attach, bridge, completions, cosign, envelope, esp, explain, export, inspect, key, keymap,
+    keyset, man, open, seal, sign_request, simulate, verify,
 };
 #[cfg(feature = "serve")]
 use crate::commands::{demo, device, release, serve, server};
@@ -51,6 +51,7 @@ pub(crate) enum Command {
     Simulate(simulate::Args),
     Esp(esp::Args),
     Bridge(bridge::Args),
+    Keymap(keymap::Args),
     Explain(explain::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -78,7 +79,7 @@ Server and devices:
   device, release                Enrol and revoke; publish and yank
   export, simulate               A folder for web servers; a test device
 
-  esp, bridge                    Espressif's formats; containers of others
+  esp, bridge, keymap            Espressif's formats; others'; keys of a batch
 
 explain NUMBER tells what a refusal means; completions and man come along too.
 `airseal COMMAND --help` has all options.

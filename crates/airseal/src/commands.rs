@@ -18,6 +18,7 @@ pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod inspect;
 pub(crate) mod key;
+pub(crate) mod keymap;
 pub(crate) mod keyset;
 pub(crate) mod man;
 pub(crate) mod open;
@@ -63,6 +64,7 @@ pub(crate) fn run(command: Command, ui: &Ui) -> Result<(), Failure> {
         Command::Simulate(args) => simulate::run(&args, ui),
         Command::Esp(args) => esp::run(&args, ui),
         Command::Bridge(args) => bridge::run(&args, ui),
+        Command::Keymap(args) => keymap::run(&args, ui),
         Command::Explain(args) => explain::run(&args, ui),
         Command::Completions(args) => completions::run(&args, ui),
         Command::Man(args) => man::run(&args, ui),

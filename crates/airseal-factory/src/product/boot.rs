@@ -18,7 +18,9 @@ impl Checker {
     pub(super) fn boot_keys(&self, chip: Chip) -> Result<Vec<BootPublicKey>, Error> {
         let boot = &self.config.secure_boot;
         let scheme = match boot.scheme {
-            BootScheme::Off if boot.sign.is_empty() && boot.digests.is_empty() => return Ok(Vec::new()),
+            BootScheme::Off if boot.sign.is_empty() && boot.digests.is_empty() => {
+                return Ok(Vec::new());
+            }
             BootScheme::Off => {
                 return Err(self.refuse(
                     "secure_boot.scheme",
@@ -59,7 +61,11 @@ impl Checker {
             if key.scheme() != scheme {
                 return Err(self.refuse(
                     "secure_boot.digests",
-                    &format!("{shown} is a key for {}, not for {}", key.scheme().name(), scheme.name()),
+                    &format!(
+                        "{shown} is a key for {}, not for {}",
+                        key.scheme().name(),
+                        scheme.name()
+                    ),
                     "name keys of the scheme that secure_boot.scheme says",
                 ));
             }
@@ -106,7 +112,9 @@ impl Checker {
                     Err(error) => why = why.or(Some(error)),
                 }
             }
-            return Err(why.unwrap_or_else(|| self.refuse("secure_boot.digests", "names no key", "")));
+            return Err(
+                why.unwrap_or_else(|| self.refuse("secure_boot.digests", "names no key", ""))
+            );
         }
         let mut unsigned = Unsigned::read(&source, SignOptions::default())?;
         for spec in &boot.sign {

@@ -1,16 +1,18 @@
 //! What is flashed, and where.
 
 use airseal_esp::Chip;
+use airseal_esp::image::{Image, ImageError};
 use airseal_esp::otadata::{BootSlot, OtaData, OtaState};
 use airseal_esp::partition::{DEFAULT_TABLE_OFFSET, Partition, PartitionTable};
-use airseal_format::component::RECORD_AREA_LEN;
 use airseal_format::SecurityVersion;
+use airseal_format::component::RECORD_AREA_LEN;
 use airseal_pack::Error;
-use airseal_pack::bundle::read_small;
 use airseal_pack::esp::boot_key::BootPublicKey;
 use airseal_pack::esp::otadata;
 use airseal_pack::esp::partitions::{self, TablePlace};
 use airseal_pack::firmware::{ChipChoice, Firmware, FirmwareChecks};
+use airseal_pack::keyset::KeysetFile;
+use airseal_pack::seal::vendor_id;
 use airseal_pack::source::Source;
 
 use super::Checker;
@@ -47,9 +49,6 @@ const SUBTYPE_NVS: u8 = 2;
 const SUBTYPE_NVS_KEYS: u8 = 4;
 const TABLE_LEN: u64 = 0x1000;
 
-/// Longest signed keyset, bytes.
-const MAX_KEYSET: u64 = 4096;
-
 impl Checker {
     pub(super) fn table(
         &self,
@@ -57,7 +56,11 @@ impl Checker {
         flash_size: u64,
     ) -> Result<(PartitionTable, Vec<String>), Error> {
         let Some(path) = &self.config.flash.partition_table else {
-            return Err(self.refuse("flash.partition_table", "is missing", "name the table, CSV or binary"));
+            return Err(self.refuse(
+                "flash.partition_table",
+                "is missing",
+                "name the table, CSV or binary",
+            ));
         };
         let place = TablePlace {
             offset: self.table_offset(),
@@ -68,7 +71,10 @@ impl Checker {
     }
 
     fn table_offset(&self) -> u32 {
-        self.config.flash.partition_table_offset.unwrap_or(DEFAULT_TABLE_OFFSET)
+        self.config
+            .flash
+            .partition_table_offset
+            .unwrap_or(DEFAULT_TABLE_OFFSET)
     }
 
     pub(super) fn regions(
@@ -78,7 +84,10 @@ impl Checker {
         boot_keys: &[BootPublicKey],
     ) -> Result<Vec<Region>, Error> {
         let encrypted = self.config.flash_encryption.mode != EncryptionMode::Off;
-        let mut regions = vec![self.bootloader(chip, encrypted, boot_keys)?, self.table_region(table, encrypted)?];
+        let mut regions = vec![
+            self.bootloader(chip, encrypted, boot_keys)?,
+            self.table_region(table, encrypted)?,
+        ];
         for (name, content) in &self.config.flash.partitions {
             let row = self.row(table, name)?;
             let content = self.content(chip, table, row, name, content, boot_keys)?;
@@ -91,7 +100,9 @@ impl Checker {
             });
         }
         for name in self.config.nvs.keys() {
-            let used = regions.iter().any(|region| matches!(&region.content, Content::Nvs(used) if used == name));
+            let used = regions
+                .iter()
+                .any(|region| matches!(&region.content, Content::Nvs(used) if used == name));
             if !used {
                 return Err(self.refuse(
                     &format!("nvs.{name}"),
@@ -111,10 +122,15 @@ impl Checker {
         boot_keys: &[BootPublicKey],
     ) -> Result<Region, Error> {
         let Some(path) = &self.config.flash.bootloader else {
-            return Err(self.refuse("flash.bootloader", "is missing", "name the second-stage bootloader"));
+            return Err(self.refuse(
+                "flash.bootloader",
+                "is missing",
+                "name the second-stage bootloader",
+            ));
         };
         let source = Source::open(&self.folder.join(path))?;
         let name = source.name().to_owned();
+        self.starts_on(chip, &source)?;
         let bytes = self.signed(source, boot_keys)?;
         let address = chip.bootloader_offset();
         let room = u64::from(self.table_offset()).saturating_sub(u64::from(address));
@@ -138,10 +154,47 @@ impl Checker {
         })
     }
 
+    /// Whether the image starts on every chip that the station takes; found out at the bench it would cost the chip.
+    fn starts_on(&self, chip: Chip, source: &Source) -> Result<(), Error> {
+        let name = source.name();
+        let image = match Image::parse(&mut &*source) {
+            Ok(image) => image,
+            Err(ImageError::Fault(fault)) => {
+                return Err(Error::refused(
+                    name,
+                    format!("is no sound image: {fault}"),
+                    "name the file of the build",
+                ));
+            }
+            Err(ImageError::Read(error)) => return Err(error),
+        };
+        if image.chip != chip {
+            return Err(Error::refused(
+                name,
+                format!("is built for {}, and chip.family is {chip}", image.chip),
+                "take the image of this chip: a bootloader also lies at another offset",
+            ));
+        }
+        let (needed, taken) = (
+            image.header.min_chip_rev_full,
+            self.config.chip.min_revision,
+        );
+        if needed > taken {
+            return Err(self.refuse(
+                "chip.min_revision",
+                &format!("is {taken}, and {name} starts only on chips from {needed} on (major * 100 + minor)"),
+                &format!("write {needed}, so that no older chip is burned, or build for the older ones"),
+            ));
+        }
+        Ok(())
+    }
+
     fn table_region(&self, table: &PartitionTable, encrypted: bool) -> Result<Region, Error> {
-        let binary = table.to_binary(self.config.flash.partition_table_md5).map_err(|fault| {
-            self.refuse("flash.partition_table", &fault.to_string(), "remove rows")
-        })?;
+        let binary = table
+            .to_binary(self.config.flash.partition_table_md5)
+            .map_err(|fault| {
+                self.refuse("flash.partition_table", &fault.to_string(), "remove rows")
+            })?;
         Ok(Region {
             name: "partition-table".to_owned(),
             address: self.table_offset(),
@@ -153,7 +206,9 @@ impl Checker {
 
     fn row<'t>(&self, table: &'t PartitionTable, name: &str) -> Result<&'t Partition, Error> {
         let rows = table.as_slice();
-        let found = rows.iter().find(|row| row.label.as_bytes() == name.as_bytes());
+        let found = rows
+            .iter()
+            .find(|row| row.label.as_bytes() == name.as_bytes());
         found.ok_or_else(|| {
             let names: Vec<String> = rows.iter().map(|row| row.label.to_string()).collect();
             self.refuse(
@@ -180,12 +235,20 @@ impl Checker {
         if row.kind == DATA && row.subtype == SUBTYPE_NVS_KEYS {
             return match content {
                 "generate" => Ok(Content::NvsKeys),
-                _ => Err(self.refuse(&setting, "holds keys", "write \"generate\": every device gets its own")),
+                _ => Err(self.refuse(
+                    &setting,
+                    "holds keys",
+                    "write \"generate\": every device gets its own",
+                )),
             };
         }
         if let Some(nvs) = content.strip_prefix("nvs:") {
             if row.kind != DATA || row.subtype != SUBTYPE_NVS {
-                return Err(self.refuse(&setting, "is no nvs row", "change the row's subtype, or the content"));
+                return Err(self.refuse(
+                    &setting,
+                    "is no nvs row",
+                    "change the row's subtype, or the content",
+                ));
             }
             if row.is_encrypted() {
                 return Err(self.refuse(
@@ -195,7 +258,11 @@ impl Checker {
                 ));
             }
             if !self.config.nvs.contains_key(nvs) {
-                return Err(self.refuse(&setting, &format!("names [nvs.{nvs}], which is not there"), "add it"));
+                return Err(self.refuse(
+                    &setting,
+                    &format!("names [nvs.{nvs}], which is not there"),
+                    "add it",
+                ));
             }
             return Ok(Content::Nvs(nvs.to_owned()));
         }
@@ -212,11 +279,20 @@ impl Checker {
     }
 
     /// The state area of a device that is born with its factory row.
-    fn state(&self, table: &PartitionTable, row: &Partition, setting: &str) -> Result<Content, Error> {
+    fn state(
+        &self,
+        table: &PartitionTable,
+        row: &Partition,
+        setting: &str,
+    ) -> Result<Content, Error> {
         if row.size < state::MIN_LEN {
             return Err(self.refuse(
                 setting,
-                &format!("has {:#x} bytes, the state area needs {:#x}", row.size, state::MIN_LEN),
+                &format!(
+                    "has {:#x} bytes, the state area needs {:#x}",
+                    row.size,
+                    state::MIN_LEN
+                ),
                 "make the row larger",
             ));
         }
@@ -235,11 +311,24 @@ impl Checker {
             ));
         }
         let Some(keyset) = &self.config.release.keyset else {
-            return Err(self.refuse("release.keyset", "is missing, and the state area holds it", "name the signed keyset"));
+            return Err(self.refuse(
+                "release.keyset",
+                "is missing, and the state area holds it",
+                "name the signed keyset",
+            ));
         };
-        let keyset = read_small(&self.folder.join(keyset), MAX_KEYSET, "a keyset")?;
+        let keyset = KeysetFile::read(&self.folder.join(keyset))?;
+        keyset.trust(None)?;
+        let keyset = keyset.last()?.keyset;
+        if keyset.header().vendor_id != vendor_id(&self.config.vendor) {
+            return Err(self.refuse(
+                "release.keyset",
+                "is of another vendor than vendor says: devices would refuse every release",
+                "name the keyset that was made for this vendor",
+            ));
+        }
         let floor = SecurityVersion(self.config.release.security_version);
-        state::factory_state(row.size, floor, &keyset)
+        state::factory_state(row.size, floor, keyset.signed_bytes())
             .map(Content::Common)
             .map_err(|error| self.within(error))
     }
@@ -258,16 +347,29 @@ impl Checker {
         };
         Firmware::open(&path, &checks)?;
         let source = Source::open(&path)?;
+        self.starts_on(chip, &source)?;
         let name = source.name().to_owned();
         let bytes = self.signed(source, boot_keys)?;
         // Only a slot that updates are written to has a record behind its image.
-        let record = if row.is_ota_slot() { u64::from(RECORD_AREA_LEN) } else { 0 };
+        let record = if row.is_ota_slot() {
+            u64::from(RECORD_AREA_LEN)
+        } else {
+            0
+        };
         let room = u64::from(row.size).saturating_sub(record);
         if bytes.len() as u64 > room {
-            let area = if record > 0 { " beside the record area" } else { "" };
+            let area = if record > 0 {
+                " beside the record area"
+            } else {
+                ""
+            };
             return Err(Error::refused(
                 name,
-                format!("has {} bytes with its signature, {} holds {room}{area}", bytes.len(), row.label),
+                format!(
+                    "has {} bytes with its signature, {} holds {room}{area}",
+                    bytes.len(),
+                    row.label
+                ),
                 "make the image smaller or the slot larger",
             ));
         }
@@ -279,7 +381,12 @@ impl Checker {
         if source.len() > u64::from(row.size) {
             return Err(Error::refused(
                 source.name(),
-                format!("has {} bytes, {} holds {}", source.len(), row.label, row.size),
+                format!(
+                    "has {} bytes, {} holds {}",
+                    source.len(),
+                    row.label,
+                    row.size
+                ),
                 "make the file smaller or the row larger",
             ));
         }
@@ -288,7 +395,12 @@ impl Checker {
         Ok(Content::Common(bytes))
     }
 
-    fn otadata(&self, table: &PartitionTable, setting: &str, content: &str) -> Result<Content, Error> {
+    fn otadata(
+        &self,
+        table: &PartitionTable,
+        setting: &str,
+        content: &str,
+    ) -> Result<Content, Error> {
         let filled = |row: &Partition| {
             let named = |name: &String| row.label.as_bytes() == name.as_bytes();
             self.config.flash.partitions.keys().any(named)
@@ -305,8 +417,15 @@ impl Checker {
                 )),
             };
         }
-        let slot = content.strip_prefix("ota_").and_then(|number| number.parse::<u8>().ok());
-        let row = slot.and_then(|slot| table.as_slice().iter().find(|row| row.ota_slot() == Some(slot)));
+        let slot = content
+            .strip_prefix("ota_")
+            .and_then(|number| number.parse::<u8>().ok());
+        let row = slot.and_then(|slot| {
+            table
+                .as_slice()
+                .iter()
+                .find(|row| row.ota_slot() == Some(slot))
+        });
         let (Some(slot), Some(row)) = (slot, row) else {
             return Err(self.refuse(
                 setting,

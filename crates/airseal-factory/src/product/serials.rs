@@ -16,7 +16,10 @@ const MAX_DEVICES: u32 = 1_000_000;
 impl Checker {
     pub(super) fn serials(&self) -> Result<Vec<String>, Error> {
         let batch = &self.config.batch;
-        let wanted = batch.count.checked_add(batch.spare).filter(|sum| *sum <= MAX_DEVICES && batch.count > 0);
+        let wanted = batch
+            .count
+            .checked_add(batch.spare)
+            .filter(|sum| *sum <= MAX_DEVICES && batch.count > 0);
         let Some(wanted) = wanted else {
             return Err(self.refuse(
                 "batch.count",
@@ -25,12 +28,15 @@ impl Checker {
             ));
         };
         let (setting, serials) = match (&batch.serial, &batch.serials) {
-            (Some(pattern), None) => ("batch.serial", self.from_pattern(pattern, wanted)?),
+            (Some(pattern), None) => ("batch.serial", self.patterned(pattern, wanted)?),
             (None, Some(path)) => {
                 let path = self.folder.join(path);
                 let text = read_small(&path, MAX_LIST, "a list of serials")?;
                 let text = String::from_utf8_lossy(&text);
-                let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && *line != "serial");
+                let lines = text
+                    .lines()
+                    .map(str::trim)
+                    .filter(|line| !line.is_empty() && *line != "serial");
                 ("batch.serials", lines.map(str::to_owned).collect())
             }
             _ => {
@@ -44,14 +50,19 @@ impl Checker {
         if serials.len() < wanted as usize {
             return Err(self.refuse(
                 setting,
-                &format!("gives {} serials, count and spare want {wanted}", serials.len()),
+                &format!(
+                    "gives {} serials, count and spare want {wanted}",
+                    serials.len()
+                ),
                 "add serials, or make fewer boards",
             ));
         }
         let mut seen = BTreeSet::new();
         for (index, serial) in serials.iter().enumerate() {
             let fits = (1..=64).contains(&serial.len())
-                && serial.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+                && serial
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
                 && !serial.starts_with(['.', '-']);
             if !fits {
                 return Err(self.refuse(
@@ -63,7 +74,10 @@ impl Checker {
             if !seen.insert(serial.as_str()) {
                 return Err(self.refuse(
                     setting,
-                    &format!("serial {serial} is there twice (the second is number {})", index + 1),
+                    &format!(
+                        "serial {serial} is there twice (the second is number {})",
+                        index + 1
+                    ),
                     "give every board its own",
                 ));
             }
@@ -72,13 +86,21 @@ impl Checker {
     }
 
     /// `{batch}`, `{n}` and `{n:05}`, counted from 1.
-    fn from_pattern(&self, pattern: &str, wanted: u32) -> Result<Vec<String>, Error> {
+    fn patterned(&self, pattern: &str, wanted: u32) -> Result<Vec<String>, Error> {
         let bad = |what: &str| {
-            self.refuse("batch.serial", what, "it may hold {batch}, and holds {n} or {n:05} once")
+            self.refuse(
+                "batch.serial",
+                what,
+                "it may hold {batch}, and holds {n} or {n:05} once",
+            )
         };
         let text = pattern.replace("{batch}", &self.config.batch.id);
-        let (before, rest) = text.split_once("{n").ok_or_else(|| bad("has no {n}: every board would be called the same"))?;
-        let (width, after) = rest.split_once('}').ok_or_else(|| bad("has a { without }"))?;
+        let (before, rest) = text
+            .split_once("{n")
+            .ok_or_else(|| bad("has no {n}: every board would be called the same"))?;
+        let (width, after) = rest
+            .split_once('}')
+            .ok_or_else(|| bad("has a { without }"))?;
         let width = match width.strip_prefix(":0") {
             Some(digits) => digits.parse::<usize>().ok().filter(|width| *width <= 12),
             None => width.is_empty().then_some(0),
@@ -87,6 +109,8 @@ impl Checker {
         if before.contains(['{', '}']) || after.contains(['{', '}']) {
             return Err(bad("has a placeholder that is not known"));
         }
-        Ok((1..=wanted).map(|n| format!("{before}{n:0width$}{after}")).collect())
+        Ok((1..=wanted)
+            .map(|n| format!("{before}{n:0width$}{after}"))
+            .collect())
     }
 }

@@ -281,6 +281,10 @@ const CSV_REMEDY: &str = "the first line names the columns: serial, vendor, clas
 
 #[cfg(test)]
 mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        reason = "a test may unwrap, and documents itself by its name"
+    )]
     use super::*;
 
     fn key(kind: &str, fill: u8) -> String {

@@ -12,7 +12,9 @@ use crate::dates;
 use crate::failure::Failure;
 use crate::ui::{Style, Table, Ui};
 
-/// Enrol devices, list them, cut one off
+mod import;
+
+/// Enrol devices, take in those of a factory, list them, cut one off
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -22,6 +24,7 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Enroll(EnrollArgs),
+    Import(import::ImportArgs),
     List(ListArgs),
     Show(ShowArgs),
     Revoke(RevokeArgs),
@@ -110,6 +113,7 @@ struct ReinstateArgs {
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     match &args.command {
         Command::Enroll(args) => enroll(args, ui),
+        Command::Import(args) => import::run(args, ui),
         Command::List(args) => list(args, ui),
         Command::Show(args) => show(args, ui),
         Command::Revoke(args) => revoke(args, ui),
@@ -231,7 +235,13 @@ fn show(args: &ShowArgs, ui: &Ui) -> Result<(), Failure> {
     ui.result(&detail, |detail| {
         let device = &detail.device;
         let mut text = format!("{}\nstate        {}\n", named(device), state(device));
+        let recorded = |name: &str| {
+            let value = detail.record.as_ref().and_then(|record| record.get(name));
+            value.and_then(serde_json::Value::as_str).map(str::to_owned)
+        };
         let optional = [
+            ("batch", recorded("batch")),
+            ("mac", recorded("mac")),
             ("recipient", device.recipient_id.clone()),
             ("key", device.recipient_key.clone()),
             (

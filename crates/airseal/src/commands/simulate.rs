@@ -3,7 +3,9 @@ use std::io;
 use std::path::PathBuf;
 
 use airseal_esp::Chip;
+use airseal_format::SecurityVersion;
 use airseal_format::component::FlashEncryption;
+use airseal_pack::bundle::read_small;
 use airseal_pack::key::{DevicePublicKey, PublicKey, public_to_pem};
 use airseal_pack::keyset::{KeysetFile, KeysetKeys, NewKeyset};
 use airseal_pack::output::{Access, Existing, check_target, write_file};
@@ -153,6 +155,19 @@ struct DeviceArgs {
     #[arg(long, value_name = "FILE", help_heading = "A new device")]
     flash_key: Option<PathBuf>,
 
+    /// Its keys come from the 32-byte seed in this file, as `esp line run --simulate BOARD` keeps it in BOARD/seed [default: a new seed]
+    #[arg(long, value_name = "FILE", help_heading = "A new device")]
+    seed: Option<PathBuf>,
+
+    /// Security version of the image it is born with [default: 0]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        help_heading = "A new device"
+    )]
+    security_version: Option<u32>,
+
     /// It takes releases that are not encrypted
     #[arg(long, help_heading = "A new device")]
     allow_plain: bool,
@@ -277,13 +292,13 @@ fn open(home: &Home, args: &DeviceArgs, ui: &Ui) -> Result<SimDevice, Failure> {
     let mut device = if home.exists() {
         let device = home.open().map_err(failed)?;
         same(device.model(), args, ui)?;
+        if args.seed.is_some() && home.seed().map_err(failed)? != *seed(args)? {
+            return Err(made_otherwise(args, "--seed"));
+        }
         device
     } else {
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| {
-            Failure::environment(format_args!("the system gives no random bytes: {error}"))
-        })?;
-        home.create(model(args, ui)?, &seed).map_err(failed)?
+        home.create(model(args, ui)?, &*seed(args)?)
+            .map_err(failed)?
     };
     let public = PublicKey::Device(DevicePublicKey::X25519(device.public()));
     write_file(
@@ -298,6 +313,25 @@ fn open(home: &Home, args: &DeviceArgs, ui: &Ui) -> Result<SimDevice, Failure> {
         device.add_group(key.identity());
     }
     Ok(device)
+}
+
+fn seed(args: &DeviceArgs) -> Result<Zeroizing<[u8; 32]>, Failure> {
+    let mut seed = Zeroizing::new([0; 32]);
+    let Some(path) = &args.seed else {
+        getrandom::fill(&mut *seed).map_err(|error| {
+            Failure::environment(format_args!("the system gives no random bytes: {error}"))
+        })?;
+        return Ok(seed);
+    };
+    let bytes = Zeroizing::new(read_small(path, 32, "a seed")?);
+    *seed = bytes.as_slice().try_into().map_err(|_| {
+        Failure::refused(format_args!(
+            "{}: has {} bytes, a seed has 32",
+            path.display(),
+            bytes.len()
+        ))
+    })?;
+    Ok(seed)
 }
 
 fn model(args: &DeviceArgs, ui: &Ui) -> Result<Model, Failure> {
@@ -326,7 +360,10 @@ fn model(args: &DeviceArgs, ui: &Ui) -> Result<Model, Failure> {
         flash_encryption: flash::encryption(args, chip)?,
         slot_len: args.slot_kib.unwrap_or(4096) * 1024,
         slots: flash::slots(args, chip)?,
-        factory: Some(Factory::default()),
+        factory: Some(Factory {
+            security_version: SecurityVersion(args.security_version.unwrap_or(0)),
+            ..Factory::default()
+        }),
     })
 }
 
@@ -401,6 +438,12 @@ fn same(model: &Model, args: &DeviceArgs, ui: &Ui) -> Result<(), Failure> {
             args.flash_key.is_some() && flash_encryption != model.flash_encryption,
         ),
         (
+            "--security-version",
+            args.security_version.is_some_and(|n| {
+                model.factory.map(|factory| factory.security_version) != Some(SecurityVersion(n))
+            }),
+        ),
+        (
             "--allow-plain",
             args.allow_plain && !model.policy.allow_plain,
         ),
@@ -411,12 +454,16 @@ fn same(model: &Model, args: &DeviceArgs, ui: &Ui) -> Result<(), Failure> {
     ];
     match differs.iter().find(|(_, differs)| *differs) {
         None => Ok(()),
-        Some((option, _)) => Err(Failure::usage(format_args!(
-            "{} holds a device already, and {option} says something else than it was made with",
-            args.state.display()
-        ))
-        .hint("leave the options of a new device out, or name another folder")),
+        Some((option, _)) => Err(made_otherwise(args, option)),
     }
+}
+
+fn made_otherwise(args: &DeviceArgs, option: &str) -> Failure {
+    Failure::usage(format_args!(
+        "{} holds a device already, and {option} says something else than it was made with",
+        args.state.display()
+    ))
+    .hint("leave the options of a new device out, or name another folder")
 }
 
 fn client(url: &str, home: &Home, args: &DeviceArgs) -> Result<HttpsClient, Failure> {

@@ -15,6 +15,8 @@ mod esp_flash_check;
 mod esp_formats;
 mod esp_nvs;
 mod esp_sign;
+#[cfg(all(unix, feature = "serve"))]
+mod factory;
 #[cfg(feature = "serve")]
 mod groups;
 mod harness;

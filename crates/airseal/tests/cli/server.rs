@@ -72,7 +72,7 @@ impl Serving {
     }
 
     #[track_caller]
-    fn ok(&self, line: &str) -> String {
+    pub(crate) fn ok(&self, line: &str) -> String {
         let done = self.run(line);
         assert_eq!(
             done.code, 0,
@@ -89,7 +89,7 @@ impl Serving {
     }
 
     #[track_caller]
-    fn fails(&self, code: i32, line: &str) -> String {
+    pub(crate) fn fails(&self, code: i32, line: &str) -> String {
         let done = self.run(line);
         assert_eq!(
             done.code, code,

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
-use airseal_factory::prepare::{Prepared, prepare};
+use airseal_factory::check::check as check_batch;
+use airseal_factory::prepare::{Prepared, prepare_files};
 use airseal_factory::product::Product;
 use airseal_pack::entropy::SystemEntropy;
 use serde::Serialize;
@@ -22,13 +23,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", required_unless_present = "check")]
     out: Option<PathBuf>,
 
-    /// Only check: nothing is made
-    #[arg(long, conflicts_with = "out")]
+    /// Only check: nothing is made; with --out, also that the batch there has the same settings
+    #[arg(long)]
     check: bool,
 
     /// Prepare only the first N serials
     #[arg(long, value_name = "N")]
     count: Option<usize>,
+
+    /// What is made for each device: a sealed box for `esp line`, or also files and scripts for a line without Airseal
+    #[arg(long, value_name = "boxes|files", default_value = "boxes", value_parser = ["boxes", "files"], hide_possible_values = true)]
+    emit: String,
 }
 
 #[derive(Serialize)]
@@ -51,11 +56,16 @@ struct CheckedRegion {
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let product = Product::read(&args.config)?;
     product.warnings.iter().for_each(|warning| ui.warn(warning));
-    let Some(out) = &args.out else {
+    let (Some(out), false) = (&args.out, args.check) else {
+        check_batch(&product, args.out.as_deref())?;
         return check(&product, ui);
     };
+    let files = args.emit == "files";
+    if files {
+        ui.warn("--emit files writes every device's keys in the clear: whoever reads the folder devices/ can clone them");
+    }
     let prepared = work::run(ui, |control| {
-        prepare(&product, out, args.count, &SystemEntropy, control)
+        prepare_files(&product, out, args.count, files, &SystemEntropy, control)
     })?;
     ui.result(&prepared, |prepared: &Prepared| {
         format!(
@@ -86,10 +96,20 @@ fn check(product: &Product, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn text(checked: &Checked) -> String {
-    let mut text = format!("batch {}: {}, {} serials\n", checked.batch, checked.chip, checked.serials);
+    let mut text = format!(
+        "batch {}: {}, {} serials\n",
+        checked.batch, checked.chip, checked.serials
+    );
     for region in &checked.regions {
-        let how = if region.encrypted { "encrypted" } else { "plain" };
-        text.push_str(&format!("{:#010x} {:16} room {:#x}, {how}\n", region.address, region.name, region.room));
+        let how = if region.encrypted {
+            "encrypted"
+        } else {
+            "plain"
+        };
+        text.push_str(&format!(
+            "{:#010x} {:16} room {:#x}, {how}\n",
+            region.address, region.name, region.room
+        ));
     }
     text
 }

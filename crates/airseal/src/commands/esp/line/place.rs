@@ -14,7 +14,7 @@ use crate::failure::Failure;
 #[derive(Debug, clap::Args)]
 pub(super) struct PlaceArgs {
     /// The serial port of the board
-    #[arg(long, value_name = "PORT", required_unless_present_any = ["simulate", "state"], conflicts_with = "simulate")]
+    #[arg(long, value_name = "PORT", conflicts_with = "simulate")]
     port: Option<PathBuf>,
 
     /// A board made of files instead: real espefuse on virtual eFuses, no port [default folder: simulated/SERIAL in the

@@ -1,0 +1,286 @@
+//! A folder for each device, for lines that work without Airseal: files with their address in the name, and scripts.
+//!
+//! The folder is written under a name of its own, then the device's box, then the folder gets its final name. Whatever stops
+//! in between, the next run either goes on with these keys or finds no box and draws new ones, never both.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use airseal_esp::Chip;
+use airseal_pack::Error;
+use airseal_pack::bundle::read_small;
+use airseal_pack::output::{Access, Existing, write_file};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::batch::{BatchFolder, Description, RegionSource, write_json};
+use crate::config::Order;
+use crate::efuse::{Burn, BurnedKey, EfusePlan, arguments};
+use crate::regions::{device_bytes, file_name};
+use crate::secrets::DeviceSecrets;
+
+/// Largest common file that is read, bytes.
+const MAX_COMMON: u64 = 256 << 20;
+
+/// What is written for each device beside its box.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Emit {
+    /// Region files, key files and scripts.
+    pub files: bool,
+    /// One file with the whole flash.
+    pub merged: bool,
+}
+
+/// Writes device folders of one batch.
+pub(crate) struct Emitter<'b> {
+    emit: Emit,
+    folder: &'b BatchFolder,
+    description: &'b Description,
+    chip: Chip,
+    efuses: &'b EfusePlan,
+    order: Order,
+    common: BTreeMap<String, Vec<u8>>,
+}
+
+impl<'b> Emitter<'b> {
+    /// `None` if nothing is asked for.
+    ///
+    /// # Errors
+    /// `Io`; refused for a common file that is not what the description says.
+    pub(crate) fn new(
+        emit: Emit,
+        folder: &'b BatchFolder,
+        description: &'b Description,
+        chip: Chip,
+        efuses: &'b EfusePlan,
+        order: Order,
+    ) -> Result<Option<Emitter<'b>>, Error> {
+        if emit == Emit::default() {
+            return Ok(None);
+        }
+        let mut common = BTreeMap::new();
+        for region in &description.regions {
+            if let RegionSource::Common { file, sha256, .. } = &region.source {
+                common.insert(file.clone(), read_common(folder, file, sha256)?);
+            }
+        }
+        Ok(Some(Emitter {
+            emit,
+            folder,
+            description,
+            chip,
+            efuses,
+            order,
+            common,
+        }))
+    }
+
+    /// Writes everything of a device, not yet under its name.
+    ///
+    /// # Errors
+    /// `Io`; refused if a part does not fit.
+    pub(crate) fn stage(&self, serial: &str, secrets: &DeviceSecrets) -> Result<(), Error> {
+        let staged = staged(self.folder, serial);
+        if staged.exists() {
+            fs::remove_dir_all(&staged).map_err(|error| Error::io("remove", &staged, error))?;
+        }
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&staged)
+            .map_err(|error| Error::io("make", &staged, error))?;
+        let mut whole = self.whole_flash();
+        let mut flash_args = "--flash-mode keep --flash-freq keep --flash-size keep\n".to_owned();
+        for region in &self.description.regions {
+            let bytes = device_bytes(self.chip, region, secrets, |file, _| {
+                let missing = || {
+                    Error::refused(
+                        file,
+                        "is not in common/",
+                        "bring it back from a copy of the batch",
+                    )
+                };
+                self.common.get(file).cloned().ok_or_else(missing)
+            })?;
+            if let Some(whole) = &mut whole {
+                place(whole, region.address, &bytes, &region.name)?;
+            }
+            if self.emit.files {
+                let name = file_name(region);
+                private(&staged.join(&name), &bytes)?;
+                let _ = writeln!(flash_args, "{:#x} {name}", region.address);
+            }
+        }
+        if let Some(whole) = whole {
+            private(&staged.join("flash@0x0.bin"), &whole)?;
+        }
+        if self.emit.files {
+            private(&staged.join("flash.args"), flash_args.as_bytes())?;
+            self.keys(&staged, secrets)?;
+            self.scripts(&staged, serial)?;
+            write_json(&staged.join("expect-efuse.json"), &self.efuses.expect)?;
+        }
+        Ok(())
+    }
+
+    fn whole_flash(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let len = usize::try_from(self.description.flash_size).ok()?;
+        self.emit.merged.then(|| Zeroizing::new(vec![0xFF; len]))
+    }
+
+    fn keys(&self, staged: &Path, secrets: &DeviceSecrets) -> Result<(), Error> {
+        for key in self.efuses.keys() {
+            let path = staged.join(key_file(key.key));
+            match key.key {
+                BurnedKey::Flash => private(&path, &secrets.flash_key)?,
+                BurnedKey::Seed => private(&path, &secrets.seed)?,
+                BurnedKey::Digest(number) => {
+                    let digest = read_small(
+                        &self.folder.common(&format!("digest{number}.bin")),
+                        32,
+                        "a digest",
+                    )?;
+                    private(&path, &digest)?;
+                }
+                BurnedKey::BootloaderDigestKey => {
+                    return Err(Error::refused(
+                        "secure boot v1",
+                        "is not provisioned",
+                        "use v2",
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn scripts(&self, staged: &Path, serial: &str) -> Result<(), Error> {
+        let force = if self.order == Order::BurnFirst {
+            " --force"
+        } else {
+            ""
+        };
+        let chip = self.chip.name();
+        let flash = format!(
+            "esptool --chip {chip} --port PORT --after no-reset write-flash{force} @flash.args"
+        );
+        let when = match self.order {
+            Order::FlashFirst => format!(
+                "First write and verify the flash, without a start of the board in between:\n#   {flash}\n#   esptool --chip {chip} --port PORT --after no-reset verify-flash @flash.args"
+            ),
+            Order::BurnFirst => format!("Before the flash is written:\n#   {flash}"),
+        };
+        script(
+            &staged.join("1-burn.sh"),
+            &format!("{serial}: burns keys and switches, which can't be taken back. {when}"),
+            chip,
+            &self.efuses.burn,
+        )?;
+        if self.efuses.lock.is_empty() {
+            return Ok(());
+        }
+        let what = format!(
+            "{serial}: closes the loader, after which no tool reads anything. Before it compare `espefuse summary` with\n# expect-efuse.json (airseal esp efuse audit) and see the firmware start."
+        );
+        script(&staged.join("2-lock.sh"), &what, chip, &self.efuses.lock)
+    }
+}
+
+/// Gives a staged folder its name; true if there was one.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn publish(folder: &BatchFolder, serial: &str) -> Result<bool, Error> {
+    let (from, to) = (
+        staged(folder, serial),
+        folder.path().join("devices").join(serial),
+    );
+    if !from.exists() {
+        return Ok(false);
+    }
+    fs::rename(&from, &to).map_err(|error| Error::io("rename to", &to, error))?;
+    Ok(true)
+}
+
+/// True if the device has its folder.
+pub(crate) fn is_published(folder: &BatchFolder, serial: &str) -> bool {
+    folder.path().join("devices").join(serial).is_dir()
+}
+
+/// A file that is the same for every device, if it is what the description says.
+///
+/// # Errors
+/// `Io`; refused if it was changed.
+pub(crate) fn read_common(
+    folder: &BatchFolder,
+    file: &str,
+    sha256: &str,
+) -> Result<Vec<u8>, Error> {
+    let path = folder.common(file);
+    let bytes = read_small(&path, MAX_COMMON, "a part of a batch")?;
+    if hex::encode(Sha256::digest(&bytes)) == sha256 {
+        return Ok(bytes);
+    }
+    Err(Error::refused(
+        path.display().to_string(),
+        "was changed since the batch was made: its SHA-256 is not that of batch.json",
+        "bring it back from a copy of the batch",
+    ))
+}
+
+/// No serial begins with a dot.
+fn staged(folder: &BatchFolder, serial: &str) -> PathBuf {
+    folder
+        .path()
+        .join("devices")
+        .join(format!(".{serial}.part"))
+}
+
+fn place(whole: &mut [u8], address: u32, bytes: &[u8], name: &str) -> Result<(), Error> {
+    let from = usize::try_from(address).unwrap_or(usize::MAX);
+    let part = whole
+        .get_mut(from..)
+        .and_then(|rest| rest.get_mut(..bytes.len()));
+    let part = part.ok_or_else(|| {
+        Error::refused(
+            name,
+            "reaches past the end of the flash",
+            "see chip.flash_size",
+        )
+    })?;
+    part.copy_from_slice(bytes);
+    Ok(())
+}
+
+fn private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    write_file(path, bytes, Existing::Replace, Access::Owner)
+}
+
+fn key_file(key: BurnedKey) -> PathBuf {
+    PathBuf::from(match key {
+        BurnedKey::Flash => "flash-key.bin".to_owned(),
+        BurnedKey::Seed => "seed.bin".to_owned(),
+        BurnedKey::Digest(number) => format!("digest{number}.bin"),
+        BurnedKey::BootloaderDigestKey => "bootloader-digest-key.bin".to_owned(),
+    })
+}
+
+/// `ESPEFUSE` in the environment takes the place of the program, so that a script can be tried on virtual eFuses.
+fn script(path: &Path, what: &str, chip: &str, call: &[Burn]) -> Result<(), Error> {
+    let words: Vec<String> = arguments(call, key_file)
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let text = format!(
+        "#!/bin/sh\n# {what}\n# Then: {} PORT\nset -eu\ncd \"$(dirname \"$0\")\"\nport=${{1-}}\n\
+         exec ${{ESPEFUSE:-espefuse}} --chip {chip} ${{port:+--port \"$port\"}} --do-not-confirm \\\n    {}\n",
+        path.file_name().unwrap_or_default().to_string_lossy(),
+        words.join(" ")
+    );
+    private(path, text.as_bytes())?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+        .map_err(|error| Error::io("change", path, error))
+}

@@ -1,0 +1,309 @@
+//! Folders for lines without Airseal, and where a run of `esp provision` may stop.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use airseal_esp::Chip;
+use airseal_esp::flash_encryption::{DEFAULT_CRYPT_CONFIG, FlashKey};
+use airseal_factory::boxes::{self, BoxContext};
+use airseal_factory::efuse::EfusePlan;
+use airseal_factory::prepare::{Prepared, prepare, prepare_files};
+use airseal_factory::product::Product;
+use airseal_factory::secrets::DeviceSecrets;
+use airseal_pack::Error;
+use airseal_pack::control::Control;
+use airseal_pack::entropy::SystemEntropy;
+use airseal_pack::esp::efuse_audit::EfuseState;
+use airseal_pack::key::NoPassphrase;
+use airseal_pack::open::OpenKey;
+use common::ProductFolder;
+
+const FIRST: &str = "AL-2648-A-00001";
+
+fn emit(folder: &ProductFolder) -> Result<Prepared, Error> {
+    let product = Product::read(&folder.config())?;
+    prepare_files(
+        &product,
+        &folder.path("batch"),
+        Some(2),
+        true,
+        &SystemEntropy,
+        &Control::default(),
+    )
+}
+
+fn secrets(folder: &ProductFolder, serial: &str) -> DeviceSecrets {
+    let key = OpenKey::read(&folder.path("line.key"), &NoPassphrase)
+        .expect("a key")
+        .key;
+    let bytes = fs::read(folder.path(&format!("batch/sealed/{serial}.box"))).expect("a box");
+    boxes::open(
+        BoxContext {
+            batch: "2648-A",
+            serial,
+        },
+        &bytes,
+        &key,
+    )
+    .expect("opened")
+}
+
+fn device(folder: &ProductFolder) -> PathBuf {
+    folder.path(&format!("batch/devices/{FIRST}"))
+}
+
+fn files(path: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(path)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry"));
+    entries
+        .map(|entry| {
+            (
+                entry.file_name().into_string().expect("a name"),
+                fs::read(entry.path()).expect("a file"),
+            )
+        })
+        .collect()
+}
+
+fn decrypt(key: &[u8], address: u32, bytes: &[u8]) -> Vec<u8> {
+    let chip = Chip::from_name("esp32c3").expect("a chip");
+    let mut plain = bytes.to_vec();
+    FlashKey::new(chip, key, DEFAULT_CRYPT_CONFIG)
+        .expect("a key")
+        .decrypt(address, &mut plain)
+        .expect("decrypted");
+    plain
+}
+
+#[test]
+fn each_region_is_encrypted_at_the_address_in_its_name() {
+    let folder = ProductFolder::esp32c3();
+    emit(&folder).expect("prepared");
+    let secrets = secrets(&folder, FIRST);
+    let files = files(&device(&folder));
+    let arguments = String::from_utf8(files["flash.args"].clone()).expect("text");
+    let regions: Vec<_> = files
+        .iter()
+        .filter(|(name, _)| name.contains('@'))
+        .collect();
+    assert_eq!(regions.len(), 6, "{:?}", files.keys());
+    for (name, bytes) in regions {
+        let (region, address) = name
+            .trim_end_matches(".bin")
+            .split_once("@0x")
+            .expect("an address");
+        assert!(
+            arguments.contains(&format!("0x{address} {name}")),
+            "{arguments}"
+        );
+        let address = u32::from_str_radix(address, 16).expect("a number");
+        let plain = decrypt(&secrets.flash_key, address, bytes);
+        match region {
+            // NVS is encrypted by itself.
+            "fctry" => assert_eq!(*bytes, *secrets.nvs[0].1),
+            "nvs_keys" => {
+                let keys = airseal_esp::nvs::keys_partition(
+                    secrets.nvs_keys.as_slice().try_into().expect("64 bytes"),
+                );
+                assert_eq!(plain, &keys[..]);
+            }
+            _ => {
+                let common = fs::read(folder.path(&format!("batch/common/{region}.bin")))
+                    .expect("a common file");
+                assert_eq!(plain.get(..common.len()), Some(&common[..]), "{region}");
+                assert!(plain[common.len()..].iter().all(|byte| *byte == 0xFF));
+                assert_ne!(bytes.get(..16), common.get(..16), "{region} is plain");
+            }
+        }
+    }
+    assert_eq!(files["flash-key.bin"], *secrets.flash_key);
+    assert_eq!(files["seed.bin"], *secrets.seed);
+    for name in files.keys() {
+        let mode = fs::metadata(device(&folder).join(name))
+            .expect("a file")
+            .permissions()
+            .mode()
+            & 0o777;
+        let public = name == "expect-efuse.json";
+        assert!(public || mode & 0o077 == 0, "{name} has mode {mode:o}");
+    }
+    let mode = fs::metadata(device(&folder))
+        .expect("a folder")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn one_file_holds_the_whole_flash_where_it_is_asked_for() {
+    let folder = ProductFolder::esp32c3();
+    folder.edit("[flash.partitions]", "merged = true\n\n[flash.partitions]");
+    let product = Product::read(&folder.config()).expect("a product");
+    prepare(
+        &product,
+        &folder.path("batch"),
+        Some(1),
+        &SystemEntropy,
+        &Control::default(),
+    )
+    .expect("prepared");
+    let whole = files(&device(&folder));
+    assert_eq!(
+        whole.keys().collect::<Vec<_>>(),
+        ["flash@0x0.bin"],
+        "boxes alone give no key files"
+    );
+    let whole = &whole["flash@0x0.bin"];
+    assert_eq!(whole.len(), 4 << 20);
+    let app = fs::read(folder.path("batch/common/factory.bin")).expect("the app");
+    let plain = decrypt(
+        &secrets(&folder, FIRST).flash_key,
+        0x10000,
+        &whole[0x10000..0x10000 + app.len()],
+    );
+    assert_eq!(plain, app);
+}
+
+#[test]
+fn a_development_key_goes_into_every_box() {
+    let folder = ProductFolder::esp32c3();
+    folder.edit(
+        "mode = \"release\"",
+        "mode = \"development\"\nkey = { file = \"dev.key\" }",
+    );
+    fs::write(folder.path("dev.key"), [7; 32]).expect("a key");
+    emit(&folder).expect("prepared");
+    for serial in [FIRST, "AL-2648-A-00002"] {
+        assert_eq!(*secrets(&folder, serial).flash_key, [7; 32]);
+    }
+    assert_eq!(files(&device(&folder))["flash-key.bin"], [7; 32]);
+}
+
+#[test]
+fn files_of_a_sealed_device_are_refused() {
+    let folder = ProductFolder::esp32c3();
+    let product = Product::read(&folder.config()).expect("a product");
+    prepare(
+        &product,
+        &folder.path("batch"),
+        Some(1),
+        &SystemEntropy,
+        &Control::default(),
+    )
+    .expect("boxes");
+    let error = emit(&folder).expect_err("sealed").to_string();
+    assert!(
+        error.contains(FIRST) && error.contains("sealed in a box"),
+        "{error}"
+    );
+}
+
+/// Killed after the box was written and before the folder had its name, and killed before the box.
+#[test]
+fn a_stop_between_folder_and_box_leaves_one_set_of_keys() {
+    let folder = ProductFolder::esp32c3();
+    emit(&folder).expect("prepared");
+    let (named, staged) = (
+        device(&folder),
+        folder.path(&format!("batch/devices/.{FIRST}.part")),
+    );
+    let sealed = folder.path(&format!("batch/sealed/{FIRST}.box"));
+    let before = (files(&named), fs::read(&sealed).expect("a box"));
+
+    fs::rename(&named, &staged).expect("as a kill left it");
+    assert_eq!(emit(&folder).expect("goes on").made, 0);
+    assert!(before == (files(&named), fs::read(&sealed).expect("a box")));
+
+    fs::rename(&named, &staged).expect("as a kill left it");
+    fs::remove_file(&sealed).expect("no box yet");
+    assert_eq!(emit(&folder).expect("goes on").made, 1);
+    assert_eq!(
+        files(&named)["flash-key.bin"],
+        *secrets(&folder, FIRST).flash_key
+    );
+    assert_ne!(files(&named)["flash-key.bin"], before.0["flash-key.bin"]);
+    assert!(!staged.exists());
+}
+
+#[test]
+fn what_a_run_left_before_its_description_is_made_anew() {
+    let folder = ProductFolder::esp32c3();
+    emit(&folder).expect("prepared");
+    let batch = folder.path("batch");
+    let error = {
+        fs::rename(batch.join("batch.json"), folder.path("kept.json")).expect("moved");
+        emit(&folder)
+            .expect_err("boxes without a description")
+            .to_string()
+    };
+    assert!(
+        error.contains("boxes of devices and no batch.json"),
+        "{error}"
+    );
+    fs::remove_dir_all(batch.join("sealed")).expect("removed");
+    fs::write(batch.join("common/factory.bin"), b"half of an older run").expect("a file");
+    fs::remove_dir_all(batch.join("devices")).expect("removed");
+    emit(&folder).expect("made anew");
+    emit(&folder).expect("and sound");
+}
+
+#[test]
+fn a_changed_or_lost_common_file_is_named() {
+    let folder = ProductFolder::esp32c3();
+    emit(&folder).expect("prepared");
+    let app = folder.path("batch/common/factory.bin");
+    let mut bytes = fs::read(&app).expect("the app");
+    bytes[100] ^= 1;
+    fs::write(&app, bytes).expect("changed");
+    let error = emit(&folder).expect_err("changed").to_string();
+    assert!(
+        error.contains("factory.bin") && error.contains("was changed"),
+        "{error}"
+    );
+    fs::remove_file(&app).expect("removed");
+    let error = emit(&folder).expect_err("lost").to_string();
+    assert!(error.contains("factory.bin"), "{error}");
+}
+
+/// Runs where `AIRSEAL_ESPEFUSE` names the program; `cargo xtask interop` sets it.
+#[test]
+fn the_scripts_burn_what_the_plan_promises() {
+    let Some(espefuse) = std::env::var_os("AIRSEAL_ESPEFUSE") else {
+        return;
+    };
+    let folder = ProductFolder::esp32c3();
+    emit(&folder).expect("prepared");
+    let virt = folder.path("efuse.virt");
+    let espefuse = format!(
+        "{} --virt --path-efuse-file {}",
+        espefuse.to_string_lossy(),
+        virt.display()
+    );
+    for script in ["1-burn.sh", "2-lock.sh"] {
+        let output = Command::new(device(&folder).join(script))
+            .env("ESPEFUSE", &espefuse)
+            .output()
+            .expect("a shell");
+        assert!(
+            output.status.success(),
+            "{script}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    let mut words = espefuse.split(' ');
+    let output = Command::new(words.next().expect("a program"))
+        .args(words)
+        .args(["--chip", "esp32c3", "summary", "--format", "json"])
+        .output()
+        .expect("a summary");
+    let state = EfuseState::parse("summary", &output.stdout).expect("a summary");
+    let plan = fs::read(folder.path("batch/common/plan.json")).expect("a plan");
+    let plan: EfusePlan = serde_json::from_slice(&plan).expect("a plan");
+    assert_eq!(plan.differences(&state, true), Vec::<String>::new());
+}

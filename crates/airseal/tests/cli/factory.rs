@@ -1,0 +1,430 @@
+//! A batch from an empty folder to devices that a server updates, as whole processes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use airseal_factory::boxes::{self, BoxContext};
+use airseal_factory::record::{DeviceKeys, device_id};
+use airseal_pack::key::NoPassphrase;
+use airseal_pack::open::OpenKey;
+
+use crate::harness::{Room, done, firmware, skip};
+use crate::server::Serving;
+
+const SERIAL: &str = "AL-A-00001";
+
+fn vectors(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../vectors/esp")
+        .join(name)
+}
+
+/// A product with its keys; `count` boards.
+fn product(count: u32) -> Room {
+    let room = Room::new();
+    for (from, to) in [
+        ("images/esp32c3-bootloader.bin", "bootloader.bin"),
+        ("images/app.bin", "app.bin"),
+        ("secureboot/v2-rsa0.pem", "sb0.pem"),
+        ("secureboot/v2-rsa0-pub.pem", "sb0.pub.pem"),
+    ] {
+        fs::copy(vectors(from), room.file(to)).unwrap();
+    }
+    room.ok("key new --kind device -o line");
+    room.ok("key new --kind signing -o root");
+    room.ok("key new --kind signing -o vendor");
+    room.ok("keyset new --vendor acme.example --root root.key --root-threshold 1 --release vendor.pub -o keyset");
+    room.write("partitions.csv", TABLE.as_bytes());
+    room.write(
+        "fctry.csv",
+        b"key,type,encoding,value\ndevice,namespace,,\nserial,data,string,{serial}\n",
+    );
+    room.write(
+        "acme.toml",
+        CONFIG.replace("COUNT", &count.to_string()).as_bytes(),
+    );
+    room
+}
+
+fn seed(room: &Room) -> [u8; 32] {
+    let key = OpenKey::read(&room.file("line.key"), &NoPassphrase)
+        .unwrap()
+        .key;
+    let sealed = room.read(&format!("batch/sealed/{SERIAL}.box"));
+    let secrets = boxes::open(
+        BoxContext {
+            batch: "A",
+            serial: SERIAL,
+        },
+        &sealed,
+        &key,
+    )
+    .unwrap();
+    secrets.seed.as_slice().try_into().unwrap()
+}
+
+/// The board on the simulated line; where its tools are missing, its record as the line writes it.
+fn make_board(room: &Room, seed: &[u8; 32]) {
+    if let Some(tools) = std::env::var_os("AIRSEAL_ESPTOOLS") {
+        let tools = tools.to_string_lossy();
+        room.ok(&format!(
+            "esp line run --batch batch --key line.key --simulate=board --tools {tools}"
+        ));
+        return;
+    }
+    let record = serde_json::json!({
+        "schema": "airseal.device/1", "serial": SERIAL, "mac": "02:00:00:00:00:01", "device_id": device_id(seed),
+        "vendor": "acme.example", "class": "lock", "hw_rev": 3, "chip": "esp32c3", "keys": DeviceKeys::derive(seed),
+        "factory": {"version": "1.0.0", "seq": 1, "security_version": 1, "sha256": ""}, "batch": "A", "tags": ["eu"],
+    });
+    room.write("batch/devices.jsonl", format!("{record}\n").as_bytes());
+}
+
+#[test]
+fn the_first_update_of_a_provisioned_device_works_after_the_import() {
+    let room = product(2);
+    room.ok("esp provision --config acme.toml --out batch");
+    let seed = seed(&room);
+    make_board(&room, &seed);
+    room.write("seed.bin", &seed);
+    room.ok("simulate device --state lock --vendor acme.example --class lock --keyset keyset --hw-rev 3 --slot-kib 960 --seed seed.bin --security-version 1");
+    // The flash as the line left it: the device starts with the state area that provisioning made.
+    let state = room.read("batch/common/airseal.bin");
+    let mut flash = room.read("lock/flash.bin");
+    flash[..state.len()].copy_from_slice(&state);
+    room.write("lock/flash.bin", &flash);
+
+    let options = "--sign vendor.key --keyset keyset --to-list batch/devices.jsonl --vendor acme.example --class lock --chip none";
+    room.write("fw.bin", &firmware());
+    room.ok(&format!(
+        "seal fw.bin -o old.seal {options} --seq 5 --version 0.9.0 --security-version 0"
+    ));
+    room.ok(&format!(
+        "seal fw.bin -o new.seal {options} --seq 2 --version 1.1.0 --security-version 1"
+    ));
+    let why = room.fails(1, "simulate device --state lock --from old.seal");
+    assert!(
+        why.contains("security"),
+        "the floor of the factory image is not kept: {why}"
+    );
+
+    let serving = Serving::start(room);
+    let dry = serving.ok("device import batch/devices.jsonl --dry-run");
+    assert!(dry.contains("1 new"), "{dry}");
+    serving.ok("device import batch/devices.jsonl");
+    let again = serving.ok("device import batch/devices.jsonl");
+    assert!(
+        again.contains("0 new") && again.contains("1 known already"),
+        "{again}"
+    );
+    serving.ok("release publish new.seal --keyset keyset");
+    let url = serving.https.clone();
+    serving.ok(&format!("simulate device --state lock --server {url}"));
+    let shown: serde_json::Value =
+        serde_json::from_str(&serving.ok(&format!("device show {SERIAL} --json"))).unwrap();
+    let device = &shown["device"];
+    assert_eq!(
+        (&device["state"], &device["release_seq"]),
+        (&"active".into(), &2.into()),
+        "{shown}"
+    );
+    assert_eq!(
+        (&device["security_version"], &device["hw_rev"]),
+        (&1.into(), &3.into()),
+        "{shown}"
+    );
+    assert_eq!(device["recipient_id"], device_id(&seed).as_str(), "{shown}");
+    assert_eq!(shown["record"]["batch"], "A", "{shown}");
+}
+
+#[test]
+fn a_list_with_wrong_lines_is_refused_by_line_and_file() {
+    let room = product(1);
+    room.ok("esp provision --config acme.toml --out batch");
+    make_board(&room, &seed(&room));
+    let good = String::from_utf8(room.read("batch/devices.jsonl")).unwrap();
+    let serving = Serving::start(room);
+    serving.room.write(
+        "bad.jsonl",
+        format!("{good}{}", good.replace("x25519:", "x448:")).as_bytes(),
+    );
+    let why = serving.fails(1, "device import bad.jsonl");
+    assert!(
+        why.contains("bad.jsonl") && why.contains("line 2: keys.unseal"),
+        "{why}"
+    );
+    serving
+        .room
+        .write("twice.jsonl", format!("{good}{good}").as_bytes());
+    let why = serving.fails(1, "device import twice.jsonl");
+    assert!(
+        why.contains("twice.jsonl: line 2") && why.contains("stands in line 1 too"),
+        "{why}"
+    );
+    assert!(!serving.ok("device list").contains(SERIAL));
+}
+
+#[test]
+fn a_killed_provision_goes_on_and_no_serial_gets_a_second_key() {
+    let room = product(300);
+    let mut child = room
+        .command(&[
+            "esp",
+            "provision",
+            "--config",
+            "acme.toml",
+            "--out",
+            "batch",
+        ])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while boxes_in(&room).len() < 20 && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let before = boxes_in(&room);
+    assert!(
+        (20..300).contains(&before.len()),
+        "killed in the middle: {}",
+        before.len()
+    );
+    let made = room.json("esp provision --config acme.toml --out batch");
+    assert_eq!(made["kept"], before.len());
+    let after = boxes_in(&room);
+    assert_eq!(after.len(), 300);
+    assert!(
+        before
+            .iter()
+            .all(|(name, bytes)| after.get(name) == Some(bytes)),
+        "a box was made anew"
+    );
+    let names = fs::read_dir(room.file("batch/sealed"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    assert_eq!(names.count(), 300, "the kill left a piece behind");
+}
+
+fn boxes_in(room: &Room) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(room.file("batch/sealed"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let boxes = entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "box"));
+    boxes
+        .map(|entry| {
+            (
+                entry.file_name().into_string().unwrap(),
+                fs::read(entry.path()).unwrap(),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn a_full_disk_leaves_nothing_half_made_and_the_next_run_goes_on() {
+    let room = product(100);
+    fs::create_dir(room.file("small")).unwrap();
+    let script = "mount -t tmpfs -o size=600k none small || exit 99
+        \"$0\" esp provision --config acme.toml --out small/batch
+        code=$?
+        ls -A small/batch/sealed | grep -v '[.]box$' && exit 98
+        mount -o remount,size=20m small || exit 99
+        \"$0\" esp provision --config acme.toml --out small/batch || exit 97
+        ls small/batch/sealed | wc -l
+        exit $code";
+    let output = Command::new("unshare")
+        .args(["-rm", "sh", "-c", script, env!("CARGO_BIN_EXE_airseal")])
+        .current_dir(room.path())
+        .output();
+    let Ok(output) = output else {
+        return skip("unshare");
+    };
+    let done = done(output);
+    if done.code != 3 && (done.code == 99 || done.stderr.contains("unshare")) {
+        return; // mounting is not allowed here
+    }
+    assert_eq!(done.code, 3, "{}{}", done.stdout, done.stderr);
+    assert!(
+        done.stderr.contains("No space left") && done.stderr.contains("small/batch"),
+        "{}",
+        done.stderr
+    );
+    assert!(done.stdout.trim_end().ends_with("100"), "{}", done.stdout);
+}
+
+#[test]
+fn the_keymap_names_every_key_and_shows_none() {
+    let room = product(2);
+    room.ok("esp provision --config acme.toml --out batch");
+    let seed = hex::encode(seed(&room));
+    let text = room.ok("keymap --batch batch");
+    for words in [
+        "flash encryption key",
+        "BLOCK_KEY",
+        "XTS_AES_128_KEY",
+        "HMAC_UP",
+        "NVS keys",
+        "secure boot signing keys",
+        "line.pub",
+        "if it leaks",
+        "2 boxes",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert!(!text.contains(&seed));
+    let map = room.json("keymap --batch batch");
+    assert_eq!(map["boards"]["free"], 2);
+    assert_eq!(map["keys"][0]["one_for"], "each device");
+    let why = room.fails(1, "keymap --batch .");
+    assert!(why.contains("is no batch"), "{why}");
+}
+
+#[test]
+fn emitted_files_are_warned_about_and_shown_in_the_keymap() {
+    let room = product(1);
+    let done = room.run("esp provision --config acme.toml --out batch --emit files");
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    assert!(done.stderr.contains("in the clear"), "{}", done.stderr);
+    assert!(
+        room.ok("keymap --batch batch")
+            .contains("IN THE CLEAR in devices/")
+    );
+}
+
+#[test]
+fn a_check_makes_nothing() {
+    let room = product(2);
+    let before = room.files();
+    let text = room.ok("esp provision --config acme.toml --check");
+    assert!(
+        text.contains("bootloader") && text.contains("2 serials"),
+        "{text}"
+    );
+    room.ok("esp provision --config acme.toml --out batch --check");
+    assert_eq!(room.files(), before);
+    fs::write(room.file("line.pub"), "no key").unwrap();
+    let why = room.fails(1, "esp provision --config acme.toml --check");
+    assert!(why.contains("line.pub"), "{why}");
+}
+
+/// FACTORY.md as a production engineer follows it; the bench where its tools are at hand.
+#[test]
+fn the_factory_guide_works_as_printed() {
+    let guide = include_str!("../../../../docs/FACTORY.md");
+    let room = Room::new();
+    for heading in ["## An empty folder", "## Prepare"] {
+        follow(&room, guide, heading, None);
+    }
+    assert_eq!(
+        room.files().iter().filter(|name| *name == "batch").count(),
+        1
+    );
+    follow(&room, guide, "## A line that may not run Airseal", None);
+    assert!(
+        room.file("files/devices/AL-2648-A-00003/1-burn.sh")
+            .is_file()
+    );
+    let Some(tools) = std::env::var_os("AIRSEAL_ESPTOOLS") else {
+        return;
+    };
+    follow(&room, guide, "## The bench", Some(Path::new(&tools)));
+    let records = String::from_utf8(room.read("batch/devices.jsonl")).unwrap();
+    assert_eq!(records.lines().count(), 2, "{records}");
+    assert_eq!(boxes_in(&room).len(), 0, "close destroys what was not used");
+}
+
+fn follow(room: &Room, guide: &str, heading: &str, tools: Option<&Path>) {
+    let section = guide
+        .split(heading)
+        .nth(1)
+        .unwrap()
+        .split("\n## ")
+        .next()
+        .unwrap();
+    for block in section.split("```sh").skip(1) {
+        let block = block.split("```").next().unwrap();
+        let bin = Path::new(env!("CARGO_BIN_EXE_airseal")).parent().unwrap();
+        let mut path = vec![bin.to_owned()];
+        path.extend(tools.map(Path::to_owned));
+        path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
+        let output = Command::new("sh")
+            .args(["-ec", block])
+            .current_dir(room.path())
+            .env("PATH", std::env::join_paths(path).unwrap())
+            .env("VECTORS", vectors(""))
+            .stdin(Stdio::null())
+            .output();
+        let done = done(output.unwrap());
+        assert_eq!(done.code, 0, "{block}\n{}{}", done.stdout, done.stderr);
+    }
+}
+
+const TABLE: &str = "\
+otadata,data,ota,0xd000,0x2000
+nvs_keys,data,nvs_keys,0xf000,0x1000,encrypted
+factory,app,factory,0x10000,0xf0000
+ota_0,app,ota_0,0x100000,0xf0000
+ota_1,app,ota_1,0x1f0000,0xf0000
+fctry,data,nvs,0x2e0000,0x4000
+airseal,data,0x40,0x2e4000,0x4000
+";
+
+const CONFIG: &str = r#"schema = 1
+product = "acme-lock"
+vendor = "acme.example"
+class = "lock"
+hw_rev = 3
+
+[chip]
+family = "esp32c3"
+min_revision = 3
+flash_size = "4MB"
+
+[flash]
+bootloader = "bootloader.bin"
+partition_table = "partitions.csv"
+partition_table_offset = 0x8000
+
+[flash.partitions]
+factory = "app.bin"
+otadata = "blank"
+nvs_keys = "generate"
+fctry = "nvs:fctry"
+airseal = "state"
+
+[flash_encryption]
+mode = "release"
+
+[secure_boot]
+scheme = "v2-rsa"
+sign = ["sb0.pem"]
+digests = ["sb0.pub.pem"]
+
+[device_key]
+source = "efuse-hmac"
+
+[nvs.fctry]
+fields = "fctry.csv"
+encrypt = "hmac"
+
+[batch]
+id = "A"
+count = COUNT
+serial = "AL-{batch}-{n:05}"
+
+[release]
+version = "1.0.0"
+seq = 1
+security_version = 1
+keyset = "keyset"
+
+[keys]
+at_rest = ["line.pub"]
+after = "destroy"
+"#;
