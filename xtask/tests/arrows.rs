@@ -142,6 +142,7 @@ const ESP: &str = "airseal-esp";
 const PACK: &str = "airseal-pack";
 const SERVER: &str = "airseal-server";
 const SIM: &str = "airseal-sim";
+const FACTORY: &str = "airseal-factory";
 
 const DEVICE_ROOMS: [&str; 4] = [FORMAT, PROTOCOL, UPDATE, ESP];
 
@@ -154,9 +155,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     (PACK, &[FORMAT, ESP]),
     (SERVER, &[FORMAT, PROTOCOL]),
     (SIM, &[FORMAT, PROTOCOL, UPDATE, ESP, PACK]),
+    (FACTORY, &[FORMAT, UPDATE, ESP, PACK]),
     (
         "airseal",
-        &[FORMAT, PROTOCOL, UPDATE, ESP, PACK, SERVER, SIM],
+        &[FORMAT, PROTOCOL, UPDATE, ESP, PACK, SERVER, SIM, FACTORY],
     ),
 ];
 

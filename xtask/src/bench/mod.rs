@@ -2,6 +2,7 @@
 //! SHA-256 alone needs for the same bytes, as whole processes, all in one run.
 
 mod esp;
+pub(crate) mod factory;
 
 use std::fs;
 use std::io::Write as _;
@@ -34,6 +35,8 @@ enum Name {
     Open,
     /// Espressif's formats and MCUboot's, against espsecure, OpenSSL, the vendor's scheme and imgtool
     Esp,
+    /// 500 devices with an application of 1.5 MB, each with its own key
+    Factory,
 }
 
 /// Work on a sealed release.
@@ -53,6 +56,14 @@ pub(crate) fn run(workshop: &Workshop, options: &Options) -> Result<bool, Failur
             fs::remove_dir_all(&bench.folder)?;
             let figures = outcome?;
             figures.print();
+            report(&figures.goals(), options.json.then(|| figures.object()));
+            return Ok(true);
+        }
+        Name::Factory => {
+            let outcome = factory::measure(&bench);
+            fs::remove_dir_all(&bench.folder)?;
+            let figures = outcome?;
+            println!("{}", figures.sentence());
             report(&figures.goals(), options.json.then(|| figures.object()));
             return Ok(true);
         }

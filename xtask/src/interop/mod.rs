@@ -5,6 +5,7 @@ use std::fs;
 use clap::Args;
 use serde_json::Value;
 
+use crate::bench;
 use crate::setup;
 use crate::vendor_tools::{Availability, VendorTools};
 use crate::workshop::{Failure, Workshop, last_object, read_aloud, run as run_program};
@@ -32,6 +33,9 @@ pub(crate) fn run(workshop: &Workshop, options: &Options) -> Result<bool, Failur
         }
     };
     let outcome = compare(workshop, &tools, options.seed, &options.only)?;
+    if options.only.is_empty() {
+        factory(workshop, &tools)?;
+    }
     if options.json {
         println!("{outcome}");
     } else {
@@ -51,6 +55,7 @@ pub(crate) fn step(workshop: &Workshop) -> Result<String, Failure> {
         }
     };
     let outcome = compare(workshop, &tools, STEP_SEED, &[])?;
+    factory(workshop, &tools)?;
     if count(&outcome, "failed") == 0 && count(&outcome, "cases") >= FEWEST_CASES {
         return Ok(sentence(&outcome));
     }
@@ -89,6 +94,29 @@ fn compare(
         fs::remove_dir_all(&folder)?;
     }
     Ok(outcome)
+}
+
+/// The factory's tests with the vendor's tools at hand: plans burned into virtual eFuses, boards made on a simulated line.
+fn factory(workshop: &Workshop, tools: &VendorTools) -> Result<(), Failure> {
+    let folder = workshop.target.join("interop-factory");
+    fs::create_dir_all(&folder)?;
+    bench::factory::smoke(workshop, &folder)?;
+    fs::remove_dir_all(&folder)?;
+    let scopes: [&[&str]; 2] = [
+        &["--package", "airseal-factory", "--tests"],
+        &["--package", "airseal", "--test", "cli", "factory"],
+    ];
+    for scope in scopes {
+        run_program(
+            workshop
+                .cargo(["test", "--quiet", "--locked"])
+                .args(scope)
+                .env("AIRSEAL_ESPEFUSE", tools.program("espefuse"))
+                .env("AIRSEAL_ESPTOOLS", tools.folder())
+                .env("AIRSEAL_TEST_ALL", "1"),
+        )?;
+    }
+    Ok(())
 }
 
 fn sentence(outcome: &Value) -> String {

@@ -1,7 +1,7 @@
 //! The programs that ours are compared with, from the Python index, with pinned digests.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::setup;
 use crate::workshop::{Failure, Workshop, succeeds};
@@ -84,6 +84,11 @@ impl VendorTools {
     /// The interpreter that has them.
     pub(crate) fn python(&self) -> PathBuf {
         self.program("python")
+    }
+
+    /// The folder of the programs.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.bin
     }
 
     /// One of the programs.
