@@ -166,7 +166,7 @@ impl Journal {
         Ok(Chain::read(path, &text)?.entries)
     }
 
-    /// Adds a line and waits until it is on the disk.
+    /// Adds a line and waits until it is on the disk. A line that could not be written whole is taken back.
     ///
     /// # Errors
     /// `Io`; the step must not be done then.
@@ -179,8 +179,17 @@ impl Journal {
         let io = |source| Error::io("write", &self.path, source);
         let mut text = serde_json::to_vec(&line).map_err(|error| io(error.into()))?;
         text.push(b'\n');
-        self.file.write_all(&text).map_err(io)?;
-        self.file.sync_data().map_err(io)?;
+        let end = self.file.stream_position().map_err(io)?;
+        let written = self
+            .file
+            .write_all(&text)
+            .and_then(|()| self.file.sync_data());
+        if let Err(error) = written {
+            // A torn line that stays is dropped when the journal is opened again.
+            let _ = self.file.set_len(end);
+            let _ = self.file.seek(SeekFrom::Start(end));
+            return Err(io(error));
+        }
         self.last = Sha256::digest(&text).into();
         self.entries.push(entry);
         Ok(())

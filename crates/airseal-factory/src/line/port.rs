@@ -39,22 +39,26 @@ impl Port {
 
     /// Opened before the reset, so that the first words of the firmware are kept for us.
     fn open(&self) -> Result<File, Error> {
-        let io = |error| Error::io("open", &self.path, error);
         let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
-        let file = OpenOptions::new()
+        OpenOptions::new()
             .read(true)
             .custom_flags(i32::try_from(flags).unwrap_or(0))
             .open(&self.path)
-            .map_err(io)?;
-        if isatty(&file) {
-            let mut settings = tcgetattr(&file).map_err(|error| io(error.into()))?;
-            settings.make_raw();
-            settings
-                .set_speed(CONSOLE_BAUD)
-                .map_err(|error| io(error.into()))?;
-            tcsetattr(&file, OptionalActions::Now, &settings).map_err(|error| io(error.into()))?;
+            .map_err(|error| Error::io("open", &self.path, error))
+    }
+
+    /// Bytes as they come, at the console's speed.
+    fn set_raw(&self, port: &File) -> Result<(), Error> {
+        if !isatty(port) {
+            return Ok(());
         }
-        Ok(file)
+        let set = || {
+            let mut settings = tcgetattr(port)?;
+            settings.make_raw();
+            settings.set_speed(CONSOLE_BAUD)?;
+            tcsetattr(port, OptionalActions::Now, &settings)
+        };
+        set().map_err(|error| Error::io("set up", &self.path, error.into()))
     }
 }
 
@@ -74,11 +78,14 @@ impl Connection for Port {
         wait: Duration,
     ) -> Result<String, Error> {
         let mut port = self.open()?;
+        self.set_raw(&port)?;
         // A loader that is closed answers no reset; the board may still be switched off and on by hand.
         let answer = self.tools.run(Program::Esptool.name(), reset);
         if let Err(error @ Error::Io { .. }) = answer {
             return Err(error);
         }
+        // The tool had settings of its own.
+        self.set_raw(&port)?;
         let until = Instant::now() + wait;
         let mut text = Vec::new();
         let mut block = [0; 4096];

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 mod close;
 mod records;
 mod regions;
+mod serials;
 mod service;
 mod tasks;
 
@@ -142,18 +143,6 @@ impl<'c> Station<'c> {
         self.folder.path()
     }
 
-    /// A MAC for the simulated board of a serial: its place in the batch, in a range that no maker has.
-    pub fn simulated_mac(&self, serial: &str) -> String {
-        let place = self
-            .description
-            .serials
-            .iter()
-            .position(|known| known == serial)
-            .unwrap_or(0);
-        let [_, _, _, _, b3, b2, b1, b0] = (place as u64).to_be_bytes();
-        format!("02:00:{b3:02x}:{b2:02x}:{b1:02x}:{b0:02x}")
-    }
-
     /// What its boards must be.
     pub fn expected(&self) -> Expected {
         Expected {
@@ -161,16 +150,6 @@ impl<'c> Station<'c> {
             min_revision: self.config.chip.min_revision,
             flash_size: self.description.flash_size,
         }
-    }
-
-    /// The serial that a board without a label gets next: one that was begun and not finished, else the first free one.
-    pub fn next_serial(&self) -> Option<String> {
-        let entries = self.journal.entries();
-        let begun = self.description.serials.iter().find(|serial| {
-            let history = History::of_serial(entries, serial);
-            history.bound.is_some() && !history.recorded && !history.scrapped
-        });
-        begun.cloned().or_else(|| self.free_serial(None, "").ok())
     }
 
     /// What would be done to the board; nothing is.
@@ -202,7 +181,7 @@ impl<'c> Station<'c> {
         ))
     }
 
-    /// The words after `espefuse`'s own options for each call of a task; key files are named by what is in them.
+    /// The words after `espefuse`'s own options for each call of a task; key files without their folder.
     pub fn burn_words(task: &Task) -> Vec<Vec<String>> {
         let calls = match task {
             Task::Burn(calls) => calls.as_slice(),
@@ -210,7 +189,7 @@ impl<'c> Station<'c> {
             _ => &[],
         };
         let words = |call: &Vec<Burn>| {
-            let words = arguments(call, |key| PathBuf::from(format!("{key:?}").to_lowercase()));
+            let words = arguments(call, |key| PathBuf::from(tasks::key_file(key)));
             words
                 .iter()
                 .map(|word| word.to_string_lossy().into_owned())
@@ -332,58 +311,6 @@ impl<'c> Station<'c> {
                 Err(error)
             }
         }
-    }
-
-    /// The serial that was scanned, or the first that nobody took.
-    fn free_serial(&self, scanned: Option<&str>, mac: &str) -> Result<String, Error> {
-        let taken = |serial: &str| {
-            self.journal
-                .entries()
-                .iter()
-                .any(|entry| entry.serial == serial)
-        };
-        let has_keys = |serial: &str| self.folder.box_of(serial).exists();
-        let Some(scanned) = scanned else {
-            let free = self
-                .description
-                .serials
-                .iter()
-                .find(|serial| !taken(serial) && has_keys(serial));
-            return free.cloned().ok_or_else(|| {
-                Error::refused(
-                    &self.description.batch,
-                    "has no serial left",
-                    "close the batch, or make another one",
-                )
-            });
-        };
-        if !self
-            .description
-            .serials
-            .iter()
-            .any(|serial| serial == scanned)
-        {
-            return Err(Error::refused(
-                format!("serial {scanned}"),
-                format!("is not in the batch {}", self.description.batch),
-                "scan the label again, or take the batch it belongs to",
-            ));
-        }
-        if taken(scanned) {
-            return Err(Error::refused(
-                format!("serial {scanned}"),
-                format!("belongs to another chip, not to {mac}"),
-                "compare label and board",
-            ));
-        }
-        if !has_keys(scanned) {
-            return Err(Error::refused(
-                format!("serial {scanned}"),
-                "has no box: its keys were not made yet",
-                "run airseal esp provision on the batch",
-            ));
-        }
-        Ok(scanned.to_owned())
     }
 
     fn note(

@@ -83,7 +83,7 @@ impl Station<'_> {
         let mut files = BTreeMap::new();
         for key in keys {
             let file = match key.key {
-                BurnedKey::Digest(number) => self.folder.common(&format!("digest{number}.bin")),
+                BurnedKey::Digest(_) => self.folder.common(&key_file(key.key)),
                 BurnedKey::Flash => {
                     let bytes = self.secrets(job)?.flash_key.clone();
                     job.work.replace(FLASH_KEY, &bytes)?
@@ -237,7 +237,16 @@ impl Station<'_> {
     }
 }
 
-/// Key files, in the work folder while espefuse runs.
+/// The file a key is burned from: public ones lie in `common/`, secret ones in the work folder while espefuse runs.
+pub(super) fn key_file(key: BurnedKey) -> String {
+    match key {
+        BurnedKey::Flash => FLASH_KEY.to_owned(),
+        BurnedKey::Seed => SEED.to_owned(),
+        BurnedKey::Digest(number) => format!("digest{number}.bin"),
+        BurnedKey::BootloaderDigestKey => "bootloader-digest-key.bin".to_owned(),
+    }
+}
+
 const FLASH_KEY: &str = "flash-key.bin";
 const SEED: &str = "seed.bin";
 

@@ -45,7 +45,7 @@ impl PlaceArgs {
             return Ok(Bench::new(Box::new(Port::new(tools, port)), expected));
         }
         let Some(folder) = &self.simulate else {
-            return Err(Failure::usage("no board is named").hint("give --port or --simulate"));
+            return Err(Failure::usage("no board is named").hint("give --port, or --simulate"));
         };
         let serial = serial.map(str::to_owned).or_else(|| station.next_serial());
         let serial = serial.ok_or_else(|| {
