@@ -10,6 +10,7 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -18,7 +19,6 @@ use airseal_factory::line::port::Port;
 use airseal_factory::line::tools::Tools;
 use airseal_factory::line::work::WorkFolder;
 use airseal_factory::record::device_id;
-use common::ProductFolder;
 use common::bench::{Line, no_work_left, records, serial};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
@@ -85,18 +85,32 @@ fn words(folder: &Path) -> String {
     fs::read_to_string(folder.join("words")).unwrap_or_default()
 }
 
-fn any_revision() -> ProductFolder {
-    let folder = ProductFolder::esp32c3();
-    folder.edit("min_revision = 3", "min_revision = 0");
-    folder
+/// The virtual chip as one of revision v0.3.
+fn of_revision_3(programs: &Path, real: &Path) {
+    let output = Command::new(real.join("espefuse"))
+        .args([
+            "--chip",
+            "esp32c3",
+            "--virt",
+            "--do-not-confirm",
+            "--path-efuse-file",
+        ])
+        .arg(programs.join("efuse.virt"))
+        .args(["burn-efuse", "WAFER_VERSION_MINOR_LO", "3"])
+        .output()
+        .expect("espefuse");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
 }
 
 #[test]
 fn a_board_at_a_port_gets_these_words_and_is_finished() {
-    let Some(line) = Line::of(any_revision) else {
-        return;
-    };
+    let Some(line) = Line::new() else { return };
     let programs = stand_ins(&line.tools);
+    of_revision_3(programs.path(), &line.tools);
     let seed = <[u8; 32]>::try_from(line.secrets(&serial(1)).seed.as_slice()).expect("a seed");
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&master).expect("a terminal");
@@ -173,10 +187,9 @@ fn a_board_at_a_port_gets_these_words_and_is_finished() {
 
 #[test]
 fn a_smaller_flash_is_refused_before_anything_is_written() {
-    let Some(line) = Line::of(any_revision) else {
-        return;
-    };
+    let Some(line) = Line::new() else { return };
     let programs = stand_ins(&line.tools);
+    of_revision_3(programs.path(), &line.tools);
     fs::write(programs.path().join("size"), "2MB").expect("a size");
     let mut station = line.station();
     let port = Port::new(Tools::new(Some(programs.path())), Path::new("/dev/null"));
