@@ -146,7 +146,11 @@ impl EfusePlan {
         if !protect.is_empty() {
             burn.push(Burn::WriteProtect(protect));
         }
-        let lock = if lock.is_empty() { Vec::new() } else { vec![Burn::Fields(lock)] };
+        let lock = if lock.is_empty() {
+            Vec::new()
+        } else {
+            vec![Burn::Fields(lock)]
+        };
         Ok(EfusePlan { burn, lock, expect })
     }
 
@@ -155,7 +159,10 @@ impl EfusePlan {
         let in_lock = |name: &str| {
             self.lock.iter().any(|burn| matches!(burn, Burn::Fields(fields) if fields.iter().any(|(field, _)| field == name)))
         };
-        let due = self.expect.iter().filter(|want| locked || !in_lock(&want.field));
+        let due = self
+            .expect
+            .iter()
+            .filter(|want| locked || !in_lock(&want.field));
         due.filter_map(|want| want.difference(chip)).collect()
     }
 
@@ -165,7 +172,10 @@ impl EfusePlan {
             Burn::Fields(fields) => fields.as_slice(),
             Burn::Keys(_) | Burn::WriteProtect(_) => &[],
         });
-        fields.into_iter().all(|(name, value)| chip.field(name).is_some_and(|field| field.bits == Some(*value)))
+        fields.into_iter().all(|(name, value)| {
+            chip.field(name)
+                .is_some_and(|field| field.bits == Some(*value))
+        })
     }
 
     /// The blocks that are burned.
@@ -184,17 +194,31 @@ impl Expectation {
             return Some(format!("{name} is not in the summary"));
         };
         if self.value.is_some_and(|value| field.bits != Some(value))
-            || self.shown.as_ref().is_some_and(|shown| *shown != field.shown)
+            || self
+                .shown
+                .as_ref()
+                .is_some_and(|shown| *shown != field.shown)
         {
-            let want = self.shown.clone().or(self.value.map(|value| format!("{value:#x}")));
-            return Some(format!("{name} is {}, not {}", field.shown, want.unwrap_or_default()));
+            let want = self
+                .shown
+                .clone()
+                .or(self.value.map(|value| format!("{value:#x}")));
+            return Some(format!(
+                "{name} is {}, not {}",
+                field.shown,
+                want.unwrap_or_default()
+            ));
         }
         let access = |wanted: Option<bool>, found: bool, what: &str| match wanted {
             Some(true) if !found => Some(format!("{name} can't be {what} any more")),
             Some(false) if found => Some(format!("{name} can still be {what}")),
             _ => None,
         };
-        access(self.readable, field.readable, "read").or(access(self.writeable, field.writeable, "burned"))
+        access(self.readable, field.readable, "read").or(access(
+            self.writeable,
+            field.writeable,
+            "burned",
+        ))
     }
 
     fn of(field: &str) -> Expectation {

@@ -18,12 +18,25 @@ const SLOT_LEN: u32 = 0x1000;
 ///
 /// # Errors
 /// Refused if the area is too small or the keyset too long.
-pub(crate) fn factory_state(len: u32, floor: SecurityVersion, keyset: &[u8]) -> Result<Vec<u8>, Error> {
+pub(crate) fn factory_state(
+    len: u32,
+    floor: SecurityVersion,
+    keyset: &[u8],
+) -> Result<Vec<u8>, Error> {
     let state = Region { offset: 0, len };
-    let slots = [len, len + SLOT_LEN].map(|offset| Region { offset, len: SLOT_LEN });
-    let layout = Layout { slots, state, base_address: 0 };
+    let slots = [len, len + SLOT_LEN].map(|offset| Region {
+        offset,
+        len: SLOT_LEN,
+    });
+    let layout = Layout {
+        slots,
+        state,
+        base_address: 0,
+    };
     let flash = Memory(vec![0xFF; (len + 2 * SLOT_LEN) as usize]);
-    let refuse = |refusal: airseal_update::Refusal| Error::refused("the state area", refusal.to_string(), "see airseal explain");
+    let refuse = |refusal: airseal_update::Refusal| {
+        Error::refused("the state area", refusal.to_string(), "see airseal explain")
+    };
     let mut device = FlashDevice::new(Blocking(flash), layout, None).map_err(refuse)?;
     block_on(device.provision(None, floor, keyset)).map_err(refuse)?;
     let mut bytes = device.into_flash().0.0;
@@ -43,7 +56,10 @@ impl ReadNorFlash for Memory {
 
     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Infallible> {
         let from = self.0.get(offset as usize..).unwrap_or_default();
-        bytes.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+        bytes
+            .iter_mut()
+            .zip(from)
+            .for_each(|(to, from)| *to = *from);
         Ok(())
     }
 
@@ -57,7 +73,10 @@ impl NorFlash for Memory {
     const ERASE_SIZE: usize = 4096;
 
     fn erase(&mut self, from: u32, to: u32) -> Result<(), Infallible> {
-        let part = self.0.get_mut(from as usize..to as usize).unwrap_or_default();
+        let part = self
+            .0
+            .get_mut(from as usize..to as usize)
+            .unwrap_or_default();
         part.fill(0xFF);
         Ok(())
     }

@@ -18,13 +18,25 @@ fn release(chip: &str) -> EfuseWish {
         encryption: EncryptionMode::Release,
         flash_key_len: if c2 { 16 } else { 32 },
         flash_key_block: None,
-        seed: if chip.has_hmac() { SeedSource::EfuseHmac } else { SeedSource::Nvs },
+        seed: if chip.has_hmac() {
+            SeedSource::EfuseHmac
+        } else {
+            SeedSource::Nvs
+        },
         seed_block: None,
-        secure_boot: if c2 { BootScheme::V2Ecdsa256 } else { BootScheme::V2Rsa },
+        secure_boot: if c2 {
+            BootScheme::V2Ecdsa256
+        } else {
+            BootScheme::V2Rsa
+        },
         digests: if esp32 || c2 { 1 } else { 2 },
         revoke_unused: true,
         aggressive_revoke: false,
-        download: if esp32 { Download::Off } else { Download::Secure },
+        download: if esp32 {
+            Download::Off
+        } else {
+            Download::Secure
+        },
         jtag: Jtag::Off,
         secure_version: 0,
         custom: Vec::new(),
@@ -48,7 +60,13 @@ impl Chipside {
 
     fn call(&self, words: &[std::ffi::OsString]) -> Vec<u8> {
         let output = Command::new(&self.espefuse)
-            .args(["--chip", self.chip.name(), "--virt", "--do-not-confirm", "--path-efuse-file"])
+            .args([
+                "--chip",
+                self.chip.name(),
+                "--virt",
+                "--do-not-confirm",
+                "--path-efuse-file",
+            ])
             .arg(self.folder.path().join("efuse.virt"))
             .args(words)
             .output()
@@ -76,7 +94,9 @@ impl Chipside {
 }
 
 fn burn_and_compare(wish: &EfuseWish) {
-    let Some(chip) = Chipside::new(wish.chip) else { return };
+    let Some(chip) = Chipside::new(wish.chip) else {
+        return;
+    };
     let plan = EfusePlan::new(wish).expect("a plan");
     let file = |key| chip.key_file(key, wish.flash_key_len);
     chip.call(&arguments(&plan.burn, file));
@@ -93,7 +113,9 @@ fn burn_and_compare(wish: &EfuseWish) {
 
 #[test]
 fn release_chips_show_what_the_plan_promised() {
-    for chip in ["esp32", "esp32s2", "esp32s3", "esp32c2", "esp32c3", "esp32c6", "esp32h2"] {
+    for chip in [
+        "esp32", "esp32s2", "esp32s3", "esp32c2", "esp32c3", "esp32c6", "esp32h2",
+    ] {
         burn_and_compare(&release(chip));
     }
 }

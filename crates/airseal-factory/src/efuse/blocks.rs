@@ -78,7 +78,12 @@ fn esp32(wish: &EfuseWish) -> Result<Blocks, Error> {
     }
     match wish.secure_boot {
         BootScheme::Off => {}
-        BootScheme::V1 => add("secure_boot_v1", "BLOCK2", BurnedKey::BootloaderDigestKey, false),
+        BootScheme::V1 => add(
+            "secure_boot_v1",
+            "BLOCK2",
+            BurnedKey::BootloaderDigestKey,
+            false,
+        ),
         _ => add("secure_boot_v2", "BLOCK2", BurnedKey::Digest(0), true),
     }
     no_seed_block(wish)?;
@@ -108,7 +113,11 @@ fn esp32c2(wish: &EfuseWish) -> Result<Blocks, Error> {
             purpose: Some(purpose.to_owned()),
             readable: false,
         });
-        let block = if signed || wish.flash_key_len == 16 { "BLOCK_KEY0_LOW_128" } else { "BLOCK_KEY0" };
+        let block = if signed || wish.flash_key_len == 16 {
+            "BLOCK_KEY0_LOW_128"
+        } else {
+            "BLOCK_KEY0"
+        };
         shown.push(protected(block, false));
     }
     if signed {
@@ -132,11 +141,18 @@ fn six_blocks(wish: &EfuseWish, family: &Family) -> Result<Blocks, Error> {
 
     if wish.encryption != EncryptionMode::Off {
         let first = take(&mut free, &wish.flash_key_block, "flash_encryption.block")?;
-        let purpose = if wish.flash_key_len == 64 { "XTS_AES_256_KEY" } else { "XTS_AES_128_KEY" };
+        let purpose = if wish.flash_key_len == 64 {
+            "XTS_AES_256_KEY"
+        } else {
+            "XTS_AES_128_KEY"
+        };
         let mut halves = vec![(first, purpose)];
         if wish.flash_key_len == 64 {
             // espefuse puts the second half into the next free block.
-            let second = free.iter().position(|number| *number > first).map(|at| free.remove(at));
+            let second = free
+                .iter()
+                .position(|number| *number > first)
+                .map(|at| free.remove(at));
             let second = second.ok_or_else(|| {
                 refuse(
                     "flash_encryption.block",
@@ -150,7 +166,10 @@ fn six_blocks(wish: &EfuseWish, family: &Family) -> Result<Blocks, Error> {
             if number == 5 && family.key5_takes_no_xts() {
                 return Err(refuse(
                     "flash_encryption.block",
-                    &format!("BLOCK_KEY5 of an {} can't hold a flash encryption key", wish.chip),
+                    &format!(
+                        "BLOCK_KEY5 of an {} can't hold a flash encryption key",
+                        wish.chip
+                    ),
                     "name another block, or auto",
                 ));
             }
@@ -208,9 +227,15 @@ fn take(free: &mut Vec<u8>, wanted: &Option<String>, setting: &str) -> Result<u8
     let at = match wanted {
         None => (!free.is_empty()).then_some(0),
         Some(name) => {
-            let number = name.strip_prefix("BLOCK_KEY").and_then(|text| text.parse::<u8>().ok());
+            let number = name
+                .strip_prefix("BLOCK_KEY")
+                .and_then(|text| text.parse::<u8>().ok());
             let number = number.filter(|number| *number < 6).ok_or_else(|| {
-                refuse(setting, &format!("there is no block {name}"), "take BLOCK_KEY0 to BLOCK_KEY5, or auto")
+                refuse(
+                    setting,
+                    &format!("there is no block {name}"),
+                    "take BLOCK_KEY0 to BLOCK_KEY5, or auto",
+                )
             })?;
             free.iter().position(|candidate| *candidate == number)
         }

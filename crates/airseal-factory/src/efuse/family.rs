@@ -34,13 +34,21 @@ impl Family {
             "esp32" => return Ok(Family::Esp32),
             "esp32c2" => return Ok(Family::Esp32C2),
             "esp32s2" => Doors {
-                encryption: &["DIS_DOWNLOAD_ICACHE", "DIS_DOWNLOAD_DCACHE", "DIS_LEGACY_SPI_BOOT"],
+                encryption: &[
+                    "DIS_DOWNLOAD_ICACHE",
+                    "DIS_DOWNLOAD_DCACHE",
+                    "DIS_LEGACY_SPI_BOOT",
+                ],
                 jtag: &["HARD_DIS_JTAG"],
                 key5_takes_no_xts: false,
                 soft_jtag: 1,
             },
             "esp32s3" => Doors {
-                encryption: &["DIS_DOWNLOAD_ICACHE", "DIS_DOWNLOAD_DCACHE", "DIS_DIRECT_BOOT"],
+                encryption: &[
+                    "DIS_DOWNLOAD_ICACHE",
+                    "DIS_DOWNLOAD_DCACHE",
+                    "DIS_DIRECT_BOOT",
+                ],
                 jtag: &["DIS_USB_JTAG", "DIS_PAD_JTAG"],
                 key5_takes_no_xts: true,
                 soft_jtag: 7,
@@ -52,13 +60,21 @@ impl Family {
                 soft_jtag: 7,
             },
             "esp32c6" => Doors {
-                encryption: &["DIS_DOWNLOAD_ICACHE", "DIS_DIRECT_BOOT", "SPI_DOWNLOAD_MSPI_DIS"],
+                encryption: &[
+                    "DIS_DOWNLOAD_ICACHE",
+                    "DIS_DIRECT_BOOT",
+                    "SPI_DOWNLOAD_MSPI_DIS",
+                ],
                 jtag: &["DIS_USB_JTAG", "DIS_PAD_JTAG"],
                 key5_takes_no_xts: false,
                 soft_jtag: 7,
             },
             "esp32h2" => Doors {
-                encryption: &["DIS_DIRECT_BOOT", "SPI_DOWNLOAD_MSPI_DIS", "XTS_DPA_PSEUDO_LEVEL"],
+                encryption: &[
+                    "DIS_DIRECT_BOOT",
+                    "SPI_DOWNLOAD_MSPI_DIS",
+                    "XTS_DPA_PSEUDO_LEVEL",
+                ],
                 jtag: &["DIS_USB_JTAG", "DIS_PAD_JTAG"],
                 key5_takes_no_xts: false,
                 soft_jtag: 7,
@@ -200,7 +216,11 @@ fn esp32(wish: &EfuseWish, fields: &mut Fields) -> Result<(), Error> {
 fn esp32c2(wish: &EfuseWish, fields: &mut Fields) -> Result<(), Error> {
     counter(wish, fields);
     if wish.encryption == EncryptionMode::Release {
-        fields.set_all(&["DIS_DOWNLOAD_ICACHE", "DIS_DIRECT_BOOT", "DIS_DOWNLOAD_MANUAL_ENCRYPT"]);
+        fields.set_all(&[
+            "DIS_DOWNLOAD_ICACHE",
+            "DIS_DIRECT_BOOT",
+            "DIS_DOWNLOAD_MANUAL_ENCRYPT",
+        ]);
     }
     match wish.secure_boot {
         BootScheme::Off => {}

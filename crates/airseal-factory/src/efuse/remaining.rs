@@ -50,7 +50,10 @@ impl EfusePlan {
         for burn in &self.burn {
             let rest = match burn {
                 Burn::Keys(keys) => Burn::Keys(
-                    keys.iter().filter(|key| sort(&key.block, self.key(key, chip))).cloned().collect(),
+                    keys.iter()
+                        .filter(|key| sort(&key.block, self.key(key, chip)))
+                        .cloned()
+                        .collect(),
                 ),
                 Burn::Fields(fields) => Burn::Fields(
                     fields
@@ -86,7 +89,14 @@ impl EfusePlan {
     /// What somebody else burned: a key block, or a switch, that the plan leaves alone.
     fn foreign(&self, chip: &EfuseState) -> Option<(String, String)> {
         const BLOCKS: [&str; 8] = [
-            "BLOCK1", "BLOCK2", "BLOCK_KEY0", "BLOCK_KEY1", "BLOCK_KEY2", "BLOCK_KEY3", "BLOCK_KEY4", "BLOCK_KEY5",
+            "BLOCK1",
+            "BLOCK2",
+            "BLOCK_KEY0",
+            "BLOCK_KEY1",
+            "BLOCK_KEY2",
+            "BLOCK_KEY3",
+            "BLOCK_KEY4",
+            "BLOCK_KEY5",
         ];
         const SWITCHES: [&str; 11] = [
             "FLASH_CRYPT_CNT",
@@ -102,14 +112,22 @@ impl EfusePlan {
             "ENABLE_SECURITY_DOWNLOAD",
         ];
         let planned = |name: &str| self.expect.iter().any(|want| want.field.starts_with(name));
-        let block = BLOCKS.into_iter().filter(|name| !planned(name)).find(|name| {
-            chip.field(name).is_some_and(|field| field.used || !field.readable)
-        });
-        let switch = SWITCHES.into_iter().filter(|name| !planned(name)).find(|name| {
-            chip.field(name).is_some_and(|field| field.used)
-        });
+        let block = BLOCKS
+            .into_iter()
+            .filter(|name| !planned(name))
+            .find(|name| {
+                chip.field(name)
+                    .is_some_and(|field| field.used || !field.readable)
+            });
+        let switch = SWITCHES
+            .into_iter()
+            .filter(|name| !planned(name))
+            .find(|name| chip.field(name).is_some_and(|field| field.used));
         let name = block.or(switch)?;
-        Some((name.to_owned(), "it is burned, and the plan leaves it alone".to_owned()))
+        Some((
+            name.to_owned(),
+            "it is burned, and the plan leaves it alone".to_owned(),
+        ))
     }
 
     /// Once RD_DIS is write-protected no key can be hidden any more: a chip without its secret keys never gets them.
@@ -117,10 +135,15 @@ impl EfusePlan {
         if chip.field("RD_DIS").is_none_or(|field| field.writeable) {
             return None;
         }
-        let missing = self.keys().find(|key| !key.readable && matches!(self.key(key, chip), Standing::Missing))?;
+        let missing = self
+            .keys()
+            .find(|key| !key.readable && matches!(self.key(key, chip), Standing::Missing))?;
         Some((
             "RD_DIS".to_owned(),
-            format!("it is write-protected, and {} holds no key yet: one can never be burned now", missing.block),
+            format!(
+                "it is write-protected, and {} holds no key yet: one can never be burned now",
+                missing.block
+            ),
         ))
     }
 
@@ -134,9 +157,15 @@ impl EfusePlan {
             .collect();
         let holds = |(want, field): &(&Expectation, Option<&Field>)| {
             field.is_some_and(|field| {
-                want.shown.as_ref().is_none_or(|shown| *shown == field.shown)
-                    && want.readable.is_none_or(|readable| readable == field.readable)
-                    && want.writeable.is_none_or(|writeable| writeable == field.writeable)
+                want.shown
+                    .as_ref()
+                    .is_none_or(|shown| *shown == field.shown)
+                    && want
+                        .readable
+                        .is_none_or(|readable| readable == field.readable)
+                    && want
+                        .writeable
+                        .is_none_or(|writeable| writeable == field.writeable)
             })
         };
         if shown.iter().all(holds) {
@@ -159,7 +188,12 @@ impl EfusePlan {
 
     /// The names in the summary that belong to a key.
     fn blocks_of(&self, key: &KeyBlock) -> BTreeSet<String> {
-        let known = |name: String| self.expect.iter().any(|want| want.field == name).then_some(name);
+        let known = |name: String| {
+            self.expect
+                .iter()
+                .any(|want| want.field == name)
+                .then_some(name)
+        };
         let halves = match key.purpose.as_deref() {
             Some("XTS_AES_256_KEY") => &["XTS_AES_256_KEY_1", "XTS_AES_256_KEY_2"][..],
             _ => &[],
@@ -222,5 +256,8 @@ fn into_calls(burns: Vec<Burn>) -> Vec<Vec<Burn>> {
     let (alone, together): (Vec<Burn>, Vec<Burn>) = burns
         .into_iter()
         .partition(|burn| matches!(burn, Burn::WriteProtect(names) if names.len() == 1));
-    [together, alone].into_iter().filter(|call| !call.is_empty()).collect()
+    [together, alone]
+        .into_iter()
+        .filter(|call| !call.is_empty())
+        .collect()
 }
