@@ -271,6 +271,7 @@ hw_rev = 1
 
 [chip]
 family = "esp32c3"
+min_revision = 3
 flash_size = "4MB"
 
 [flash]
