@@ -335,7 +335,10 @@ fn a_returned_board_is_written_anew_with_its_own_keys() {
         .iter()
         .map(|call| call.join(" "))
         .collect();
-    assert!(calls[1].ends_with("erase-region 0x0 0x400000"), "{calls:?}");
+    assert!(
+        calls[1].ends_with("erase-region --force 0x0 0x400000"),
+        "{calls:?}"
+    );
     assert!(
         calls[2]
             .contains("write-flash --force --flash-mode keep --flash-freq keep --flash-size 4MB"),

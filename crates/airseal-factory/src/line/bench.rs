@@ -50,7 +50,7 @@ pub enum Write {
     Blank,
     /// The eFuses are burned: the tool must be told that the files are ciphertext.
     Burned,
-    /// A locked board: nothing can be read or detected.
+    /// A finished board, locked as a rule: nothing can be read or detected.
     Locked {
         /// Whether the whole flash is erased first.
         erase: bool,
@@ -146,7 +146,10 @@ impl<'c> Bench<'c> {
             Write::Locked { erase } => {
                 if erase {
                     let len = format!("{:#x}", self.expected.flash_size);
-                    self.esptool("no-reset", words(&[&"erase-region", &"0x0", &len]))?;
+                    self.esptool(
+                        "no-reset",
+                        words(&[&"erase-region", &"--force", &"0x0", &len]),
+                    )?;
                 }
                 call.push("--force".into());
                 size = format!("{}MB", self.expected.flash_size >> 20);
