@@ -58,6 +58,31 @@ fn a_batch_is_made_and_a_second_run_changes_nothing() {
     );
 }
 
+/// R08: without a factory row a blank otadata would boot nothing for sure.
+#[test]
+fn r08_without_a_factory_row_otadata_names_the_slot() {
+    let folder = ProductFolder::esp32c3();
+    let table = fs::read_to_string(folder.path("partitions.csv")).unwrap();
+    let rows = table.lines().filter(|line| !line.starts_with("factory"));
+    let table: String = rows.map(|line| format!("{line}\n")).collect();
+    fs::write(folder.path("partitions.csv"), table).unwrap();
+    folder.edit("factory = \"app.bin\"", "ota_0 = \"app.bin\"");
+    folder.edit("otadata = \"blank\"", "otadata = \"ota_0\"");
+    run(&folder).expect("prepared");
+    let otadata = fs::read(folder.path("batch/common/otadata.bin")).unwrap();
+    assert_eq!(otadata[..4], 1_u32.to_le_bytes(), "sequence");
+    assert_eq!(otadata[24..28], 2_u32.to_le_bytes(), "valid");
+    assert_eq!(otadata[28..32], 0x4743_989A_u32.to_le_bytes(), "crc");
+    let plan: serde_json::Value =
+        serde_json::from_slice(&fs::read(folder.path("batch/batch.json")).unwrap()).unwrap();
+    let region = plan["regions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|region| region["name"] == "otadata");
+    assert_eq!(region.expect("a region")["encrypted"], true);
+}
+
 #[test]
 fn a_missing_box_is_made_and_no_other_is_touched() {
     let folder = ProductFolder::esp32c3();

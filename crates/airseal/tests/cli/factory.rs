@@ -313,6 +313,23 @@ fn a_check_makes_nothing() {
     assert!(why.contains("line.pub"), "{why}");
 }
 
+#[test]
+fn a_keyset_of_another_vendor_or_without_signatures_is_refused() {
+    let room = product(1);
+    let new = "keyset new --root-threshold 1 --release vendor.pub -o keyset --force";
+    for (options, words) in [
+        (
+            "--vendor other.example --root root.key",
+            "of another vendor",
+        ),
+        ("--vendor acme.example --root root.pub", "keyset sign"),
+    ] {
+        room.ok(&format!("{new} {options}"));
+        let why = room.fails(1, "esp provision --config acme.toml --check");
+        assert!(why.contains("keyset") && why.contains(words), "{why}");
+    }
+}
+
 /// FACTORY.md as a production engineer follows it; the bench where its tools are at hand.
 #[test]
 fn the_factory_guide_works_as_printed() {
