@@ -166,15 +166,25 @@ impl EfusePlan {
         due.filter_map(|want| want.difference(chip)).collect()
     }
 
+    /// Whether the second call leaves no loader that answers.
+    pub fn closes_loader(&self) -> bool {
+        let closes = ["DIS_DOWNLOAD_MODE", "UART_DOWNLOAD_DIS"];
+        self.locks()
+            .any(|(name, _)| closes.contains(&name.as_str()))
+    }
+
     /// Whether the second call is burned; true if there is none.
     pub fn is_locked(&self, chip: &EfuseState) -> bool {
-        let fields = self.lock.iter().flat_map(|burn| match burn {
-            Burn::Fields(fields) => fields.as_slice(),
-            Burn::Keys(_) | Burn::WriteProtect(_) => &[],
-        });
-        fields.into_iter().all(|(name, value)| {
+        self.locks().all(|(name, value)| {
             chip.field(name)
                 .is_some_and(|field| field.bits == Some(*value))
+        })
+    }
+
+    fn locks(&self) -> impl Iterator<Item = &(String, u64)> {
+        self.lock.iter().flat_map(|burn| match burn {
+            Burn::Fields(fields) => fields.as_slice(),
+            Burn::Keys(_) | Burn::WriteProtect(_) => &[],
         })
     }
 

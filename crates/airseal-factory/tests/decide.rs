@@ -12,6 +12,10 @@ const MAC: &str = "02:00:00:00:00:01";
 const SERIAL: &str = "S1";
 
 fn plan() -> EfusePlan {
+    plan_with(Download::Secure)
+}
+
+fn plan_with(download: Download) -> EfusePlan {
     EfusePlan::new(&EfuseWish {
         chip: Chip::from_name("esp32c3").expect("a chip"),
         encryption: EncryptionMode::Release,
@@ -23,7 +27,7 @@ fn plan() -> EfusePlan {
         digests: 2,
         revoke_unused: true,
         aggressive_revoke: false,
-        download: Download::Secure,
+        download,
         jtag: Jtag::Off,
         secure_version: 0,
         custom: Vec::new(),
@@ -246,28 +250,31 @@ fn with_all_but_the_lock_it_goes_on_with_the_audit() {
 #[test]
 fn a_locked_board_is_known_by_its_label_and_proves_itself_by_booting() {
     let steps = [BOUND, BURNING, LOCKING];
-    for board in [Board::Locked, silent()] {
-        assert_eq!(
-            steps_of(&decide(&board, &steps)),
-            [Step::Boot, Step::Record]
-        );
+    let off = plan_with(Download::Off);
+    for (plan, board) in [(plan(), Board::Locked), (off, silent())] {
+        let decide = |steps: &[(Step, Outcome)]| {
+            let history = History::of_serial(&journal(steps), SERIAL);
+            next(&plan, Order::FlashFirst, &board, &history, Some(SERIAL))
+        };
+        assert_eq!(steps_of(&decide(&steps)), [Step::Boot, Step::Record]);
         let recorded = [&steps[..], &[RECORDED]].concat();
-        assert_eq!(
-            decide(&board, &recorded),
-            Next::Finished {
-                serial: SERIAL.to_owned()
-            }
-        );
-        assert_refused(&decide(&board, &[BOUND, BURNING]), "never began to lock S1");
-        assert_refused(&decide(&board, &[]), "knows the serial S1");
-        let unscanned = next(
-            &plan(),
-            Order::FlashFirst,
-            &board,
-            &History::default(),
-            None,
-        );
+        let finished = Next::Finished {
+            serial: SERIAL.to_owned(),
+        };
+        assert_eq!(decide(&recorded), finished);
+        assert_refused(&decide(&[BOUND, BURNING]), "never began to lock S1");
+        assert_refused(&decide(&[]), "knows the serial S1");
+        let unscanned = next(&plan, Order::FlashFirst, &board, &History::default(), None);
         assert_refused(&unscanned, "can't tell who it is");
+    }
+}
+
+/// A cable that is out is no finished board: in Secure Download Mode the loader still answers.
+#[test]
+fn silence_is_no_answer_where_the_loader_is_not_closed_for_good() {
+    let steps = [BOUND, BURNING, LOCKING, RECORDED];
+    for count in 0..=steps.len() {
+        assert_refused(&decide(&silent(), &steps[..count]), "no loader answers");
     }
 }
 

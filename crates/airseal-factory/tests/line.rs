@@ -6,7 +6,7 @@ mod common;
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use airseal_factory::journal::{Outcome, Step};
 use airseal_factory::line::simulated::Fault;
@@ -33,7 +33,9 @@ fn a_board_is_made_and_found_finished() {
         let done = station.run(&mut bench, None).expect("finished");
         (done, bench.in_tools())
     };
-    println!("{:?} in all, {in_tools:?} in tools", begun.elapsed());
+    let beside = begun.elapsed() - in_tools;
+    println!("{beside:?} beside {in_tools:?} in the tools");
+    assert!(beside < Duration::from_secs(2), "{beside:?}");
     assert_eq!(
         (done.serial.as_str(), done.was_finished),
         (serial(1).as_str(), false)

@@ -186,7 +186,14 @@ pub fn next(
             ..
         } => open(plan, order, efuses, block_error.as_deref(), history),
         Board::Locked => closed("it is in Secure Download Mode", history, scanned),
-        Board::Silent { why } => closed(&format!("no loader answers ({why})"), history, scanned),
+        // Only a loader that was closed for good is silent; in Secure Download Mode it still says so.
+        Board::Silent { why } if plan.closes_loader() => {
+            closed(&format!("no loader answers ({why})"), history, scanned)
+        }
+        Board::Silent { why } => refuse(
+            format!("no loader answers ({why})"),
+            "look at cable, power and port, and run again",
+        ),
     }
 }
 

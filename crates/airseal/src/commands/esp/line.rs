@@ -1,4 +1,5 @@
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use airseal_factory::journal::{Outcome, Step};
 use airseal_factory::line::station::{Closed, Imported, Shift, Station, Which, Who};
@@ -199,11 +200,11 @@ fn reflash(args: &ReflashArgs, ui: &Ui) -> Result<(), Failure> {
     };
     with_station(&args.station, ui, |station| {
         let mut bench = args.place.bench(station, args.serial.as_deref())?;
+        let begun = Instant::now();
         let done = station.reflash(&mut bench, &which)?;
-        ui.result(
-            &run::Done::of(&done, &bench, std::time::Duration::ZERO),
-            |_| format!("{} is written anew\n", done.serial),
-        )
+        ui.result(&run::Done::of(&done, &bench, begun.elapsed()), |_| {
+            format!("{} is written anew\n", done.serial)
+        })
     })
 }
 
