@@ -66,7 +66,7 @@ impl ImportRecord {
 /// `p256:BASE64`), and optionally `hw_rev`, `seq`, `security_version` and `state`; others go into the record as they are.
 ///
 /// # Errors
-/// `Io` if it can't be read; refused with the numbers of the lines that are wrong, the first [`LINES_SHOWN`] of them.
+/// `Io` if it can't be read; refused with the numbers of the lines that are wrong, the first twenty of them.
 pub fn read_import_list(path: &Path) -> Result<Vec<ImportRecord>, Error> {
     let text = read_small(path, MAX_LIST, "a device list")?;
     parse_import_list(&path.display().to_string(), &text)
