@@ -126,6 +126,8 @@ fn the_result_says_what_is_in_the_partition() {
     assert_eq!(made["nvs"]["pages"], 5);
     assert_eq!(made["nvs"]["usable_pages"], 6);
     assert_eq!(made["nvs"]["encrypted"], false);
+    let read = room.json("esp nvs to-csv out.bin back.csv");
+    assert_eq!(read["nvs"], made["nvs"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use airseal_esp::nvs::{Item, Kind, Name, NvsFault, NvsKey, PAGE_LEN};
+use airseal_esp::nvs::{Item, Kind, Name, NvsFault, NvsKey, usable_pages};
 use zeroize::Zeroizing;
 
 use super::scan::{Scan, looks_like_nvs};
@@ -103,7 +103,7 @@ pub fn parse_partition(bytes: &[u8], key: Option<&NvsKey>) -> Result<Dump, Refus
         namespaces: 0,
         pairs: 0,
         pages: scan.used_pages,
-        usable_pages: bytes.len() / PAGE_LEN,
+        usable_pages: usable_pages(bytes.len()),
     };
     let names = scan.namespaces();
     let mut warnings = std::mem::take(&mut scan.warnings);
