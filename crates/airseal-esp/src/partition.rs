@@ -8,6 +8,8 @@ use core::fmt;
 
 use md5::{Digest, Md5};
 
+use crate::otadata::BootSlot;
+
 mod csv;
 mod names;
 mod rules;
@@ -108,6 +110,17 @@ impl Label {
         self.0.split(|byte| *byte == 0).next().unwrap_or_default()
     }
 
+    /// The name as text, if it comes back the same from a CSV.
+    fn as_field(&self) -> Option<&str> {
+        let text = core::str::from_utf8(self.as_bytes()).ok()?;
+        let behind = self.0.get(text.len()..).unwrap_or_default();
+        let plain = !text.contains(|c: char| c == ',' || c.is_control())
+            && !text.starts_with(['#', '\u{FEFF}'])
+            && text.trim() == text
+            && behind.iter().all(|byte| *byte == 0);
+        plain.then_some(text)
+    }
+
     /// A name of at most 16 bytes; Espressif's tool cuts longer ones without a word.
     fn new(name: &str) -> Option<Label> {
         if name.len() > Label::MAX_LEN {
@@ -190,6 +203,9 @@ impl PartitionTable {
                 }
                 table.has_md5 = true;
             } else if row.starts_with(&ROW_MAGIC) {
+                if table.has_md5 {
+                    return Err(PartitionFault::BehindMd5 { offset });
+                }
                 md5.update(row);
                 table
                     .push(parse_row(row))
@@ -257,6 +273,14 @@ impl PartitionTable {
         }
     }
 
+    /// The row that a bootloader starts for a slot: of several the last one, as it overwrites what it has read before.
+    pub fn row_of(&self, slot: BootSlot) -> Option<&Partition> {
+        self.as_slice().iter().rev().find(|row| match slot {
+            BootSlot::Factory => row.is_factory(),
+            BootSlot::Ota(slot) => row.ota_slot() == Some(slot),
+        })
+    }
+
     /// The rows in file order.
     pub fn as_slice(&self) -> &[Partition] {
         self.rows.get(..self.len).unwrap_or_default()
@@ -314,6 +338,16 @@ pub enum PartitionFault {
     SecondMd5 {
         /// Offset of the row.
         offset: usize,
+    },
+    /// A row behind the MD5 row, which does not cover it; a bootloader takes the MD5 row for one and never sees this one.
+    BehindMd5 {
+        /// Offset of the row.
+        offset: usize,
+    },
+    /// A row's name can't stand in a CSV.
+    LabelText {
+        /// The row's name.
+        label: Label,
     },
     /// The table has no rows, or no end marker behind them.
     NoEnd {
@@ -390,6 +424,14 @@ impl fmt::Display for PartitionFault {
             PartitionFault::SecondMd5 { offset } => {
                 write!(f, "second MD5 row at offset {offset:#x}")
             }
+            PartitionFault::BehindMd5 { offset } => write!(
+                f,
+                "row at offset {offset:#x} lies behind the MD5, which does not cover it: the MD5 must be the last row"
+            ),
+            PartitionFault::LabelText { label } => write!(
+                f,
+                "partition {label}: this name does not come back the same from a CSV; give it letters, digits and _"
+            ),
             PartitionFault::NoEnd { offset } => write!(
                 f,
                 "no end marker (FF FF ...) behind the rows at offset {offset:#x}"

@@ -134,7 +134,7 @@ fn parse_subtype(kind: u8, text: &str) -> Option<u8> {
         && let Some((prefix, number)) = text.split_at_checked(4)
         && prefix.eq_ignore_ascii_case("ota_")
     {
-        return number
+        return digits_only(number)?
             .parse()
             .ok()
             .filter(|n: &u8| *n < 16)
@@ -158,7 +158,7 @@ fn parse_flags(text: &str) -> Option<u32> {
 fn parse_number(text: &str) -> Option<i64> {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
-        None => (false, text),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
     let last = digits.bytes().last()?;
     let (digits, factor) = match last {
@@ -173,13 +173,13 @@ fn parse_number(text: &str) -> Option<i64> {
             .and_then(|_| digits.get(2..))
     };
     let value = if let Some(hex) = radix("0x") {
-        u32::from_str_radix(hex, 16).ok()?
+        u32::from_str_radix(unsigned(hex)?, 16).ok()?
     } else if let Some(octal) = radix("0o") {
-        u32::from_str_radix(octal, 8).ok()?
+        u32::from_str_radix(unsigned(octal)?, 8).ok()?
     } else if let Some(binary) = radix("0b") {
-        u32::from_str_radix(binary, 2).ok()?
+        u32::from_str_radix(unsigned(binary)?, 2).ok()?
     } else {
-        digits.parse::<u32>().ok()?
+        digits_only(digits)?.parse::<u32>().ok()?
     };
     let value = i64::from(value).checked_mul(factor)?;
     if negative {
@@ -187,6 +187,18 @@ fn parse_number(text: &str) -> Option<i64> {
     } else {
         Some(value)
     }
+}
+
+/// Digits as Python's `int` takes them after a prefix: Rust's own parsers take a sign there.
+fn unsigned(digits: &str) -> Option<&str> {
+    (!digits.starts_with('+')).then_some(digits)
+}
+
+/// A decimal number without a sign. With a zero in front it could be meant as octal, so Python takes none.
+fn digits_only(digits: &str) -> Option<&str> {
+    let all = digits.bytes().all(|digit| digit.is_ascii_digit());
+    let zeros = digits.bytes().all(|digit| digit == b'0');
+    (all && (zeros || !digits.starts_with('0'))).then_some(digits)
 }
 
 #[cfg(test)]
@@ -202,10 +214,23 @@ mod tests {
             ("-0x110000", -0x11_0000),
             ("0b11", 3),
             ("0o17", 15),
+            ("+4K", 4096),
+            ("0", 0),
         ] {
             assert_eq!(parse_number(text), Some(value), "{text}");
         }
-        for text in ["", "K", "0x", "1G", "--1", "99999999999M"] {
+        for text in [
+            "",
+            "K",
+            "0x",
+            "1G",
+            "--1",
+            "-+1",
+            "010",
+            "0x+1",
+            "0b+1",
+            "99999999999M",
+        ] {
             assert_eq!(parse_number(text), None, "{text}");
         }
     }

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::{FLAG_READONLY, Label, Partition, PartitionFault, TYPE_APP, TYPE_DATA};
+use super::{FLAG_ENCRYPTED, FLAG_READONLY, Label, Partition, PartitionFault, TYPE_APP, TYPE_DATA};
 
 /// Something about a table that works, but is seldom meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,19 @@ pub enum PartitionWarning {
     SlotGap {
         /// Name of the first row whose number does not fit.
         label: Label,
+    },
+    /// Two rows are the same slot, or both the factory application: the bootloader starts the last one, others find the
+    /// first.
+    SameSlot {
+        /// The name of the second one.
+        label: Label,
+    },
+    /// A row has flags that no word stands for; a CSV loses them.
+    UnknownFlags {
+        /// The row's name.
+        label: Label,
+        /// All its flags.
+        flags: u32,
     },
     /// There are OTA slots, but no otadata to choose with.
     NoOtaData,
@@ -33,6 +46,14 @@ impl fmt::Display for PartitionWarning {
             PartitionWarning::SlotGap { label } => write!(
                 f,
                 "partition {label}: OTA slots must be numbered from ota_0 without a gap, or the bootloader takes the wrong one"
+            ),
+            PartitionWarning::SameSlot { label } => write!(
+                f,
+                "partition {label} is the same slot as one above it: the bootloader starts this one, others write to that one"
+            ),
+            PartitionWarning::UnknownFlags { label, flags } => write!(
+                f,
+                "partition {label}: flags {flags:#x} are more than encrypted and readonly; a CSV loses them"
             ),
             PartitionWarning::NoOtaData => {
                 f.write_str("there are OTA slots but no otadata partition, so none can be chosen")
@@ -63,7 +84,22 @@ pub(super) fn warnings(rows: &[Partition]) -> impl Iterator<Item = PartitionWarn
     let has_factory = rows.iter().any(Partition::is_factory);
     let no_otadata = (slots > 0 && !has_otadata).then_some(PartitionWarning::NoOtaData);
     let single = (slots == 1 && !has_factory).then_some(PartitionWarning::SingleSlot);
-    order.chain(gap).chain(no_otadata).chain(single)
+    let same = rows.iter().enumerate().filter_map(|(index, row)| {
+        let before = rows.get(..index).unwrap_or_default();
+        let is_slot = row.is_ota_slot() || row.is_factory();
+        let same = |other: &Partition| other.kind == row.kind && other.subtype == row.subtype;
+        (is_slot && before.iter().any(same))
+            .then_some(PartitionWarning::SameSlot { label: row.label })
+    });
+    let flags = rows
+        .iter()
+        .filter(|row| row.flags & !(FLAG_ENCRYPTED | FLAG_READONLY) != 0)
+        .map(|row| PartitionWarning::UnknownFlags {
+            label: row.label,
+            flags: row.flags,
+        });
+    let order = order.chain(gap).chain(same);
+    order.chain(flags).chain(no_otadata).chain(single)
 }
 
 const SUBTYPE_NVS: u8 = 2;

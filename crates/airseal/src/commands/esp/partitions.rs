@@ -87,7 +87,14 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
                     .hint("merge partitions, or leave out the checksum with --no-md5")
             })?
             .to_vec(),
-        None => table.csv().to_string().into_bytes(),
+        None => table
+            .csv()
+            .map_err(|fault| {
+                Failure::refused(format_args!("{}: {fault}", table_args.input.display()))
+                    .hint("airseal esp info shows the table as it is")
+            })?
+            .to_string()
+            .into_bytes(),
     };
     let existing = table_args.force.existing();
     write_file(&table_args.output, &bytes, existing, Access::Public)?;
