@@ -68,6 +68,12 @@ struct OwnRule {
     writeable: Option<bool>,
 }
 
+impl OwnRule {
+    fn asks_nothing(&self) -> bool {
+        self.value.is_none() && self.readable.is_none() && self.writeable.is_none()
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PolicyFile {
@@ -160,6 +166,20 @@ impl EfuseState {
         self.fields.get(name)
     }
 
+    /// The bits of a field that decides what a chip does: what is not there must not read as switched off.
+    ///
+    /// # Errors
+    /// Refused if the field is not there or can't be read.
+    pub(super) fn needed(&self, name: &str) -> Result<u64, Error> {
+        const REMEDY: &str = "make the summary anew with the current espefuse, on the chip itself";
+        let field = self
+            .field(name)
+            .ok_or_else(|| Error::refused(&self.name, format!("has no field {name}"), REMEDY))?;
+        field
+            .bits
+            .ok_or_else(|| Error::refused(&self.name, format!("{name} can't be read"), REMEDY))
+    }
+
     /// The field that switches flash encryption on, which every summary of this chip has.
     ///
     /// # Errors
@@ -191,8 +211,18 @@ impl Field {
     pub(super) fn bytes(&self) -> Option<Vec<u8>> {
         let digits = self.shown.split(' ');
         digits
-            .map(|digits| u8::from_str_radix(digits, 16).ok())
+            .map(|digits| {
+                hex::decode(digits)
+                    .ok()
+                    .and_then(|byte| <[u8; 1]>::try_from(byte).ok())
+                    .map(|[byte]| byte)
+            })
             .collect()
+    }
+
+    /// True only if every bit of a field can be read and one is set: what the rest of an audit may lean on.
+    pub(super) fn is_set(&self) -> bool {
+        self.bits.is_some_and(|bits| bits != 0)
     }
 
     fn parse(value: &Value) -> Option<Field> {
@@ -200,26 +230,33 @@ impl Field {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        let raw = value.get("raw_value").and_then(Value::as_str);
+        let readable = value.get("readable")?.as_bool()?;
+        let raw = match value.get("raw_value") {
+            None => None,
+            Some(raw) => Some(raw.as_str()?),
+        };
         let bits = match (raw, value.get("value")?) {
             (Some(raw), _) => raw
                 .strip_prefix("0x")
+                .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
                 .and_then(|digits| u64::from_str_radix(digits, 16).ok()),
             (None, Value::Bool(set)) => Some(u64::from(*set)),
             (None, number) => number.as_u64(),
         };
-        let used = match raw {
-            Some(raw) => raw
+        let used = match (raw, bits) {
+            (Some(raw), _) => raw
                 .trim_start_matches("0x")
                 .bytes()
                 .any(|byte| byte.is_ascii_hexdigit() && byte != b'0'),
-            None => shown.bytes().any(|byte| !b"0 ".contains(&byte)),
+            (None, Some(bits)) => bits != 0,
+            (None, None) => shown.bytes().any(|byte| !b"0 ?".contains(&byte)),
         };
         Some(Field {
-            bits,
+            // What can't be read is shown as zeros.
+            bits: bits.filter(|_| readable),
             shown,
             used,
-            readable: value.get("readable")?.as_bool()?,
+            readable,
             writeable: value.get("writeable")?.as_bool()?,
         })
     }
@@ -270,6 +307,13 @@ impl Policy {
                 "give base or rules",
             ));
         }
+        if let Some(rule) = file.rules.iter().find(|rule| rule.asks_nothing()) {
+            return Err(Error::refused(
+                name,
+                format!("the rule for {} asks for nothing", rule.field),
+                "give value, readable or writeable",
+            ));
+        }
         Ok(Policy {
             name: file.name,
             base: file.base,
@@ -307,6 +351,13 @@ pub fn audit(chip: Chip, state: &EfuseState, policy: &Policy) -> Result<Audit, E
                 "take the names that espefuse summary prints",
             )
         })?);
+    }
+    if rules.is_empty() {
+        return Err(Error::refused(
+            &policy.name,
+            "except leaves no rule of the policy",
+            "keep at least one rule",
+        ));
     }
     Ok(Audit {
         chip: chip.name().to_owned(),

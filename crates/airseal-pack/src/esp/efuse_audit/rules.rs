@@ -43,31 +43,49 @@ pub(super) fn of(chip: Chip, base: Base, state: &EfuseState) -> Vec<Verdict> {
         rules.equals("UART_DOWNLOAD_DIS", 1, Repair::Later);
         return rules.verdicts;
     }
-    rules.equals("DIS_DOWNLOAD_MANUAL_ENCRYPT", 1, Repair::Now);
-    rules.first_of(&["DIS_PAD_JTAG", "HARD_DIS_JTAG"]);
-    for field in [
+    for field in ways_in(chip) {
+        rules.equals(field, 1, Repair::Now);
+    }
+    if !matches!(chip.name(), "esp32c2" | "esp32p4" | "esp32h4" | "esp32s31") {
+        rules.locked("DIS_ICACHE");
+    }
+    rules.locked("RD_DIS");
+    if !state.field("DIS_DOWNLOAD_MODE").is_some_and(Field::is_set) {
+        rules.equals("ENABLE_SECURITY_DOWNLOAD", 1, Repair::Later);
+    }
+    rules.verdicts
+}
+
+/// The fields of a chip that close a way in (ESP-IDF `flash_encryption_secure_features.c`, espefuse `efuse_defs`). They
+/// are told by the chip and not by the summary: a field that is missing there is not one that needs no look.
+fn ways_in(chip: Chip) -> impl Iterator<Item = &'static str> {
+    let has = move |field: &str| match (field, chip.name()) {
+        ("DIS_PAD_JTAG" | "DIS_DIRECT_BOOT", name) => name != "esp32s2",
+        ("HARD_DIS_JTAG" | "DIS_LEGACY_SPI_BOOT", name) => name == "esp32s2",
+        ("DIS_USB_JTAG", name) => !matches!(name, "esp32s2" | "esp32c2"),
+        ("DIS_DOWNLOAD_ICACHE", name) => matches!(
+            name,
+            "esp32s2" | "esp32c3" | "esp32s3" | "esp32c2" | "esp32c6"
+        ),
+        ("DIS_DOWNLOAD_DCACHE", name) => matches!(name, "esp32s2" | "esp32s3"),
+        ("SPI_DOWNLOAD_MSPI_DIS", name) => {
+            !matches!(name, "esp32s2" | "esp32c3" | "esp32s3" | "esp32c2")
+        }
+        _ => true,
+    };
+    [
+        "DIS_DOWNLOAD_MANUAL_ENCRYPT",
+        "DIS_PAD_JTAG",
+        "HARD_DIS_JTAG",
         "DIS_USB_JTAG",
         "DIS_DIRECT_BOOT",
         "DIS_LEGACY_SPI_BOOT",
         "DIS_DOWNLOAD_ICACHE",
         "DIS_DOWNLOAD_DCACHE",
         "SPI_DOWNLOAD_MSPI_DIS",
-    ] {
-        if state.field(field).is_some() {
-            rules.equals(field, 1, Repair::Now);
-        }
-    }
-    if state.field("DIS_ICACHE").is_some() {
-        rules.locked("DIS_ICACHE");
-    }
-    rules.locked("RD_DIS");
-    if !state
-        .field("DIS_DOWNLOAD_MODE")
-        .is_some_and(|field| field.used)
-    {
-        rules.equals("ENABLE_SECURITY_DOWNLOAD", 1, Repair::Later);
-    }
-    rules.verdicts
+    ]
+    .into_iter()
+    .filter(move |field| has(field))
 }
 
 /// The verdict of a rule from a file; `None` if the chip has no such field.
@@ -158,11 +176,6 @@ impl Rules<'_> {
         self.verdicts.push(verdict);
     }
 
-    fn first_of(&mut self, names: &[&str]) {
-        let there = names.iter().find(|name| self.state.field(name).is_some());
-        self.equals(there.or(names.first()).unwrap_or(&""), 1, Repair::Now);
-    }
-
     /// Write protection; of RD_DIS it comes after every key.
     fn locked(&mut self, name: &str) {
         const WANT: &str = "write-protected";
@@ -225,9 +238,10 @@ impl Rules<'_> {
             self.state.blocks_for(halves[0]),
             self.state.blocks_for(halves[1]),
         );
-        let blocks: Vec<u8> = match (first.first(), second.first(), whole.first()) {
-            (Some(one), Some(two), _) => vec![*one, *two],
-            (Some(_), None, _) | (None, Some(_), _) => {
+        // A chip takes the first of two blocks with one purpose; the other one is a key that lies open, or the wrong one.
+        let blocks = match (first.is_empty(), second.is_empty(), whole.is_empty()) {
+            (false, false, _) => [first, second].concat(),
+            (false, true, _) | (true, false, _) => {
                 let there = if first.is_empty() {
                     halves[1]
                 } else {
@@ -235,8 +249,8 @@ impl Rules<'_> {
                 };
                 return self.missing_key(&format!("only {there} is there, half of a key"));
             }
-            (None, None, Some(block)) => vec![*block],
-            (None, None, None) => return self.missing_key("there is no flash encryption key"),
+            (true, true, false) => whole,
+            (true, true, true) => return self.missing_key("there is no flash encryption key"),
         };
         for block in blocks {
             self.key_block(&format!("BLOCK_KEY{block}"), false);
@@ -341,12 +355,13 @@ impl Rules<'_> {
             let revoke = format!("SECURE_BOOT_KEY_REVOKE{slot}");
             let blocks = self.state.blocks_for(&format!("SECURE_BOOT_DIGEST{slot}"));
             let revoked = self.state.field(&revoke).is_some_and(|field| field.used);
-            match blocks.first() {
-                Some(block) if !revoked => {
-                    trusted += 1;
-                    self.key_block(&format!("BLOCK_KEY{block}"), true);
-                }
-                _ => self.equals(&revoke, 1, Repair::Now),
+            if blocks.is_empty() || revoked {
+                self.equals(&revoke, 1, Repair::Now);
+                continue;
+            }
+            trusted += 1;
+            for block in blocks {
+                self.key_block(&format!("BLOCK_KEY{block}"), true);
             }
         }
         if trusted == 0 {
