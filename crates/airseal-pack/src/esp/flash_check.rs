@@ -13,6 +13,7 @@ use super::dump::{FlashCipher, View, begins_table};
 use super::otadata::{self, OtaInfo};
 use super::partitions::{self, NO_MD5};
 use super::signatures::FusedDigests;
+use super::signatures_v1::BootKeysV1;
 use crate::Error;
 use crate::source::Source;
 
@@ -178,11 +179,7 @@ impl<'a> Play<'a> {
         };
         let order = self.order(&table)?;
         for slot in order {
-            let row = table.as_slice().iter().find(|row| match slot {
-                BootSlot::Factory => row.is_factory(),
-                BootSlot::Ota(slot) => row.ota_slot() == Some(slot),
-            });
-            if let Some(row) = row
+            if let Some(row) = table.row_of(slot)
                 && let Some(app) = self.app(row, slot)?
             {
                 self.verdict.boots = Some(slot.to_string());
@@ -215,6 +212,9 @@ impl<'a> Play<'a> {
         let warning = match (&efuses.secure_boot, self.check.signatures) {
             (FusedSecureBoot::Off, Some(_)) => {
                 "secure boot is off in the eFuses: the chip looks at no signature, and the keys given are not used"
+            }
+            (FusedSecureBoot::V1, None) => {
+                "secure boot version 1 is on in the eFuses, and no signature is checked here: give --sb-key and --sb-v1-key"
             }
             (FusedSecureBoot::V2 { trusted, .. }, _) if trusted.is_empty() => {
                 self.fail("secure boot is on, and the eFuses hold no digest of a key that is not revoked: nothing boots".to_owned());
@@ -303,23 +303,33 @@ impl<'a> Play<'a> {
             );
             return Ok(None);
         }
+        self.warn_of_header_size(&table);
         let found = format!("{} partitions", table.as_slice().len());
         self.step("partition table", offset, found);
         Ok(Some(table))
+    }
+
+    /// The bootloader takes the size of the flash from its own header, which flashing tools set as a rule.
+    fn warn_of_header_size(&mut self, table: &PartitionTable) {
+        let bootloader = self.bootloader.as_ref();
+        let size = bootloader.and_then(|image| image.header.flash_size());
+        if let Some(size) = size
+            && let Err(fault) = table.check_flash_size(size.into())
+        {
+            self.verdict.warnings.push(format!(
+                "the bootloader's header (spi_size at offset 3) says that the flash has {size:#x} bytes, and {fault}: if it was flashed as it is, it refuses the table"
+            ));
+        }
     }
 
     fn order(&mut self, table: &PartitionTable) -> Result<Vec<BootSlot>, Error> {
         let layout = table.layout();
         let Some(row) = table.as_slice().iter().find(|row| row.is_otadata()) else {
             self.verdict.warnings.push(
-                "there is no otadata partition: the factory application starts, and no update can"
+                "there is no otadata partition: the factory application comes first, and no update can be chosen"
                     .to_owned(),
             );
-            return Ok(layout
-                .factory
-                .then_some(BootSlot::Factory)
-                .into_iter()
-                .collect());
+            return Ok(layout.tried(None).collect());
         };
         let offset = u64::from(row.offset);
         let bytes = self.view(offset, OTADATA_LEN as u64).head(OTADATA_LEN)?;
@@ -352,11 +362,7 @@ impl<'a> Play<'a> {
         }
         let mut versions = Vec::new();
         for slot in 0..table.layout().slots {
-            let row = table
-                .as_slice()
-                .iter()
-                .find(|row| row.ota_slot() == Some(slot));
-            let image = match row {
+            let image = match table.row_of(BootSlot::Ota(slot)) {
                 Some(row) => examine(self.view(row.offset.into(), row.size.into()))?.ok(),
                 None => None,
             };
@@ -437,14 +443,16 @@ impl<'a> Play<'a> {
             if let Some(efuses) = self.check.efuses {
                 efuses.check_block_revision(app.min_efuse_block_rev, app.max_efuse_block_rev)?;
             }
-            match self.check.rollback {
-                RollbackKind::Anti(efuse) if app.secure_version < efuse => {
-                    return Err(format!(
-                        "its secure version is {}, the eFuses ask for {efuse}",
-                        app.secure_version
-                    ));
-                }
-                _ => {}
+        }
+        if let RollbackKind::Anti(efuse) = self.check.rollback {
+            let version = image.app().map(|app| app.secure_version);
+            let version = version.ok_or(
+                "has no application descriptor, and anti-rollback looks for the secure version there",
+            )?;
+            if version < efuse {
+                return Err(format!(
+                    "its secure version is {version}, the eFuses ask for {efuse}"
+                ));
             }
         }
         memory::check_load(image, offset, self.bootloader.as_ref())
@@ -465,7 +473,14 @@ impl<'a> Play<'a> {
             .check
             .efuses
             .is_some_and(|efuses| efuses.secure_boot == FusedSecureBoot::Off);
-        let Some(signatures) = fused.or(self.check.signatures.filter(|_| !off)) else {
+        let v1 = BootKeysV1::default();
+        let given = self.check.signatures.filter(|_| !off);
+        let unchecked = self
+            .check
+            .efuses
+            .filter(|efuses| efuses.secure_boot == FusedSecureBoot::V1)
+            .map(|_| &v1 as &dyn SignatureCheck);
+        let Some(signatures) = fused.or(given).or(unchecked) else {
             return Ok(Ok(String::new()));
         };
         let found = if bootloader {

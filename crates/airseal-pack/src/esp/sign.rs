@@ -97,6 +97,17 @@ impl Unsigned {
         };
         let sector = bytes.split_off(sector_at.min(bytes.len()));
         let blocks = existing(&name, &bytes, &sector, options.append)?;
+        let behind = sector.get(SECTOR_LEN..).unwrap_or_default();
+        if !blocks.is_empty() && behind.iter().any(|byte| *byte != 0xFF) {
+            return Err(Error::refused(
+                name,
+                format!(
+                    "holds {} bytes behind the signature sector, which would be lost",
+                    behind.len()
+                ),
+                "cut the file behind the sector, which ends at the offset of the signature plus 4096",
+            ));
+        }
         if !sector.is_empty() && blocks.is_empty() && sector.iter().any(|byte| *byte != 0xFF) {
             return Err(Error::refused(
                 name,
@@ -212,12 +223,7 @@ impl Unsigned {
         let scheme = key.scheme();
         if let Some(chip) = self.chip {
             let takes = chip.secure_boot();
-            let taken = match scheme {
-                Scheme::Rsa3072 => takes.rsa,
-                Scheme::EcdsaP192 | Scheme::EcdsaP256 => takes.ecdsa,
-                Scheme::EcdsaP384 => takes.p384,
-            };
-            if !taken {
+            if !takes.takes(scheme) {
                 return refuse(
                     format!("is {}, which the {chip} can't verify", scheme.name()),
                     if takes.rsa {

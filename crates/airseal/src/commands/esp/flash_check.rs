@@ -138,6 +138,12 @@ impl Args {
         };
         let keys = self.sb_key.iter().map(|path| BootPublicKey::read(path));
         let mut keys: Vec<BootPublicKey> = keys.collect::<Result<_, _>>()?;
+        if !v1 && fused == Some(&FusedSecureBoot::V1) {
+            return Err(Failure::usage(
+                "--sb-scheme v2: the eFuses say that this chip has secure boot version 1",
+            )
+            .hint("leave out --sb-scheme"));
+        }
         if !v1 {
             if self.sb_v1_key.is_some() {
                 return Err(Failure::usage("--sb-v1-key goes with version 1")

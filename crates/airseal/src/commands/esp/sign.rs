@@ -151,7 +151,9 @@ pub(crate) struct AttachArgs {
 }
 
 pub(super) fn sign(args: &SignArgs, ui: &Ui) -> Result<(), Failure> {
-    distinct([&args.input], &args.output)?;
+    let keys: Vec<PathBuf> = args.key.iter().map(PathBuf::from).collect();
+    let inputs = keys.iter().chain(&args.iv).chain([&args.input]);
+    distinct(inputs, &args.output)?;
     let source = Source::open(&args.input)?;
     let options = SignOptions {
         append: args.append,
