@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use airseal_pack::bridge::encrypted_img::{
     OpenKey, SealKey, decrypt, device_key, encrypt, parse_vendor_devices, read_hmac_key,
 };
+use airseal_pack::control::Control;
 use airseal_pack::entropy::SystemEntropy;
 use airseal_pack::output::{Access, Existing};
 use airseal_pack::source::Source;
@@ -24,8 +25,8 @@ fn open(bytes: &[u8], key: &OpenKey) -> Result<(Vec<u8>, usize), Error> {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out");
     let source = Source::spool("image.enc", &mut &bytes[..])?;
-    let mut output = OutputFile::create(&target, Existing::Refuse, Access::Owner)?;
-    let odd = decrypt(&source, key, &mut output)?;
+    let output = OutputFile::create(&target, Existing::Refuse, Access::Owner)?;
+    let odd = decrypt(&source, key, &output, &Control::default())?;
     output.commit()?;
     Ok((fs::read(target).unwrap(), odd.len()))
 }
@@ -34,8 +35,8 @@ fn seal(bytes: &[u8], key: &SealKey) -> Result<Vec<u8>, Error> {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out");
     let source = Source::spool("app.bin", &mut &bytes[..])?;
-    let mut output = OutputFile::create(&target, Existing::Refuse, Access::Owner)?;
-    encrypt(&source, key, &SystemEntropy, &mut output)?;
+    let output = OutputFile::create(&target, Existing::Refuse, Access::Owner)?;
+    encrypt(&source, key, &SystemEntropy, &output, &Control::default())?;
     output.commit()?;
     Ok(fs::read(target).unwrap())
 }

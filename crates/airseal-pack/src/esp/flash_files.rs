@@ -13,9 +13,9 @@ use super::info;
 use crate::Error;
 use crate::control::{Activity, Control};
 use crate::output::{Access, Existing, OutputFile};
-use crate::parallel::{BufferPool, in_order};
 use crate::recognise::{FileKind, HEAD_LEN, recognise};
-use crate::source::{Source, write_all_at};
+use crate::source::Source;
+use crate::stream::{Stream, Watch};
 
 /// Which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,30 +59,24 @@ pub fn convert(
     key.check(address, len)
         .map_err(|fault| refuse_region(source.name(), fault))?;
     let file = OutputFile::create(output, existing, Access::Public)?;
-    let handle = file.handle()?;
-    let pool = BufferPool::default();
-    let jobs = (0..len).step_by(CHUNK as usize);
-    let mut done = 0;
-    in_order(
-        jobs,
-        |offset| {
-            let size = usize::try_from(CHUNK.min(len - offset)).unwrap_or(0);
-            let mut bytes = pool.take(size);
-            source.read_at(offset, &mut bytes)?;
+    Stream {
+        source: &source,
+        from: 0,
+        len,
+        output: Some((&file, 0)),
+    }
+    .run(
+        Watch::After,
+        |offset, block| {
             let place = u32::try_from(u64::from(address) + offset).unwrap_or(u32::MAX);
             match direction {
-                Direction::Encrypt => key.encrypt(place, &mut bytes),
-                Direction::Decrypt => key.decrypt(place, &mut bytes),
+                Direction::Encrypt => key.encrypt(place, block),
+                Direction::Decrypt => key.decrypt(place, block),
             }
-            .map_err(|fault| refuse_region(source.name(), fault))?;
-            write_all_at(&handle, &bytes, offset).map_err(|error| file.write_error(error))?;
-            pool.give(bytes);
-            Ok(size as u64)
+            .map_err(|fault| refuse_region(source.name(), fault))
         },
-        |written| {
-            done += written;
-            control.report(Activity::Copying, done, len)
-        },
+        |_| {},
+        (Activity::Copying, control),
     )?;
     file.commit()?;
     Ok(Converted {
@@ -192,6 +186,4 @@ fn check_encrypted(source: &Source) -> Result<Vec<String>, Error> {
     }
 }
 
-/// A multiple of every scheme's unit, and small enough to stay in a core's cache from reading to writing.
-const CHUNK: u64 = 1 << 18;
 const APP_ALIGNMENT: u32 = 0x1_0000;

@@ -2,12 +2,13 @@ use std::path::{Path, PathBuf};
 
 use airseal_pack::bridge::keys::{BridgeKey, read_small};
 use airseal_pack::bridge::mcuboot::{Encrypt, KeyLen, Unwrap, Version, Wrap, encrypt, open};
-use airseal_pack::bridge::read;
-use airseal_pack::output::{Access, check_target, is_stdout, write_file};
+use airseal_pack::output::{Access, OutputFile, check_target, is_stdout};
+use airseal_pack::source::Source;
 
 use crate::commands::shared::{ForceArgs, distinct};
 use crate::failure::Failure;
 use crate::ui::Ui;
+use crate::work;
 
 /// Images of MCUboot, as imgtool makes them
 #[derive(Debug, clap::Args)]
@@ -125,13 +126,13 @@ struct VerifyArgs {
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     match &args.command {
-        Command::Encrypt(args) => make(args),
+        Command::Encrypt(args) => make(args, ui),
         Command::Decrypt(args) => take_out(args, ui),
         Command::Verify(args) => check(args, ui),
     }
 }
 
-fn make(args: &EncryptArgs) -> Result<(), Failure> {
+fn make(args: &EncryptArgs, ui: &Ui) -> Result<(), Failure> {
     distinct([&args.input, &args.sign], &args.output)?;
     check_target(&args.output, args.force.existing())?;
     let signer = BridgeKey::read(&args.sign)?;
@@ -143,7 +144,7 @@ fn make(args: &EncryptArgs) -> Result<(), Failure> {
         (None, Some(path)) => Wrap::Shared(read_small(path)?),
         (None, None) => return Err(Failure::usage("neither --to nor --kek is given")),
     };
-    let (name, payload) = read(&args.input)?;
+    let payload = Source::open(&args.input)?;
     let how = Encrypt {
         version: args.version,
         header_len: args.header_size,
@@ -155,9 +156,9 @@ fn make(args: &EncryptArgs) -> Result<(), Failure> {
             _ => KeyLen::Aes128,
         },
     };
-    let image = encrypt(&name, &payload, &how)?;
-    let existing = args.force.existing();
-    Ok(write_file(&args.output, &image, existing, Access::Public)?)
+    let output = OutputFile::create(&args.output, args.force.existing(), Access::Public)?;
+    work::run(ui, |control| encrypt(&payload, &how, &output, control))?;
+    Ok(output.commit()?)
 }
 
 fn take_out(args: &DecryptArgs, ui: &Ui) -> Result<(), Failure> {
@@ -169,9 +170,18 @@ fn take_out(args: &DecryptArgs, ui: &Ui) -> Result<(), Failure> {
         None => None,
     };
     let unwrap = unwrap(&args.open)?;
-    let (name, image) = read(&args.input)?;
-    let (body, found) = open(&name, &image, unwrap.as_ref(), signer.as_ref())?;
-    write_file(&args.output, &body, existing, Access::Public)?;
+    let image = Source::open(&args.input)?;
+    let output = OutputFile::create(&args.output, existing, Access::Public)?;
+    let found = work::run(ui, |control| {
+        open(
+            &image,
+            unwrap.as_ref(),
+            signer.as_ref(),
+            Some(&output),
+            control,
+        )
+    })?;
+    output.commit()?;
     if !found.signed {
         ui.warn("the signature was not checked; --verify does that");
     }
@@ -186,8 +196,11 @@ fn take_out(args: &DecryptArgs, ui: &Ui) -> Result<(), Failure> {
 fn check(args: &VerifyArgs, ui: &Ui) -> Result<(), Failure> {
     let signer = BridgeKey::read(&args.verify)?;
     let unwrap = unwrap(&args.open)?;
-    let (name, image) = read(&args.input)?;
-    let (_, found) = open(&name, &image, unwrap.as_ref(), Some(&signer))?;
+    let image = Source::open(&args.input)?;
+    let found = work::run(ui, |control| {
+        open(&image, unwrap.as_ref(), Some(&signer), None, control)
+    })?;
+    let name = image.name();
     ui.result(&found, |found| {
         let version = found.version;
         format!(

@@ -12,6 +12,7 @@ use airseal_pack::source::Source;
 use crate::commands::shared::{ForceArgs, count, distinct};
 use crate::failure::Failure;
 use crate::ui::Ui;
+use crate::work;
 
 /// Espressif's pre-encrypted image (esp_encrypted_img), in both schemes
 #[derive(Debug, clap::Args)]
@@ -122,7 +123,9 @@ fn run_encrypt(args: &EncryptArgs, ui: &Ui) -> Result<(), Failure> {
         let source = Source::open(&args.input)?;
         std::fs::create_dir_all(dir)
             .map_err(|error| Failure::io(format_args!("can't create {}", dir.display()), &error))?;
-        let files = encrypt_each(&source, &devices, dir, existing, &SystemEntropy)?;
+        let files = work::run(ui, |control| {
+            encrypt_each(&source, &devices, dir, existing, &SystemEntropy, control)
+        })?;
         let names: Vec<String> = files
             .iter()
             .map(|file| file.display().to_string())
@@ -141,13 +144,11 @@ fn run_encrypt(args: &EncryptArgs, ui: &Ui) -> Result<(), Failure> {
     };
     distinct([&args.input, key], target)?;
     let key = SealKey::read(key)?;
-    let mut output = OutputFile::create(target, existing, Access::Public)?;
-    encrypt(
-        &Source::open(&args.input)?,
-        &key,
-        &SystemEntropy,
-        &mut output,
-    )?;
+    let source = Source::open(&args.input)?;
+    let output = OutputFile::create(target, existing, Access::Public)?;
+    work::run(ui, |control| {
+        encrypt(&source, &key, &SystemEntropy, &output, control)
+    })?;
     output.commit()?;
     if is_stdout(target) {
         return Ok(());
@@ -174,8 +175,8 @@ fn run_decrypt(args: &DecryptArgs, ui: &Ui) -> Result<(), Failure> {
         }
     };
     let source = Source::open(&args.input)?;
-    let mut output = OutputFile::create(&args.output, args.force.existing(), Access::Public)?;
-    let odd = decrypt(&source, &key, &mut output)?;
+    let output = OutputFile::create(&args.output, args.force.existing(), Access::Public)?;
+    let odd = work::run(ui, |control| decrypt(&source, &key, &output, control))?;
     output.commit()?;
     odd.iter().for_each(|odd| ui.warn(odd));
     if is_stdout(&args.output) {

@@ -11,6 +11,7 @@ use super::{Args, firmware};
 use crate::commands::shared::distinct;
 use crate::failure::Failure;
 use crate::ui::Ui;
+use crate::work;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct StockArgs {
@@ -58,8 +59,10 @@ pub(super) fn run(args: &Args, key: &Path, ui: &Ui) -> Result<(), Failure> {
     ui.warn(WARNING);
     let key = SealKey::read(key)?;
     let firmware = firmware(args)?;
-    let mut output = OutputFile::create(target, args.force.existing(), Access::Public)?;
-    encrypt(firmware.source(), &key, &SystemEntropy, &mut output)?;
+    let output = OutputFile::create(target, args.force.existing(), Access::Public)?;
+    work::run(ui, |control| {
+        encrypt(firmware.source(), &key, &SystemEntropy, &output, control)
+    })?;
     output.commit()?;
     if is_stdout(target) {
         return Ok(());
