@@ -502,7 +502,7 @@ pub(crate) fn read_key_text(path: &Path) -> Result<(Zeroizing<Vec<u8>>, Option<W
         return Err(Error::refused(
             path.display().to_string(),
             "is a directory, not a key file",
-            "",
+            "name the file inside it",
         ));
     }
     if metadata.len() > MAX_KEY_FILE {

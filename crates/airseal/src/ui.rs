@@ -114,6 +114,11 @@ impl Ui {
         self.stderr_line(format_args!("{heading}: {text}"));
     }
 
+    /// One warning a line.
+    pub(crate) fn warn_all(&self, texts: impl IntoIterator<Item: Display>) {
+        texts.into_iter().for_each(|text| self.warn(text));
+    }
+
     /// Why the command failed: heading, message and hint, or one object with `--json`.
     pub(crate) fn failure(&self, failure: &Failure) {
         if failure.kind == FailureKind::OutputClosed {

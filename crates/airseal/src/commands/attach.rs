@@ -56,6 +56,6 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             control,
         )
     })?;
-    changed.warnings.iter().for_each(|warning| ui.warn(warning));
+    ui.warn_all(&changed.warnings);
     ui.result(&changed, |changed| changed_text(output, changed))
 }

@@ -44,6 +44,6 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let changed = work::run(ui, |control| {
         cosign(&bundle, &signing, (output, existing), control)
     })?;
-    changed.warnings.iter().for_each(|warning| ui.warn(warning));
+    ui.warn_all(&changed.warnings);
     ui.result(&changed, |changed| changed_text(output, changed))
 }

@@ -8,7 +8,7 @@ use airseal_pack::output::Existing;
 use airseal_pack::recipient::{Recipient, Recipients};
 use airseal_pack::release::add_envelopes;
 
-use crate::commands::shared::{ForceArgs, bundle_of, changed_text};
+use crate::commands::shared::{ForceArgs, changed_text, subject};
 use crate::failure::Failure;
 use crate::ui::Ui;
 use crate::work;
@@ -31,7 +31,7 @@ enum Command {
     override_usage = "airseal envelope add [OPTIONS] <BUNDLE> --content-key <FILE> --to <PUB>... | --to-list <FILE>"
 )]
 struct AddArgs {
-    /// The sealed file, always needed
+    /// The sealed file
     #[arg(value_name = "BUNDLE")]
     bundle: Option<PathBuf>,
 
@@ -62,12 +62,9 @@ struct AddArgs {
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let Command::Add(args) = &args.command;
     let mut to = args.to.clone();
-    let path = bundle_of(args.bundle.as_ref(), &mut to)?;
+    let path = subject(args.bundle.as_ref(), &mut to, "the sealed file")?;
     let content_key = ContentKeyFile::read(&args.content_key)?;
-    content_key
-        .warnings
-        .iter()
-        .for_each(|warning| ui.warn(warning));
+    ui.warn_all(&content_key.warnings);
     let recipients = recipients(args, &to, ui)?;
     let bundle = BundleFile::open(&path)?;
     let output = args.output.as_ref().unwrap_or(&path);
@@ -103,12 +100,12 @@ fn recipients(args: &AddArgs, to: &[PathBuf], ui: &Ui) -> Result<Recipients, Fai
     let mut recipients = Recipients::new();
     for path in to {
         let loaded = Recipient::read(path, &NoPassphrase)?;
-        loaded.warnings.iter().for_each(|warning| ui.warn(warning));
+        ui.warn_all(&loaded.warnings);
         recipients.add(loaded.key);
     }
     if let Some(list) = &args.to_list {
         let warnings = recipients.add_list(list, args.tag.as_deref())?;
-        warnings.iter().for_each(|warning| ui.warn(warning));
+        ui.warn_all(&warnings);
     }
     Ok(recipients)
 }

@@ -2,7 +2,7 @@ use crate::failure::Failure;
 use crate::ui::Ui;
 
 mod efuse;
-mod encrypted_img;
+pub(crate) mod encrypted_img;
 mod flash_check;
 mod flash_crypt;
 mod info;

@@ -1,13 +1,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use airseal_pack::output::{Access, write_file};
-use clap::CommandFactory;
-
-use crate::cli::Cli;
+use crate::cli;
 use crate::commands::shared::ForceArgs;
 use crate::failure::Failure;
 use crate::ui::Ui;
+use airseal_pack::output::{Access, write_file};
 
 /// Write a manual page for every command into a folder
 #[derive(Debug, clap::Args)]
@@ -27,7 +25,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             &error,
         )
     })?;
-    let mut root = Cli::command().disable_help_flag(true);
+    let mut root = cli::shown().disable_help_flag(true);
     root.build();
     let mut pages = 0_usize;
     write_pages(&root, "airseal", args, &mut pages)?;

@@ -26,3 +26,4 @@ mod seal_raw;
 #[cfg(feature = "serve")]
 mod server;
 mod static_https;
+mod wrong_use;

@@ -2,10 +2,10 @@ use std::path::{Path, PathBuf};
 
 use airseal_pack::bridge::keys::{BridgeKey, read_small};
 use airseal_pack::bridge::mcuboot::{Encrypt, KeyLen, Unwrap, Version, Wrap, encrypt, open};
-use airseal_pack::output::{Access, OutputFile, check_target, is_stdout};
+use airseal_pack::output::Access;
 use airseal_pack::source::Source;
 
-use crate::commands::shared::{ForceArgs, distinct};
+use crate::commands::shared::FileArgs;
 use crate::failure::Failure;
 use crate::ui::Ui;
 use crate::work;
@@ -26,14 +26,14 @@ enum Command {
 
 /// Sign firmware and encrypt it, in one step
 #[derive(Debug, clap::Args)]
+#[command(
+    mut_arg("input", |arg| arg.help("The firmware, without a header of MCUboot; - is standard input")),
+    mut_arg("output", |arg| arg.help("Write the image here; - is standard output")),
+    after_help = "Example: airseal bridge mcuboot encrypt --sign vendor.pem --to device-pub.pem --version 1.2.3 app.bin app.img"
+)]
 struct EncryptArgs {
-    /// The firmware, without a header of MCUboot
-    #[arg(value_name = "IN")]
-    input: PathBuf,
-
-    /// Write the image here; - is standard output
-    #[arg(value_name = "OUT")]
-    output: PathBuf,
+    #[command(flatten)]
+    files: FileArgs,
 
     /// The private key that signs: RSA-2048, P-256 or Ed25519
     #[arg(long, value_name = "PEM")]
@@ -68,12 +68,9 @@ struct EncryptArgs {
     #[arg(long, value_name = "N", default_value = "32")]
     header_size: u16,
 
-    /// The security counter
+    /// Security counter, which rises when older images must never run again [default: none]
     #[arg(long, value_name = "N")]
     security_counter: Option<u32>,
-
-    #[command(flatten)]
-    force: ForceArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -89,14 +86,14 @@ struct OpenArgs {
 
 /// Take the firmware out of an image, with the padding it was hashed with
 #[derive(Debug, clap::Args)]
+#[command(
+    mut_arg("input", |arg| arg.help("The image; - is standard input")),
+    mut_arg("output", |arg| arg.help("Write the firmware here; - is standard output")),
+    after_help = "Example: airseal bridge mcuboot decrypt --key device.pem --verify vendor-pub.pem app.img app.bin"
+)]
 struct DecryptArgs {
-    /// The image
-    #[arg(value_name = "IN")]
-    input: PathBuf,
-
-    /// Write the firmware here; - is standard output
-    #[arg(value_name = "OUT")]
-    output: PathBuf,
+    #[command(flatten)]
+    files: FileArgs,
 
     #[command(flatten)]
     open: OpenArgs,
@@ -104,15 +101,15 @@ struct DecryptArgs {
     /// Refuse it without a signature by this public key
     #[arg(long, value_name = "PEM")]
     verify: Option<PathBuf>,
-
-    #[command(flatten)]
-    force: ForceArgs,
 }
 
 /// Check hash and signature of an image
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: airseal bridge mcuboot verify --verify vendor-pub.pem --key device.pem app.img"
+)]
 struct VerifyArgs {
-    /// The image
+    /// The image; - is standard input
     #[arg(value_name = "IN")]
     input: PathBuf,
 
@@ -133,8 +130,8 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn make(args: &EncryptArgs, ui: &Ui) -> Result<(), Failure> {
-    distinct([&args.input, &args.sign], &args.output)?;
-    check_target(&args.output, args.force.existing())?;
+    let keys = args.to.iter().chain(&args.kek).chain([&args.sign]);
+    let target = args.files.target(keys)?;
     let signer = BridgeKey::read(&args.sign)?;
     let wrap = match (&args.to, &args.kek) {
         (Some(path), _) => Wrap::Public {
@@ -144,7 +141,10 @@ fn make(args: &EncryptArgs, ui: &Ui) -> Result<(), Failure> {
         (None, Some(path)) => Wrap::Shared(read_small(path)?),
         (None, None) => return Err(Failure::usage("neither --to nor --kek is given")),
     };
-    let payload = Source::open(&args.input)?;
+    let payload = Source::open(&args.files.input)?;
+    if payload.is_empty() {
+        ui.warn(format_args!("{}: is empty", payload.name()));
+    }
     let how = Encrypt {
         version: args.version,
         header_len: args.header_size,
@@ -156,22 +156,21 @@ fn make(args: &EncryptArgs, ui: &Ui) -> Result<(), Failure> {
             _ => KeyLen::Aes128,
         },
     };
-    let output = OutputFile::create(&args.output, args.force.existing(), Access::Public)?;
-    work::run(ui, |control| encrypt(&payload, &how, &output, control))?;
-    Ok(output.commit()?)
+    let output = target.create(Access::Public)?;
+    let size = work::run(ui, |control| encrypt(&payload, &how, &output, control))?;
+    output.commit()?;
+    target.report(&serde_json::json!({"size": size}), ui, |_| {
+        format!("{size} bytes")
+    })
 }
 
 fn take_out(args: &DecryptArgs, ui: &Ui) -> Result<(), Failure> {
-    distinct([&args.input], &args.output)?;
-    let existing = args.force.existing();
-    check_target(&args.output, existing)?;
-    let signer = match &args.verify {
-        Some(path) => Some(BridgeKey::read(path)?),
-        None => None,
-    };
+    let keys = args.open.key.iter().chain(&args.open.kek);
+    let target = args.files.target(keys.chain(&args.verify))?;
+    let signer = args.verify.as_deref().map(BridgeKey::read).transpose()?;
     let unwrap = unwrap(&args.open)?;
-    let image = Source::open(&args.input)?;
-    let output = OutputFile::create(&args.output, existing, Access::Public)?;
+    let image = Source::open(&args.files.input)?;
+    let output = target.create(Access::Public)?;
     let found = work::run(ui, |control| {
         open(
             &image,
@@ -185,12 +184,7 @@ fn take_out(args: &DecryptArgs, ui: &Ui) -> Result<(), Failure> {
     if !found.signed {
         ui.warn("the signature was not checked; --verify does that");
     }
-    if is_stdout(&args.output) {
-        return Ok(());
-    }
-    ui.result(&found, |found| {
-        format!("{}: {} bytes", args.output.display(), found.size)
-    })
+    target.report(&found, ui, |found| format!("{} bytes", found.size))
 }
 
 fn check(args: &VerifyArgs, ui: &Ui) -> Result<(), Failure> {

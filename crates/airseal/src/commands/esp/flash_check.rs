@@ -14,32 +14,36 @@ use airseal_pack::esp::signatures_v1::{BootKeysV1, DigestKey};
 use airseal_pack::source::Source;
 
 use super::otadata::records_text;
-use super::shared::{RollbackChoice, SchemeChoice, address, chip, crypt_config};
+use super::shared::{CryptConfigArgs, RollbackArgs, RollbackChoice, SchemeChoice, address, chip};
+use crate::commands::shared::subject;
 use crate::failure::Failure;
 use crate::ui::Ui;
 
 /// Say whether a chip would boot from a flash dump, and what; if not, why not
 #[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "airseal esp flash-check [OPTIONS] --chip <CHIP> <DUMP>",
+    after_help = "Example: airseal esp flash-check dump.bin --chip esp32c3 --key flash.key --efuses summary.json"
+)]
 pub(crate) struct Args {
     /// The dump of the whole flash, from address 0; - is standard input
     #[arg(value_name = "DUMP")]
-    dump: PathBuf,
+    dump: Option<PathBuf>,
 
     /// The chip it belongs to
     #[arg(long, value_name = "CHIP", value_parser = chip())]
     chip: Chip,
 
     /// What `espefuse summary --format json` printed: says what would boot on that very chip
-    #[arg(long, value_name = "SUMMARY.json")]
+    #[arg(long, value_name = "SUMMARY.json", conflicts_with = "efuse_version")]
     efuses: Option<PathBuf>,
 
     /// The flash encryption key, as bare bytes; without it the flash is taken as it is
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
 
-    /// The original ESP32's FLASH_CRYPT_CONFIG
-    #[arg(long, value_name = "N", value_parser = crypt_config, default_value = "0xF", requires = "key")]
-    flash_crypt_conf: u8,
+    #[command(flatten)]
+    crypt_config: CryptConfigArgs,
 
     /// Check the signatures of secure boot: keys in PEM form, of which one must have signed. With --efuses the digests in them decide
     #[arg(long, value_name = "PEM", num_args = 1..)]
@@ -57,41 +61,38 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDRESS", value_parser = address, default_value = "0x8000")]
     table_offset: u32,
 
-    /// How the bootloader was built: no rollback, rollback, or rollback with anti-rollback
-    #[arg(long, value_enum, default_value = "none")]
-    rollback: RollbackChoice,
-
-    /// With anti-rollback: the secure version in the chip's eFuses
-    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "efuses")]
-    efuse_version: u32,
+    #[command(flatten)]
+    rollback: RollbackArgs,
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    let source = Source::open(&args.dump)?;
+    let mut keys = args.sb_key.clone();
+    let dump = subject(args.dump.as_ref(), &mut keys, "the dump")?;
+    let source = Source::open(&dump)?;
     let efuses = match &args.efuses {
         Some(path) => Some(ChipState::of(args.chip, &EfuseState::read(path)?)?),
         None => None,
     };
     let key = args.key(efuses.as_ref())?;
-    let signatures = args.signatures(efuses.as_ref())?;
+    let signatures = args.signatures(&keys, efuses.as_ref())?;
     let verdict = FlashCheck {
         chip: args.chip,
         efuses: efuses.as_ref(),
         cipher: key.as_ref().map(|key| key as &dyn FlashCipher),
         table_offset: args.table_offset,
-        rollback: match args.rollback {
+        rollback: match args.rollback.rollback {
             RollbackChoice::None => RollbackKind::Off,
             RollbackChoice::On => RollbackKind::On,
             RollbackChoice::Anti => RollbackKind::Anti(
                 efuses
                     .as_ref()
-                    .map_or(args.efuse_version, |efuses| efuses.secure_version),
+                    .map_or(args.rollback.efuse_version, |efuses| efuses.secure_version),
             ),
         },
         signatures: signatures.as_deref(),
     }
     .run(&source)?;
-    verdict.warnings.iter().for_each(|warning| ui.warn(warning));
+    ui.warn_all(&verdict.warnings);
     ui.result(&verdict, text)?;
     match (&verdict.boots, &verdict.reason) {
         (None, Some(reason)) => Err(Failure::refused(format_args!(
@@ -114,7 +115,7 @@ impl Args {
             return Ok(None);
         };
         let config = efuses.and_then(|efuses| efuses.flash_crypt_config);
-        let config = config.unwrap_or(self.flash_crypt_conf);
+        let config = config.unwrap_or(self.crypt_config.flash_crypt_conf);
         let key = flash_key::read(path, self.chip, config)?;
         if let Some(efuses) = efuses.filter(|efuses| efuses.flash_encryption) {
             efuses
@@ -129,6 +130,7 @@ impl Args {
 
     fn signatures(
         &self,
+        keys: &[PathBuf],
         efuses: Option<&ChipState>,
     ) -> Result<Option<Box<dyn SignatureCheck>>, Failure> {
         let fused = efuses.map(|efuses| &efuses.secure_boot);
@@ -136,7 +138,7 @@ impl Args {
             Some(scheme) => scheme == SchemeChoice::V1,
             None => self.sb_v1_key.is_some() || fused == Some(&FusedSecureBoot::V1),
         };
-        let keys = self.sb_key.iter().map(|path| BootPublicKey::read(path));
+        let keys = keys.iter().map(|path| BootPublicKey::read(path));
         let mut keys: Vec<BootPublicKey> = keys.collect::<Result<_, _>>()?;
         if !v1 && fused == Some(&FusedSecureBoot::V1) {
             return Err(Failure::usage(

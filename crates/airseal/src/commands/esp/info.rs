@@ -12,6 +12,7 @@ use crate::ui::Ui;
 
 /// Tell what a file is and whether it is whole: image, partition table, otadata, NVS or a whole flash
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: airseal esp info app.bin --json")]
 pub(crate) struct Args {
     /// The file; - is standard input
     #[arg(value_name = "FILE")]
@@ -24,7 +25,7 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let info = read(&args.file, args.table_offset)?;
-    info.warnings.iter().for_each(|warning| ui.warn(warning));
+    ui.warn_all(&info.warnings);
     ui.result(&info, text)?;
     match &info.damage {
         Some(damage) => Err(Failure::refused(format_args!("{}: {damage}", info.file))

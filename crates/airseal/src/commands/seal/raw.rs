@@ -9,23 +9,14 @@ use crate::commands::esp::shared::crypt_config;
 use crate::failure::Failure;
 
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Raw images for encrypted flash")]
 pub(super) struct RawFlashArgs {
     /// Encrypt the image for the flash of devices with this flash encryption key (bare bytes), once for each slot of --partitions; such devices write it as it comes
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "partitions",
-        help_heading = "Raw images for encrypted flash"
-    )]
+    #[arg(long, value_name = "FILE", requires = "partitions")]
     raw_flash_key: Option<PathBuf>,
 
     /// The partition table of these devices, CSV or binary
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "raw_flash_key",
-        help_heading = "Raw images for encrypted flash"
-    )]
+    #[arg(long, value_name = "FILE", requires = "raw_flash_key")]
     partitions: Option<PathBuf>,
 
     /// The original ESP32's FLASH_CRYPT_CONFIG [default: 0xF]
@@ -33,8 +24,7 @@ pub(super) struct RawFlashArgs {
         long,
         value_name = "N",
         value_parser = crypt_config,
-        requires = "raw_flash_key",
-        help_heading = "Raw images for encrypted flash"
+        requires = "raw_flash_key"
     )]
     flash_crypt_conf: Option<u8>,
 }
