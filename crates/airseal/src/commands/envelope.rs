@@ -4,11 +4,10 @@ use airseal_pack::bundle::BundleFile;
 use airseal_pack::content_key::ContentKeyFile;
 use airseal_pack::entropy::SystemEntropy;
 use airseal_pack::key::NoPassphrase;
-use airseal_pack::output::Existing;
 use airseal_pack::recipient::{Recipient, Recipients};
 use airseal_pack::release::add_envelopes;
 
-use crate::commands::shared::{ForceArgs, changed_text, subject};
+use crate::commands::shared::{ChangedArgs, changed_text, subject};
 use crate::failure::Failure;
 use crate::ui::Ui;
 use crate::work;
@@ -51,12 +50,8 @@ struct AddArgs {
     #[arg(long, value_name = "TAG", requires = "to_list")]
     tag: Option<String>,
 
-    /// Write the new file here [default: replace the old one, once the new one is complete]
-    #[arg(long, short, value_name = "OUT.seal")]
-    output: Option<PathBuf>,
-
     #[command(flatten)]
-    force: ForceArgs,
+    changed: ChangedArgs,
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
@@ -67,18 +62,13 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     ui.warn_all(&content_key.warnings);
     let recipients = recipients(args, &to, ui)?;
     let bundle = BundleFile::open(&path)?;
-    let output = args.output.as_ref().unwrap_or(&path);
-    let existing = if args.output.is_some() {
-        args.force.existing()
-    } else {
-        Existing::Replace
-    };
+    let place = args.changed.place(&path);
     let changed = work::run(ui, |control| {
         add_envelopes(
             &bundle,
             &content_key.key,
             &recipients,
-            (output, existing),
+            place,
             &SystemEntropy,
             control,
         )
@@ -90,7 +80,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         };
         format!(
             "{}\nenvelopes    {} added{already}",
-            changed_text(output, changed),
+            changed_text(place.0, changed),
             changed.added.len()
         )
     })

@@ -48,15 +48,17 @@ fn write_pages(
     pages: &mut usize,
 ) -> Result<(), Failure> {
     let mut page = Vec::new();
-    // clap wants a name that lives as long as the program; there are some forty of them.
+    // clap wants a name that lives as long as the program; there are some eighty of them.
     let title: &'static str = Box::leak(name.to_owned().into_boxed_str());
     clap_mangen::Man::new(command.clone().name(title))
         .title(title)
         .render(&mut page)
         .map_err(|error| Failure::io("can't write a manual page", &error))?;
+    // The usual heading for what stands behind the options.
+    let page = String::from_utf8_lossy(&page).replace(".SH EXTRA", ".SH NOTES");
     write_file(
         &page_path(&args.directory, name),
-        &page,
+        page.as_bytes(),
         args.force.existing(),
         Access::Public,
     )?;

@@ -20,7 +20,7 @@ use crate::ui::Ui;
 
 mod files;
 
-pub(crate) use files::{FileArgs, OutputArgs, Target};
+pub(crate) use files::{ChangedArgs, FileArgs, OutputArgs, Target};
 
 /// What to do when the output is there already.
 #[derive(Clone, Copy, Debug, clap::Args)]

@@ -96,12 +96,32 @@ fn completions_and_manual_pages_come_from_the_definitions() {
             script.contains("sign-request") && script.contains("--content-key-out"),
             "{shell}"
         );
+        for word in ["flash-encrypt", "flash-crypt-conf", "aes-cbc", "mcuboot"] {
+            assert!(script.contains(word), "{shell} completes no {word}");
+        }
     }
     room.ok("man pages");
     let pages = std::fs::read_dir(room.file("pages")).unwrap().count();
     assert!(pages > 30, "{pages}");
     let page = String::from_utf8(room.read("pages/airseal-seal.1")).unwrap();
     assert!(page.contains("security\\-version"), "{page}");
+    for (name, word) in [
+        ("esp-flash-encrypt", "Example: airseal esp flash\\-encrypt"),
+        ("esp-otadata-select", "OUT"),
+        (
+            "bridge-aes-cbc-decrypt",
+            "Example: airseal bridge aes\\-cbc decrypt",
+        ),
+        (
+            "bridge-mcuboot-verify",
+            "Example: airseal bridge mcuboot verify",
+        ),
+        ("verify", "<\\fIBUNDLE\\fR>"),
+        ("esp-flash-check", "<\\fIDUMP\\fR>"),
+    ] {
+        let page = String::from_utf8(room.read(&format!("pages/airseal-{name}.1"))).unwrap();
+        assert!(page.contains(word), "{name}: no {word} in\n{page}");
+    }
     assert!(room.fails(1, "man pages").contains("--force"));
 }
 

@@ -59,6 +59,27 @@ impl OutputArgs {
     }
 }
 
+/// Where a changed sealed file goes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ChangedArgs {
+    /// Write the new file here [default: replace the old one, once the new one is complete]
+    #[arg(long, short, value_name = "OUT.seal")]
+    output: Option<PathBuf>,
+
+    #[command(flatten)]
+    force: ForceArgs,
+}
+
+impl ChangedArgs {
+    /// The new file's name, and what becomes of a file that has it. The old file may always be replaced by the new one.
+    pub(crate) fn place<'a>(&'a self, bundle: &'a Path) -> (&'a Path, Existing) {
+        match &self.output {
+            Some(output) => (output, self.force.existing()),
+            None => (bundle, Existing::Replace),
+        }
+    }
+}
+
 /// A file to be written: looked at before the work starts, told about when it is done.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target<'a> {

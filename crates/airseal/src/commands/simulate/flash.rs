@@ -7,7 +7,7 @@ use airseal_pack::esp::partitions::{self, TablePlace};
 use airseal_sim::device::STATE_LEN;
 use airseal_update::flash::Region;
 
-use super::DeviceArgs;
+use super::args::DeviceArgs;
 use crate::failure::Failure;
 
 /// Scheme and check value of the flash key, if one is named.
