@@ -2,7 +2,7 @@
 
 use airseal_esp::ImageFault;
 
-use super::Play;
+use super::play::Play;
 use crate::Error;
 use crate::esp::dump::{View, begins_image};
 use crate::recognise::{FileKind, HEAD_LEN, recognise};
