@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::scan::{Scan, looks_like_nvs};
 use super::table::Table;
-use super::{Contents, MAX_PARTITION};
+use super::{Contents, MAX_PARTITION, wifi};
 use crate::Error;
 use crate::recognise::{FileKind, HEAD_LEN, recognise};
 use crate::source::Source;
@@ -156,8 +156,15 @@ pub fn parse_partition(bytes: &[u8], key: Option<&NvsKey>) -> Result<Dump, Refus
         }
     }
     warnings.append(&mut found.warnings);
+    let csv = table.finish();
+    if wifi::are_missing(&csv) {
+        warnings.push(
+            "it has keys of the Wi-Fi driver without those that to-bin adds to them: with --no-wifi-rows it makes the same partition again"
+                .to_owned(),
+        );
+    }
     Ok(Dump {
-        csv: table.finish(),
+        csv,
         contents,
         warnings,
     })

@@ -45,6 +45,10 @@ struct ToBinArgs {
     #[arg(long, value_name = "N", default_value = "2", value_parser = clap::builder::PossibleValuesParser::new(["1", "2"]))]
     version: String,
 
+    /// Leave out the rows that nvs_partition_gen.py adds to keys of the Wi-Fi driver
+    #[arg(long)]
+    no_wifi_rows: bool,
+
     #[command(flatten)]
     keys: KeyArgs,
 }
@@ -132,6 +136,7 @@ fn run_to_bin(args: &ToBinArgs, ui: &Ui) -> Result<(), Failure> {
         size: args.size,
         version,
         key: key.as_ref(),
+        wifi_rows: !args.no_wifi_rows,
     };
     let made = to_bin(&args.files.input, &layout)?;
     ui.warn_all(&made.warnings);
