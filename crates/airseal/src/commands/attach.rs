@@ -28,6 +28,9 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let place = args
+        .changed
+        .place(&args.bundle, args.key.iter().chain([&args.signature]))?;
     let key = args
         .key
         .as_deref()
@@ -36,7 +39,6 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let signature = read_signature(&args.signature)?;
     let name = args.signature.display().to_string();
     let bundle = BundleFile::open(&args.bundle)?;
-    let place = args.changed.place(&args.bundle);
     let changed = work::run(ui, |control| {
         attach(&bundle, (&name, &signature), key.as_ref(), place, control)
     })?;

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use airseal_pack::bundle::BundleFile;
 use airseal_pack::release::cosign;
 
-use crate::commands::shared::{ChangedArgs, changed_text, signers};
+use crate::commands::shared::{ChangedArgs, as_files, changed_text, signers};
 use crate::failure::Failure;
 use crate::passphrase::PassphraseArgs;
 use crate::ui::Ui;
@@ -28,9 +28,9 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let place = args.changed.place(&args.bundle, &as_files(&args.sign))?;
     let signing = signers(&args.sign, &args.passphrase, ui)?;
     let bundle = BundleFile::open(&args.bundle)?;
-    let place = args.changed.place(&args.bundle);
     let changed = work::run(ui, |control| cosign(&bundle, &signing, place, control))?;
     ui.warn_all(&changed.warnings);
     ui.result(&changed, |changed| changed_text(place.0, changed))

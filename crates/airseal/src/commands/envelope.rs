@@ -58,11 +58,14 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let Command::Add(args) = &args.command;
     let mut to = args.to.clone();
     let path = subject(args.bundle.as_ref(), &mut to, "the sealed file")?;
+    let place = args.changed.place(
+        &path,
+        to.iter().chain(&args.to_list).chain([&args.content_key]),
+    )?;
     let content_key = ContentKeyFile::read(&args.content_key)?;
     ui.warn_all(&content_key.warnings);
     let recipients = recipients(args, &to, ui)?;
     let bundle = BundleFile::open(&path)?;
-    let place = args.changed.place(&path);
     let changed = work::run(ui, |control| {
         add_envelopes(
             &bundle,

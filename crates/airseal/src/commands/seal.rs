@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use airseal_format::RecipientId;
 use airseal_pack::entropy::SystemEntropy;
@@ -8,7 +8,7 @@ use airseal_pack::keyset::KeysetFile;
 use airseal_pack::output::is_stdout;
 use airseal_pack::seal::{SealOutput, SealRequest, Sealed, seal};
 
-use crate::commands::shared::{distinct, group_key, signers};
+use crate::commands::shared::{as_files, distinct, group_key, signers};
 use crate::dates;
 use crate::failure::Failure;
 use crate::keys;
@@ -125,7 +125,7 @@ fn check(args: &Args) -> Result<(), Failure> {
             "give --to PUB or --to-list FILE, or keep the content key with --content-key-out FILE to add recipients later",
         ));
     }
-    let signers = args.sign.iter().map(PathBuf::from).collect::<Vec<_>>();
+    let signers = as_files(&args.sign);
     let inputs = || {
         [&args.firmware]
             .into_iter()

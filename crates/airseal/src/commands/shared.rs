@@ -6,7 +6,7 @@ use airseal_format::signature::SigningPublicKey;
 use airseal_pack::key::{GroupKey, KeyFile, KeyRole, NoPassphrase, PrivateKey, PublicKey};
 use airseal_pack::keyset::KeysetFile;
 use airseal_pack::open::NamedTrust;
-use airseal_pack::output::{Existing, is_stdout};
+use airseal_pack::output::Existing;
 use airseal_pack::recipient::{Recipient, Recipients};
 use airseal_pack::release::Changed;
 use airseal_pack::signer::{Signer, open_signer};
@@ -235,22 +235,21 @@ const TOKEN_MAX: usize = 64;
 /// # Errors
 /// Output closed, or environment.
 pub(crate) fn request_written(
-    output: &Path,
+    target: &Target<'_>,
     bytes: usize,
     next: String,
     ui: &Ui,
 ) -> Result<(), Failure> {
-    if is_stdout(output) {
-        return Ok(());
-    }
-    let name = output.display().to_string();
+    let name = target.path().display().to_string();
     let written = serde_json::json!({"request": name, "bytes": bytes, "then": next});
-    ui.result(&written, |_| {
-        format!(
-            "{}\nto sign      {bytes} bytes, as they are\nthen         {next}",
-            output.display()
-        )
+    target.report(&written, ui, |_| {
+        format!("a request\nto sign      {bytes} bytes, as they are\nthen         {next}")
     })
+}
+
+/// Key arguments as the files that they may name.
+pub(crate) fn as_files(keys: &[String]) -> Vec<PathBuf> {
+    keys.iter().map(PathBuf::from).collect()
 }
 
 /// Refuses an output that is one of the inputs, which no `--force` makes right.

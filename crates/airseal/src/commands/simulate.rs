@@ -1,6 +1,6 @@
 use std::fs;
 
-use airseal_pack::output::{Access, check_target, write_file};
+use airseal_pack::output::{Access, write_file};
 use airseal_sim::SimDevice;
 use airseal_sim::agent::{Agent, Cuts, Outcome};
 use airseal_sim::home::Home;
@@ -11,7 +11,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use zeroize::Zeroizing;
 
-use crate::commands::shared::checked_token;
+use crate::commands::shared::{Target, checked_token};
 use crate::failure::Failure;
 use crate::ui::Ui;
 
@@ -42,7 +42,9 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     check_transport(args)?;
     let home = Home::new(&args.state);
     if let Some(path) = &args.report {
-        check_target(path, args.force.existing())?;
+        let keys = args.keyset.iter().chain(&args.trust).chain(&args.flash_key);
+        let read = keys.chain(&args.group_key).chain(&args.from);
+        Target::new(path, args.force, read.chain(&args.claim_file))?;
     }
     let device = device::open(&home, args, ui)?;
     let before = device.flash().operations();

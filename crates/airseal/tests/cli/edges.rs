@@ -414,6 +414,16 @@ fn an_output_that_is_read_is_refused_even_with_force() {
         format!("seal fw.bin -o new.seal --content-key-out vendor.key --force {SEAL}"),
         "open fw.seal --trust vendor.pub --key dev.key -o fw.seal --force".to_owned(),
         "sign-request fw.seal -o fw.seal --force".to_owned(),
+        "cosign fw.seal --sign vendor.key -o vendor.key --force".to_owned(),
+        "attach fw.seal fw.bin --key vendor.key -o vendor.key --force".to_owned(),
+        "attach fw.seal fw.bin --key vendor.pub -o fw.bin --force".to_owned(),
+        "envelope add fw.seal --content-key vendor.key --to dev.pub -o vendor.key --force"
+            .to_owned(),
+        "keyset new --vendor v --root vendor.key --release vendor.pub -o vendor.key --force"
+            .to_owned(),
+        "keyset rotate --from fw.bin --sign vendor.key -o vendor.key --force".to_owned(),
+        "key rotate vendor.key -o vendor.key --force".to_owned(),
+        "simulate device --state d --group-key vendor.key --report vendor.key --force".to_owned(),
     ] {
         let error = room.fails(2, &line);
         assert!(error.contains("can't be its output"), "{line}: {error}");

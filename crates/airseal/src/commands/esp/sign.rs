@@ -10,7 +10,9 @@ use airseal_pack::output::Access;
 use airseal_pack::source::Source;
 
 use super::shared::SchemeChoice;
-use crate::commands::shared::{FileArgs, ForceArgs, Target, read_signature, request_written};
+use crate::commands::shared::{
+    FileArgs, ForceArgs, Target, as_files, read_signature, request_written,
+};
 use crate::failure::Failure;
 use crate::ui::Ui;
 
@@ -156,7 +158,7 @@ impl From<OptionArgs> for SignOptions {
 }
 
 pub(super) fn sign(args: &SignArgs, ui: &Ui) -> Result<(), Failure> {
-    let keys: Vec<PathBuf> = args.key.iter().map(PathBuf::from).collect();
+    let keys = as_files(&args.key);
     let target = args.files.target(keys.iter().chain(&args.iv))?;
     let source = Source::open(&args.files.input)?;
     if args.bootloader {
@@ -270,7 +272,7 @@ pub(super) fn request(args: &RequestArgs, ui: &Ui) -> Result<(), Failure> {
         "airseal esp attach-signature --scheme v2 --key PUB --signature SIG {} OUT",
         args.input.display()
     );
-    request_written(&args.output, unsigned.message().len(), next, ui)
+    request_written(&target, unsigned.message().len(), next, ui)
 }
 
 /// `OUT.json`.

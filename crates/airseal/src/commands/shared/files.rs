@@ -71,12 +71,22 @@ pub(crate) struct ChangedArgs {
 }
 
 impl ChangedArgs {
-    /// The new file's name, and what becomes of a file that has it. The old file may always be replaced by the new one.
-    pub(crate) fn place<'a>(&'a self, bundle: &'a Path) -> (&'a Path, Existing) {
-        match &self.output {
-            Some(output) => (output, self.force.existing()),
+    /// The new file's name, and what becomes of a file that has it. The old file may be replaced by the new one, none of
+    /// the others that are `read`.
+    ///
+    /// # Errors
+    /// Usage if it is one of them.
+    pub(crate) fn place<'a, 'r>(
+        &'a self,
+        bundle: &'a Path,
+        read: impl IntoIterator<Item = &'r PathBuf>,
+    ) -> Result<(&'a Path, Existing), Failure> {
+        let (path, existing) = match &self.output {
+            Some(output) => (output.as_path(), self.force.existing()),
             None => (bundle, Existing::Replace),
-        }
+        };
+        distinct(read, path)?;
+        Ok((path, existing))
     }
 }
 
@@ -92,10 +102,10 @@ impl<'a> Target<'a> {
     ///
     /// # Errors
     /// Usage if it is one of them, refused if it is there already or can't be a file.
-    pub(crate) fn new(
+    pub(crate) fn new<'r>(
         path: &'a Path,
         force: ForceArgs,
-        read: impl IntoIterator<Item = &'a PathBuf>,
+        read: impl IntoIterator<Item = &'r PathBuf>,
     ) -> Result<Target<'a>, Failure> {
         let existing = force.existing();
         distinct(read, path)?;

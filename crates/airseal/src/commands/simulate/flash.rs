@@ -38,12 +38,7 @@ pub(super) fn slots(args: &DeviceArgs, chip: Chip) -> Result<Option<[Region; 2]>
         chip: Some(chip),
     };
     let (table, _) = partitions::read(path, place)?;
-    let mut rows: Vec<_> = table
-        .as_slice()
-        .iter()
-        .filter(|row| row.is_ota_slot())
-        .collect();
-    rows.sort_by_key(|row| row.ota_slot());
+    let rows = partitions::ota_slots(&table);
     let wrong = |what: String, hint: &str| {
         Err(Failure::refused(format_args!("{}: {what}", path.display())).hint(hint))
     };
