@@ -75,3 +75,72 @@ impl Stream<'_> {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        reason = "a test may unwrap, and documents itself by its name"
+    )]
+    use std::path::Path;
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::output::{Access, Existing};
+
+    /// More than two blocks, and no whole number of them.
+    fn bytes() -> Vec<u8> {
+        let len = u32::try_from(2 * BLOCK + 77).unwrap();
+        (0..len).map(|n| n.to_le_bytes()[1] ^ 0x5A).collect()
+    }
+
+    fn copied(when: Watch, control: &Control<'_>, target: &Path) -> Result<Vec<u8>, Error> {
+        let source = Source::spool("source", &mut &bytes()[..])?;
+        let output = OutputFile::create(target, Existing::Refuse, Access::Owner)?;
+        let mut seen = Vec::new();
+        Stream {
+            source: &source,
+            from: 7,
+            len: source.len() - 7,
+            output: Some((&output, 3)),
+        }
+        .run(
+            when,
+            |offset, block| {
+                let first = bytes().get(7 + length(offset)).copied();
+                assert_eq!(first, block.first().copied());
+                block.iter_mut().for_each(|byte| *byte = !*byte);
+                Ok(())
+            },
+            |block| seen.extend_from_slice(block),
+            (Activity::Copying, control),
+        )?;
+        output.commit()?;
+        Ok(seen)
+    }
+
+    #[test]
+    fn every_block_is_changed_once_written_at_its_place_and_seen_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = bytes().split_off(7);
+        let after: Vec<u8> = before.iter().map(|byte| !byte).collect();
+        for (when, expected) in [(Watch::Before, &before), (Watch::After, &after)] {
+            let target = dir.path().join(expected[0].to_string());
+            let seen = copied(when, &Control::default(), &target).unwrap();
+            assert!(seen == *expected);
+            assert!(std::fs::read(&target).unwrap()[3..] == after);
+        }
+    }
+
+    #[test]
+    fn a_cancelled_run_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let control = Control {
+            progress: None,
+            cancel: Some(&AtomicBool::new(true)),
+        };
+        let error = copied(Watch::After, &control, &dir.path().join("out")).unwrap_err();
+        assert!(matches!(error, Error::Cancelled));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}

@@ -89,3 +89,31 @@ fn lengths(additional: u64, text: u64) -> [u8; 16] {
     block[8..].copy_from_slice(&(text * 8).to_be_bytes());
     block
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_the_keystream_are_those_of_the_whole_across_the_end_of_the_counter() {
+        let keystream = Keystream {
+            key: Zeroizing::new([7; 32]),
+            counter: *b"first 12 byt\xFF\xFF\xFF\xFE",
+        };
+        let mut whole = [0; 200];
+        keystream.apply(0, &mut whole);
+        let mut pieces = [0; 200];
+        for (offset, piece) in (0..).step_by(48).zip(pieces.chunks_mut(48)) {
+            keystream.apply(offset, piece);
+        }
+        assert_eq!(pieces, whole);
+        // Only the last four bytes of the counter count (SP 800-38D, inc32).
+        let after_the_end = Keystream {
+            key: Zeroizing::new([7; 32]),
+            counter: *b"first 12 byt\0\0\0\0",
+        };
+        let mut later = [0; 32];
+        after_the_end.apply(0, &mut later);
+        assert_eq!(later, whole[32..64]);
+    }
+}

@@ -311,3 +311,26 @@ fn unwrap_shared(shared: &[u8], value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 const INFO: &[u8] = b"MCUBoot_ECIES_v1";
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        reason = "a test may unwrap, and documents itself by its name"
+    )]
+    use super::*;
+
+    #[test]
+    fn counter_mode_in_pieces_is_counter_mode_of_the_whole() {
+        for key in [&[1; 16][..], &[2; 32]] {
+            let mut whole = [0; 100];
+            counter_mode(key, 0, &mut whole).unwrap();
+            let mut pieces = [0; 100];
+            for (offset, piece) in (0..).step_by(37).zip(pieces.chunks_mut(37)) {
+                counter_mode(key, offset, piece).unwrap();
+            }
+            assert_eq!(pieces, whole);
+        }
+        assert!(counter_mode(&[3; 24], 0, &mut [0; 16]).is_err());
+    }
+}
