@@ -333,6 +333,21 @@ fn a_partition_with_wifi_keys_of_its_own_is_made_again_byte_for_byte() {
     assert!(whole.warnings.is_empty(), "{:?}", whole.warnings);
 }
 
+#[test]
+fn a_value_that_is_cut_at_its_comma_is_refused() {
+    let room = tempfile::tempdir().unwrap();
+    let csv = room.path().join("in.csv");
+    let head = "key,type,encoding,value\nn,namespace,,,,\n";
+    std::fs::write(&csv, format!("{head}a,data,string,to,gether\n")).unwrap();
+    let error = plain(&csv, 0x3000).err().unwrap().to_string();
+    assert!(
+        error.contains("line 3") && !error.contains("gether"),
+        "{error}"
+    );
+    std::fs::write(&csv, format!("{head}a,data,string,\"to,gether\"\n")).unwrap();
+    plain(&csv, 0x3000).unwrap();
+}
+
 fn unreadable(bytes: &[u8], key: Option<&NvsKey>) -> String {
     let room = tempfile::tempdir().unwrap();
     let bin = room.path().join("in.bin");

@@ -332,3 +332,19 @@ fn bytes_behind_the_signature_sector_are_not_lost_when_a_block_is_added() {
         "{error}"
     );
 }
+
+/// What is signed is all of the file, where the chip looks at the image alone.
+#[test]
+fn a_signature_of_version_1_behind_other_bytes_is_refused() {
+    let signer = signer("v1-ecdsa256");
+    let mut file = vector("images/app-esp32-securepad-v1.bin");
+    let by_signer = |body: &[u8]| {
+        let signature = signer.sign(body).unwrap();
+        let signature = airseal_esp::secure_boot::v1::encode(signature.first_chunk().unwrap());
+        source(&[body, &signature].concat())
+    };
+    verify_v1(&by_signer(&file), signer.public()).unwrap();
+    file.extend_from_slice(&[0xFF; 16]);
+    let text = refusal(verify_v1(&by_signer(&file), signer.public()));
+    assert!(text.contains("right behind the image"), "{text}");
+}

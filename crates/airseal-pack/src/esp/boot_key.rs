@@ -121,7 +121,9 @@ impl BootPublicKey {
             return false;
         };
         let body = [modulus, exponent].concat();
-        let len = (body.len() as u16).to_be_bytes();
+        let Ok(len) = u16::try_from(body.len()).map(u16::to_be_bytes) else {
+            return false;
+        };
         let der = [&[0x30, 0x82, len[0], len[1]], body.as_slice()].concat();
         AwsDigest::import_less_safe(digest, &SHA256).is_ok_and(|digest| {
             UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, der)

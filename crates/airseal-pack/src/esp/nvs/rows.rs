@@ -89,10 +89,17 @@ impl Rows {
                 Ok(false) => break,
                 Err(error) => return Err(rows.refused(line, error.to_string(), FORM)),
             }
-            let Some(columns) = columns else {
-                columns = Some(rows.columns(line, &record)?);
+            let Some((columns, width)) = columns else {
+                columns = Some((rows.columns(line, &record)?, record.len()));
                 continue;
             };
+            if record.iter().skip(width).any(|field| !field.is_empty()) {
+                return Err(rows.refused(
+                    line,
+                    format!("there are {} fields for {width} columns", record.len()),
+                    "put a value with a comma in it between double quotes; nvs_partition_gen cuts it at the comma",
+                ));
+            }
             let row = rows.row(line, columns, &record)?;
             if let Some(row) = names.check(&rows, row)? {
                 rows.rows.push(row);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use airseal_esp::Image;
 use airseal_esp::secure_boot::{Scheme, v1};
 
 use super::{SignOptions, Signed, SignedReport, examine, whole};
@@ -173,6 +174,19 @@ pub fn verify_v1(source: &Source, key: &BootPublicKey) -> Result<String, Error> 
         )
     })?;
     let body = bytes.split_at(bytes.len() - v1::SIGNATURE_LEN).0;
+    if let Ok((image, _)) = Image::examine(&mut &body[..])
+        && image.len != body.len() as u64
+    {
+        return Err(Error::refused(
+            source.name(),
+            format!(
+                "has its signature at {:#x}, and the chip looks for it right behind the image, at {:#x}",
+                body.len(),
+                image.len
+            ),
+            "sign the image alone",
+        ));
+    }
     if !key.verifies(&key.digest(body), signature) {
         return Err(Error::refused(
             source.name(),
