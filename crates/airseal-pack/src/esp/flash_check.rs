@@ -15,7 +15,10 @@ use play::Play;
 
 mod app;
 mod explain;
+mod keys;
 mod play;
+
+pub use keys::CheckKeys;
 
 /// How the boot is played.
 pub struct FlashCheck<'a> {

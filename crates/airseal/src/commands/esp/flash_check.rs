@@ -2,15 +2,10 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use airseal_esp::Chip;
-use airseal_esp::flash_encryption::FlashKey;
-use airseal_pack::esp::boot_key::BootPublicKey;
 use airseal_pack::esp::chip_state::{ChipState, FusedSecureBoot};
 use airseal_pack::esp::dump::FlashCipher;
 use airseal_pack::esp::efuse_audit::EfuseState;
-use airseal_pack::esp::flash_check::{FlashCheck, RollbackKind, SignatureCheck, Verdict};
-use airseal_pack::esp::flash_key;
-use airseal_pack::esp::signatures::BootKeys;
-use airseal_pack::esp::signatures_v1::{BootKeysV1, DigestKey};
+use airseal_pack::esp::flash_check::{CheckKeys, FlashCheck, RollbackKind, Verdict};
 use airseal_pack::source::Source;
 
 use super::otadata::records_text;
@@ -73,8 +68,17 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Some(path) => Some(ChipState::of(args.chip, &EfuseState::read(path)?)?),
         None => None,
     };
-    let key = args.key(efuses.as_ref())?;
-    let signatures = args.signatures(&keys, efuses.as_ref())?;
+    let keys = CheckKeys {
+        chip: args.chip,
+        efuses: efuses.as_ref(),
+        flash_key: args.key.as_deref(),
+        crypt_config: args.crypt_config.flash_crypt_conf,
+        boot_keys: &keys,
+        is_v1: args.sb_scheme.map(|scheme| scheme == SchemeChoice::V1),
+        digest_key: args.sb_v1_key.as_deref(),
+    };
+    let key = keys.read_flash_key()?;
+    let signatures = keys.read_signatures()?;
     let verdict = FlashCheck {
         chip: args.chip,
         efuses: efuses.as_ref(),
@@ -98,7 +102,8 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         (None, Some(reason)) => Err(Failure::refused(format_args!(
             "{}: would not boot: {reason}",
             verdict.file
-        ))),
+        ))
+        .hint("put right what is named, and read the flash again")),
         (Some(boots), Some(reason)) => {
             ui.warn(format_args!(
                 "{boots} starts in place of what was selected: {reason}"
@@ -106,71 +111,6 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             Ok(())
         }
         _ => Ok(()),
-    }
-}
-
-impl Args {
-    fn key(&self, efuses: Option<&ChipState>) -> Result<Option<FlashKey>, Failure> {
-        let Some(path) = &self.key else {
-            return Ok(None);
-        };
-        let config = efuses.and_then(|efuses| efuses.flash_crypt_config);
-        let config = config.unwrap_or(self.crypt_config.flash_crypt_conf);
-        let key = flash_key::read(path, self.chip, config)?;
-        if let Some(efuses) = efuses.filter(|efuses| efuses.flash_encryption) {
-            efuses
-                .check_key_len(Source::open(path)?.len())
-                .map_err(|why| {
-                    Failure::refused(format_args!("{}: {why}", path.display()))
-                        .hint("give the key that was burned into this chip, and its own summary")
-                })?;
-        }
-        Ok(Some(key))
-    }
-
-    fn signatures(
-        &self,
-        keys: &[PathBuf],
-        efuses: Option<&ChipState>,
-    ) -> Result<Option<Box<dyn SignatureCheck>>, Failure> {
-        let fused = efuses.map(|efuses| &efuses.secure_boot);
-        let v1 = match self.sb_scheme {
-            Some(scheme) => scheme == SchemeChoice::V1,
-            None => self.sb_v1_key.is_some() || fused == Some(&FusedSecureBoot::V1),
-        };
-        let keys = keys.iter().map(|path| BootPublicKey::read(path));
-        let mut keys: Vec<BootPublicKey> = keys.collect::<Result<_, _>>()?;
-        if !v1 && fused == Some(&FusedSecureBoot::V1) {
-            return Err(Failure::usage(
-                "--sb-scheme v2: the eFuses say that this chip has secure boot version 1",
-            )
-            .hint("leave out --sb-scheme"));
-        }
-        if !v1 {
-            if self.sb_v1_key.is_some() {
-                return Err(Failure::usage("--sb-v1-key goes with version 1")
-                    .hint("leave out --sb-scheme v2"));
-            }
-            let keys = (!keys.is_empty()).then_some(BootKeys(keys));
-            return Ok(keys.map(|keys| Box::new(keys) as Box<dyn SignatureCheck>));
-        }
-        if !self.chip.secure_boot().v1 {
-            return Err(Failure::usage(format_args!(
-                "the {} has no secure boot version 1",
-                self.chip
-            ))
-            .hint("that is for the original ESP32 alone"));
-        }
-        if keys.len() > 1 {
-            return Err(
-                Failure::usage("version 1 has one signature by one key").hint("give one --sb-key")
-            );
-        }
-        let digest_key = match &self.sb_v1_key {
-            Some(path) => Some(DigestKey::read(path)?),
-            None => None,
-        };
-        Ok(Some(Box::new(BootKeysV1::new(keys.pop(), digest_key)?)))
     }
 }
 
