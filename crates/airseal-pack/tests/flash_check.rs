@@ -6,9 +6,11 @@
 
 use airseal_esp::Chip;
 use airseal_esp::partition::{DEFAULT_TABLE_OFFSET, PartitionTable};
+use airseal_pack::esp::boot_key::BootPublicKey;
 use airseal_pack::esp::chip_state::ChipState;
 use airseal_pack::esp::efuse_audit::EfuseState;
 use airseal_pack::esp::flash_check::{FlashCheck, RollbackKind, Verdict};
+use airseal_pack::esp::signatures::BootKeys;
 use airseal_pack::source::Source;
 
 fn vector(name: &str) -> Vec<u8> {
@@ -140,4 +142,34 @@ fn secure_boot_version_1_in_the_efuses_is_never_taken_as_off() {
     dump[..0x1000].fill(0xFF);
     let verdict = play(&check("esp32", Some(&state)), &dump);
     assert!(verdict.reason.unwrap().contains("no digest at 0x0"));
+}
+
+/// Image, padding, signature block: whatever byte is another one, nothing starts.
+#[test]
+fn no_changed_byte_of_a_signed_flash_boots() {
+    let table = "o,data,ota,0xd000,0x2000\na,app,ota_0,0x10000,192K";
+    let bootloader = vector("secureboot/v2-rsa0-bootloader.signed");
+    let app = vector("secureboot/v2-rsa0-app.signed");
+    let mut dump = flash(table, &[]);
+    dump.truncate(0x4_0000);
+    put(&mut dump, 0, &bootloader);
+    put(&mut dump, 0x1_0000, &app);
+    let path = format!(
+        "{}/../../vectors/esp/secureboot/v2-rsa0-pub.pem",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let keys = BootKeys(vec![BootPublicKey::read(path.as_ref()).unwrap()]);
+    let signed = FlashCheck {
+        signatures: Some(&keys),
+        ..check("esp32c3", None)
+    };
+    assert_eq!(play(&signed, &dump).boots.as_deref(), Some("ota_0"));
+    // Behind the CRC of the block 16 bytes are unused.
+    let covered = |file: &[u8]| file.len() - 4096 + 1200;
+    let places = (0..covered(&bootloader)).chain(0x1_0000..0x1_0000 + covered(&app));
+    for place in places.step_by(211) {
+        dump[place] ^= 0x10;
+        assert_eq!(play(&signed, &dump).boots, None, "byte {place:#x}");
+        dump[place] ^= 0x10;
+    }
 }
