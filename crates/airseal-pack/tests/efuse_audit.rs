@@ -75,6 +75,31 @@ fn a_blank_chip_can_be_put_right_and_the_last_locks_come_later() {
 }
 
 #[test]
+fn a_slot_is_kept_for_the_digest_and_what_needs_it_comes_later() {
+    let blank = run("esp32c3", "esp32c3-fe-sb.step0", &Policy::release());
+    assert_eq!(repair_of(&blank, "SECURE_BOOT_DIGEST0"), Some(Repair::Now));
+    let kept = "SECURE_BOOT_KEY_REVOKE0";
+    assert!(blank.rules.iter().all(|rule| rule.field != kept));
+    for field in [
+        "SECURE_BOOT_KEY_REVOKE1",
+        "SECURE_BOOT_KEY_REVOKE2",
+        "SECURE_BOOT_EN",
+        "SPI_BOOT_CRYPT_CNT",
+    ] {
+        assert_eq!(repair_of(&blank, field), Some(Repair::Later), "{field}");
+    }
+    let mut fields = summary("esp32c3-fe-sb.step0");
+    for slot in 0..3 {
+        fields[&format!("SECURE_BOOT_KEY_REVOKE{slot}")]["raw_value"] = "0x1".into();
+        fields[&format!("SECURE_BOOT_KEY_REVOKE{slot}")]["value"] = true.into();
+    }
+    let chip = Chip::from_name("esp32c3").unwrap();
+    let shut = audit(chip, &parse(&fields), &Policy::release()).unwrap();
+    let repair = repair_of(&shut, "SECURE_BOOT_DIGEST0");
+    assert_eq!(repair, Some(Repair::Never));
+}
+
+#[test]
 fn one_missing_step_is_one_missing_field() {
     let audit = run("esp32c3", "esp32c3-fe-sb.step10", &Policy::release());
     let bad: Vec<&str> = audit

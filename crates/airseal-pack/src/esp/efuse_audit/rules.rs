@@ -176,6 +176,17 @@ impl Rules<'_> {
         self.verdicts.push(verdict);
     }
 
+    /// A field that shuts the chip if it is burned before something else.
+    fn equals_after(&mut self, name: &str, want: u64, message: &str) {
+        self.equals(name, want, Repair::Later);
+        if let Some(verdict) = self.verdicts.last_mut()
+            && verdict.repair == Some(Repair::Later)
+            && self.state.field(name).is_some()
+        {
+            message.clone_into(&mut verdict.message);
+        }
+    }
+
     /// Write protection; of RD_DIS it comes after every key.
     fn locked(&mut self, name: &str) {
         const WANT: &str = "write-protected";
@@ -205,7 +216,11 @@ impl Rules<'_> {
             let verdict = Verdict::good(name, &text, &describe(field));
             return self.verdicts.push(verdict);
         }
-        self.equals(name, full, Repair::Now);
+        if self.verdicts.iter().all(|verdict| verdict.ok) {
+            self.equals(name, full, Repair::Now);
+        } else {
+            self.equals_after(name, full, "burn it after the flash encryption key");
+        }
         if must_lock {
             self.locked(name);
         }
@@ -350,28 +365,64 @@ impl Rules<'_> {
             }
             _ => {}
         }
-        let mut trusted = 0;
-        for slot in 0..chip.key_digests() {
-            let revoke = format!("SECURE_BOOT_KEY_REVOKE{slot}");
-            let blocks = self.state.blocks_for(&format!("SECURE_BOOT_DIGEST{slot}"));
-            let revoked = self.state.field(&revoke).is_some_and(|field| field.used);
-            if blocks.is_empty() || revoked {
+        let slots: Vec<_> = (0..chip.key_digests())
+            .map(|slot| {
+                let revoke = format!("SECURE_BOOT_KEY_REVOKE{slot}");
+                let revoked = self.state.field(&revoke).is_some_and(|field| field.used);
+                let blocks = self.state.blocks_for(&format!("SECURE_BOOT_DIGEST{slot}"));
+                (revoke, revoked, blocks)
+            })
+            .collect();
+        let trusted = |(_, revoked, blocks): &(_, bool, Vec<_>)| !revoked && !blocks.is_empty();
+        if !slots.iter().any(trusted) {
+            return self.no_digest(&slots.iter().map(|slot| slot.1).collect::<Vec<_>>());
+        }
+        for (revoke, revoked, blocks) in slots {
+            if revoked || blocks.is_empty() {
                 self.equals(&revoke, 1, Repair::Now);
                 continue;
             }
-            trusted += 1;
             for block in blocks {
                 self.key_block(&format!("BLOCK_KEY{block}"), true);
             }
         }
-        if trusted == 0 {
-            self.verdicts.push(Verdict {
-                repair: Some(self.by_cable(Repair::Now)),
-                message: "burn the digest of a signing key into a free block".to_owned(),
-                ..Verdict::missing("SECURE_BOOT_DIGEST0", "a digest that is not revoked")
-            });
-        }
         self.equals("SECURE_BOOT_EN", 1, Repair::Now);
+    }
+
+    /// No digest counts: one slot is kept for it, and what would shut the chip without it has to wait.
+    fn no_digest(&mut self, revoked: &[bool]) {
+        const WANT: &str = "a digest that is not revoked";
+        let kept = revoked.iter().position(|revoked| !revoked);
+        let (slot, repair, message) = match kept {
+            Some(slot) => (
+                slot,
+                self.by_cable(Repair::Now),
+                "burn the digest of a signing key into a free block",
+            ),
+            None => (
+                0,
+                Repair::Never,
+                "every slot is revoked: no digest counts any more",
+            ),
+        };
+        self.verdicts.push(Verdict {
+            repair: Some(repair),
+            message: message.to_owned(),
+            ..Verdict::missing(&format!("SECURE_BOOT_DIGEST{slot}"), WANT)
+        });
+        let others = (0..revoked.len()).filter(|slot| Some(*slot) != kept);
+        for name in others.map(|slot| format!("SECURE_BOOT_KEY_REVOKE{slot}")) {
+            self.equals_after(
+                &name,
+                1,
+                "burn it after the digests: a revoked slot takes none",
+            );
+        }
+        self.equals_after(
+            "SECURE_BOOT_EN",
+            1,
+            "burn it after the digest: without one nothing boots",
+        );
     }
 
     /// Once download mode is closed to tools, only the firmware can burn.
