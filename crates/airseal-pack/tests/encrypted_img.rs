@@ -8,7 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use airseal_pack::bridge::encrypted_img::{
-    OpenKey, SealKey, decrypt, device_key, encrypt, parse_vendor_devices, read_hmac_key,
+    OpenKey, SealKey, check_firmware, decrypt, device_key, encrypt, parse_vendor_devices,
+    read_hmac_key,
 };
 use airseal_pack::control::Control;
 use airseal_pack::entropy::SystemEntropy;
@@ -35,6 +36,7 @@ fn seal(bytes: &[u8], key: &SealKey) -> Result<Vec<u8>, Error> {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out");
     let source = Source::spool("app.bin", &mut &bytes[..])?;
+    check_firmware(&source)?;
     let output = OutputFile::create(&target, Existing::Refuse, Access::Owner)?;
     encrypt(&source, key, &SystemEntropy, &output, &Control::default())?;
     output.commit()?;

@@ -8,7 +8,9 @@ use airseal_esp::encrypted_img::{HEADER_LEN, Header};
 use super::gcm;
 use crate::control::{Activity, Control};
 use crate::entropy::Entropy;
-use crate::recognise::{FileKind, HEAD_LEN, recognise};
+use crate::esp::area::Area;
+use crate::esp::info;
+use crate::recognise::{FileKind, HEAD_LEN, Purpose, recognise};
 use crate::source::Source;
 use crate::stream::{Stream, Watch};
 use crate::{Error, OutputFile};
@@ -20,10 +22,42 @@ mod keys;
 pub use devices::{VendorDevice, encrypt_each, parse_vendor_devices, read_vendor_devices};
 pub use keys::{OpenKey, SealKey, device_key, public_pem, read_hmac_key};
 
+/// What is seldom meant of an input: devices would take it, and start nothing of it.
+///
+/// # Errors
+/// `Io`; refused if the input is no firmware, by what it is, or a damaged image.
+pub fn check_firmware(input: &Source) -> Result<Vec<String>, Error> {
+    match recognise(&input.head(0, HEAD_LEN)?) {
+        Some(FileKind::EncryptedImg) => Err(Error::refused(
+            input.name(),
+            "is encrypted already (esp_encrypted_img)",
+            "give the firmware that was built",
+        )),
+        Some(FileKind::Encrypted) => Ok(vec![
+            "the input has no structure: if it is encrypted already, no device starts it"
+                .to_owned(),
+        ]),
+        Some(FileKind::EspImage) => match info::image(Area::whole(input))? {
+            Ok((_, None)) => Ok(Vec::new()),
+            Ok((_, Some(fault))) | Err(fault) => Err(Error::refused(
+                input.name(),
+                format!("the image is damaged: {fault}"),
+                "build or copy the firmware again",
+            )),
+        },
+        None | Some(FileKind::McuBoot | FileKind::Gzip | FileKind::Zip) => Ok(Vec::new()),
+        Some(kind) => Err(Error::refused(
+            input.name(),
+            format!("is {kind}, not firmware"),
+            kind.remedy(Purpose::Seal),
+        )),
+    }
+}
+
 /// Encrypts `input` into `output`, which is left for the caller to commit.
 ///
 /// # Errors
-/// `Io`; refused if the input is such an image already, or longer than 4 GiB.
+/// `Io`; refused if the input is longer than 4 GiB.
 pub fn encrypt(
     input: &Source,
     key: &SealKey,
@@ -31,14 +65,6 @@ pub fn encrypt(
     output: &OutputFile,
     control: &Control<'_>,
 ) -> Result<(), Error> {
-    let kind = recognise(&input.head(0, HEAD_LEN)?);
-    if kind == Some(FileKind::EncryptedImg) {
-        return Err(Error::refused(
-            input.name(),
-            "is encrypted already (esp_encrypted_img)",
-            "give the firmware that was built",
-        ));
-    }
     let bin_size = u32::try_from(input.len()).map_err(|_| {
         Error::refused(
             input.name(),

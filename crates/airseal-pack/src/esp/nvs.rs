@@ -20,8 +20,8 @@ mod wifi;
 
 pub use dump::{Dump, Refused, parse_partition, to_csv};
 pub use keys::{derive_keys, make_keys, read_hmac_keys, read_keys};
-pub(crate) use scan::describe_file;
 pub use scan::{NvsInfo, describe};
+pub(crate) use scan::{describe_file, looks_like_nvs};
 
 /// Largest partition that is made or read, bytes: the largest flash.
 pub const MAX_PARTITION: u32 = 128 << 20;

@@ -1,8 +1,8 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use airseal_pack::bridge::encrypted_img::{
-    OpenKey, SealKey, decrypt, device_key, encrypt, encrypt_each, public_pem, read_hmac_key,
-    read_vendor_devices,
+    OpenKey, SealKey, check_firmware, decrypt, device_key, encrypt, encrypt_each, public_pem,
+    read_hmac_key, read_vendor_devices,
 };
 use airseal_pack::entropy::SystemEntropy;
 use airseal_pack::output::Access;
@@ -119,10 +119,10 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn run_encrypt(args: &EncryptArgs, ui: &Ui) -> Result<(), Failure> {
-    ui.note(ORIGIN);
+    ui.warn(ORIGIN);
     if let (Some(list), Some(dir)) = (&args.to_list, &args.out_dir) {
         let devices = read_vendor_devices(list)?;
-        let source = Source::open(&args.input)?;
+        let source = firmware(&args.input, ui)?;
         std::fs::create_dir_all(dir)
             .map_err(|error| Failure::io(format_args!("can't create {}", dir.display()), &error))?;
         let existing = args.force.existing();
@@ -147,7 +147,13 @@ fn run_encrypt(args: &EncryptArgs, ui: &Ui) -> Result<(), Failure> {
     };
     let target = Target::new(output, args.force, [&args.input, key])?;
     let key = SealKey::read(key)?;
-    make(&target, &Source::open(&args.input)?, &key, ORIGIN, ui)
+    make(&target, &firmware(&args.input, ui)?, &key, ORIGIN, ui)
+}
+
+fn firmware(path: &Path, ui: &Ui) -> Result<Source, Failure> {
+    let source = Source::open(path)?;
+    ui.warn_all(&check_firmware(&source)?);
+    Ok(source)
 }
 
 /// Encrypts `source` into `target`, and says so; `warning` goes to those who read the result as data.
