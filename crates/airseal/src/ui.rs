@@ -110,6 +110,10 @@ impl Ui {
 
     /// Something that does not stop the work, but should be put right.
     pub(crate) fn warn(&self, text: impl Display) {
+        if self.json {
+            let object = serde_json::json!({ "warning": text.to_string() });
+            return self.stderr_line(format_args!("{object}"));
+        }
         let heading = self.stderr.paint(Style::Warning, "warning");
         self.stderr_line(format_args!("{heading}: {text}"));
     }

@@ -108,6 +108,7 @@ fn firmware(args: &Args) -> Result<Firmware, Failure> {
         allow_no_descriptor: args.image.no_app_descriptor,
         fits: args.image.fits.as_deref(),
         secure_boot_sector: args.image.secure_boot_sector,
+        record_area: args.stock.stock_container.is_none(),
     };
     Ok(Firmware::open(&args.firmware, &checks)?)
 }

@@ -458,3 +458,16 @@ fn stock_devices_get_the_vendors_container_with_the_warning_that_it_proves_no_or
         assert_eq!(room.files(), before, "{line}");
     }
 }
+
+#[test]
+fn stock_devices_keep_no_record_behind_the_image() {
+    let room = room();
+    room.write("fleet.pem", &vector("enc_img/rsa3072-pub.pem"));
+    let size = room.read("app.bin").len().next_multiple_of(4096);
+    let table = format!("ota_0,app,ota_0,0x10000,{size}\nota_1,app,ota_1,0x110000,{size}\n");
+    room.write("tight.csv", table.as_bytes());
+    let line = "seal app.bin -o x --stock-container fleet.pem --fits tight.csv";
+    room.ok(line);
+    let stderr = room.fails(1, &format!("{line} --secure-boot-sector --force"));
+    assert!(stderr.contains("image, signature sector need"), "{stderr}");
+}

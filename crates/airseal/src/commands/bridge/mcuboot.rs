@@ -5,6 +5,7 @@ use airseal_pack::bridge::mcuboot::{Encrypt, KeyLen, Unwrap, Version, Wrap, encr
 use airseal_pack::output::Access;
 use airseal_pack::source::Source;
 
+use crate::commands::esp::shared::address;
 use crate::commands::shared::FileArgs;
 use crate::failure::Failure;
 use crate::ui::Ui;
@@ -65,11 +66,11 @@ struct EncryptArgs {
     key_bits: String,
 
     /// Length of the header, bytes
-    #[arg(long, value_name = "N", default_value = "32")]
+    #[arg(long, value_name = "N", value_parser = header_size, default_value = "32")]
     header_size: u16,
 
     /// Security counter, which rises when older images must never run again [default: none]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = address)]
     security_counter: Option<u32>,
 }
 
@@ -212,6 +213,12 @@ fn unwrap(args: &OpenArgs) -> Result<Option<Unwrap>, Failure> {
         (None, Some(path)) => Some(read_kek(path)?),
         (None, None) => None,
     })
+}
+
+fn header_size(text: &str) -> Result<u16, String> {
+    address(text)?
+        .try_into()
+        .map_err(|_| "needed is a number below 64 KiB, such as 0x200 or 512".to_owned())
 }
 
 fn version(text: &str) -> Result<Version, String> {
