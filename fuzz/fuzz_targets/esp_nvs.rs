@@ -35,6 +35,11 @@ fn again(text: &str, key: Option<&NvsKey>) {
         return;
     };
     let dump = parse_partition(&made.bytes, key).expect("what was made is read");
-    let again = parse_csv("again", PathBuf::from("/nonexistent"), &dump.csv, &layout(false));
+    let again = parse_csv(
+        "again",
+        PathBuf::from("/nonexistent"),
+        &dump.csv,
+        &layout(false),
+    );
     assert!(again.expect("what was read is made").bytes == made.bytes);
 }
