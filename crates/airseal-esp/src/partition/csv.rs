@@ -4,8 +4,8 @@
 //! multiply. Environment variables are not expanded: a table that needs them is not self-contained.
 
 use super::{
-    FLAG_ENCRYPTED, FLAG_READONLY, Label, Partition, PartitionFault, PartitionTable, TYPE_APP,
-    TYPE_BOOTLOADER, TYPE_DATA, TYPE_TABLE, names,
+    Column, FLAG_ENCRYPTED, FLAG_READONLY, Field, Label, Partition, PartitionFault, PartitionTable,
+    TYPE_APP, TYPE_BOOTLOADER, TYPE_DATA, TYPE_TABLE, names,
 };
 
 const SECTOR: u32 = 0x1000;
@@ -36,15 +36,12 @@ pub(super) fn parse(
             free = row
                 .offset
                 .checked_add(row.size)
-                .ok_or(PartitionFault::Field {
-                    line: line_number,
-                    field: "Size",
-                })?;
+                .ok_or(PartitionFault::BeyondAddresses { line: line_number })?;
         }
         table.push(row).map_err(|_| PartitionFault::TooManyRows)?;
     }
     if table.as_slice().is_empty() {
-        return Err(PartitionFault::NoEnd { offset: 0 });
+        return Err(PartitionFault::NoRows);
     }
     Ok(table)
 }
@@ -55,17 +52,18 @@ fn parse_line(
     (table_offset, bootloader_offset): (u32, u32),
     free: u32,
 ) -> Result<Partition, PartitionFault> {
-    let fault = |field| PartitionFault::Field {
+    let fault = |column, text| PartitionFault::Field {
         line: line_number,
-        field,
+        field: Field::new(column, text),
     };
     let mut fields = line.split(',').map(str::trim);
     let mut next = || fields.next().unwrap_or_default();
     let (name, kind, subtype, offset, size, flags) =
         (next(), next(), next(), next(), next(), next());
-    let kind = parse_kind(kind).ok_or_else(|| fault("Type"))?;
-    let subtype = parse_subtype(kind, subtype).ok_or_else(|| fault("SubType"))?;
-    let flags = parse_flags(flags).ok_or_else(|| fault("Flags"))?;
+    let kind = parse_kind(kind).ok_or_else(|| fault(Column::Type, kind))?;
+    let subtype =
+        parse_subtype(kind, subtype).ok_or_else(|| fault(Column::SubType { kind }, subtype))?;
+    let flags = parse_flags(flags).ok_or_else(|| fault(Column::Flags, flags))?;
     let (offset, size) = match kind {
         TYPE_TABLE => (table_offset, SECTOR),
         TYPE_BOOTLOADER => {
@@ -75,31 +73,30 @@ fn parse_line(
             (offset, table_offset.saturating_sub(offset))
         }
         _ => {
-            let offset = if offset.is_empty() {
+            let place = if offset.is_empty() {
                 let alignment = if kind == TYPE_APP {
                     APP_ALIGNMENT
                 } else {
                     SECTOR
                 };
                 free.checked_next_multiple_of(alignment)
-                    .ok_or_else(|| fault("Offset"))?
+                    .ok_or(PartitionFault::BeyondAddresses { line: line_number })?
             } else {
                 parse_number(offset)
                     .and_then(|n| u32::try_from(n).ok())
-                    .ok_or_else(|| fault("Offset"))?
+                    .ok_or_else(|| fault(Column::Offset, offset))?
             };
-            let size = parse_number(size).ok_or_else(|| fault("Size"))?;
-            let size = if size < 0 {
-                size.checked_neg()
-                    .and_then(|end| end.checked_sub(i64::from(offset)))
+            let wrong = || fault(Column::Size, size);
+            let number = parse_number(size).ok_or_else(wrong)?;
+            let len = if number < 0 {
+                number
+                    .checked_neg()
+                    .and_then(|end| end.checked_sub(i64::from(place)))
             } else {
-                Some(size)
+                Some(number)
             };
-            (
-                offset,
-                size.and_then(|n| u32::try_from(n).ok())
-                    .ok_or_else(|| fault("Size"))?,
-            )
+            let len = len.and_then(|n| u32::try_from(n).ok()).ok_or_else(wrong)?;
+            (place, len)
         }
     };
     Ok(Partition {

@@ -30,6 +30,11 @@ pub enum PartitionWarning {
         /// All its flags.
         flags: u32,
     },
+    /// An NVS partition is marked as encrypted.
+    EncryptedNvs {
+        /// The row's name.
+        label: Label,
+    },
     /// There are OTA slots, but no otadata to choose with.
     NoOtaData,
     /// There is only one OTA slot and no factory application: an update has nowhere to go.
@@ -54,6 +59,10 @@ impl fmt::Display for PartitionWarning {
             PartitionWarning::UnknownFlags { label, flags } => write!(
                 f,
                 "partition {label}: flags {flags:#x} are more than encrypted and readonly; a CSV loses them"
+            ),
+            PartitionWarning::EncryptedNvs { label } => write!(
+                f,
+                "partition {label} is an NVS with the flag encrypted: flash encryption leaves NVS out, which has keys of its own; leave out the flag"
             ),
             PartitionWarning::NoOtaData => {
                 f.write_str("there are OTA slots but no otadata partition, so none can be chosen")
@@ -98,7 +107,12 @@ pub(super) fn warnings(rows: &[Partition]) -> impl Iterator<Item = PartitionWarn
             label: row.label,
             flags: row.flags,
         });
-    let order = order.chain(gap).chain(same);
+    let nvs = rows
+        .iter()
+        .filter(|row| row.kind == TYPE_DATA && row.subtype == SUBTYPE_NVS)
+        .filter(|row| row.flags & FLAG_ENCRYPTED != 0)
+        .map(|row| PartitionWarning::EncryptedNvs { label: row.label });
+    let order = order.chain(gap).chain(same).chain(nvs);
     order.chain(flags).chain(no_otadata).chain(single)
 }
 

@@ -8,6 +8,7 @@ mod bridge;
 #[cfg(feature = "serve")]
 mod demo;
 mod edges;
+mod esp_advice;
 mod esp_bad_input;
 mod esp_containers;
 mod esp_data;

@@ -1,0 +1,58 @@
+//! What the commands for Espressif's formats say of a mistake names the mistake, and the remedy fits the command.
+
+use crate::harness::Room;
+
+/// Each line ends with exit code 1 and says every word.
+#[track_caller]
+fn refused(room: &Room, cases: &[(&str, &[&str])]) {
+    for (line, words) in cases {
+        let stderr = room.fails(1, line);
+        for word in *words {
+            assert!(stderr.contains(word), "{line}: no {word:?} in {stderr}");
+        }
+    }
+}
+
+#[test]
+fn a_table_that_is_being_written_is_told_what_to_change() {
+    let room = Room::new();
+    let table = |rows: &str, options: &str, words: &[&str]| {
+        room.write("t.csv", rows.replace('/', "\n").as_bytes());
+        let line = format!("esp partitions to-bin t.csv out {options}");
+        refused(&room, &[(&line, words)]);
+        let shown = room.run(&line).stderr;
+        let asks = shown.contains("the device really uses");
+        assert_eq!(asks, rows.is_empty(), "{rows}: {shown}");
+    };
+    let large = "app,app,factory,0x10000,3M";
+    table(large, "--flash-size 2MB", &["smaller", "--flash-size"]);
+    let early = "n,data,nvs,0x9000,0x4000";
+    table(
+        early,
+        "--offset 0x10000",
+        &["0x11000", "leave the offset empty"],
+    );
+    let subtype = "n,data,nvz,0x9000,0x4000";
+    table(subtype, "", &["SubType \"nvz\"", "nvs", "coredump"]);
+    table("a,app,ota_16,,1M", "", &["\"ota_16\"", "ota_0 to ota_15"]);
+    table("n,dta,nvs,,0x4000", "", &["Type \"dta\"", "app, data"]);
+    table("n;data;nvs;;0x4000", "", &["Type is empty", "commas"]);
+    table("n,data,nvs,$X,0x4000", "", &["\"$X\"", "not expanded"]);
+    table("n,data,nvs,,4G", "", &["Size \"4G\"", "24K"]);
+    table(
+        "n,data,nvs,,0x4000,crypt",
+        "",
+        &["Flags \"crypt\"", "encrypted"],
+    );
+    table("", "", &["no row"]);
+    let twice = "n,data,nvs,,0x4000/n,data,phy,,0x1000";
+    table(twice, "", &["same name", "change this row"]);
+    room.write("t.csv", b"n,data,nvs,,0x4000,encrypted\n");
+    let done = room.run("esp partitions to-bin t.csv out");
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    assert!(
+        done.stderr.contains("leave out the flag"),
+        "{}",
+        done.stderr
+    );
+}
