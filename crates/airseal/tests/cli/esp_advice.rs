@@ -1,5 +1,6 @@
 //! What the commands for Espressif's formats say of a mistake names the mistake, and the remedy fits the command.
 
+use crate::esp_data::{encrypted_flash, flash, vector};
 use crate::harness::Room;
 
 /// Each line ends with exit code 1 and says every word.
@@ -11,6 +12,67 @@ fn refused(room: &Room, cases: &[(&str, &[&str])]) {
             assert!(stderr.contains(word), "{line}: no {word:?} in {stderr}");
         }
     }
+}
+
+/// R08.
+#[test]
+fn r08_plain_otadata_in_an_encrypted_flash_is_told() {
+    let room = Room::new();
+    let mut dump = encrypted_flash(&room);
+    room.write("erased", &[0xFF; 0x2000]);
+    room.ok("esp otadata select --slots 2 --factory --running 0 --slot 1 erased plain");
+    dump[0xD000..0xF000].copy_from_slice(&room.read("plain"));
+    room.write("flash.bin", &dump);
+    let line = "esp flash-check flash.bin --chip esp32c3 --key key";
+    let shown = room.run(line);
+    assert!(
+        shown.stdout.contains("BAD 0x0000d000 otadata")
+            && shown.stdout.contains("is not encrypted"),
+        "{}",
+        shown.stdout
+    );
+    assert!(
+        shown.stdout.contains("encrypt it for address 0xd000"),
+        "{}",
+        shown.stdout
+    );
+    room.write("part", &dump[0xD000..0xF000]);
+    room.ok("esp flash-encrypt part moved --chip esp32c3 --key key --address 0x20000");
+    dump[0xD000..0xF000].copy_from_slice(&room.read("moved"));
+    room.write("flash.bin", &dump);
+    let shown = room.run(line).stdout;
+    assert!(
+        shown.contains("was encrypted for address 0x20000"),
+        "{shown}"
+    );
+    room.ok("esp flash-encrypt part part.enc --chip esp32c3 --key key --address 0xd000 --force");
+    dump[0xD000..0xF000].copy_from_slice(&room.read("part.enc"));
+    room.write("flash.bin", &dump);
+    assert_eq!(room.json(line)["boots"], "ota_1");
+}
+
+#[test]
+fn what_is_no_dump_of_this_chip_is_told_by_what_it_is() {
+    let room = Room::new();
+    room.write("app.bin", &vector("images/app.bin"));
+    room.write("flash.bin", &flash());
+    refused(
+        &room,
+        &[
+            (
+                "esp flash-check app.bin --chip esp32c3",
+                &["is an application, not the dump of a flash", "esp info"],
+            ),
+            (
+                "esp flash-check app.bin --chip esp32",
+                &["is an application, not the dump of a flash"],
+            ),
+            (
+                "esp flash-check flash.bin --chip esp32",
+                &["esp32c3 at 0x0", "--chip esp32c3"],
+            ),
+        ],
+    );
 }
 
 #[test]

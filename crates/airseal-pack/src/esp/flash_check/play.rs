@@ -1,5 +1,6 @@
 //! The boot, part by part, up to the application.
 
+use airseal_esp::image::Descriptor;
 use airseal_esp::otadata::{BootSlot, OTADATA_LEN, OtaData, Rollback, SecureVersions};
 use airseal_esp::partition::{MAX_TABLE_LEN, PartitionTable};
 use airseal_esp::{Image, ImageError, ImageFault};
@@ -100,7 +101,10 @@ impl<'a> Play<'a> {
         let room = u64::from(self.check.table_offset).saturating_sub(offset);
         let view = self.view(offset, room);
         let found = match examine(view)? {
-            Err(fault) => Err(self.explain_image(view, &fault)?),
+            Err(fault) => Err(self.explain_bootloader(view, &fault)?),
+            Ok((image, _)) if matches!(image.descriptor, Descriptor::App(_)) => {
+                Err(super::explain::AN_APPLICATION.to_owned())
+            }
             Ok((image, _)) if image.chip != chip => Err(format!(
                 "chip_id at offset 12 says {}, not {chip}",
                 image.chip
@@ -210,8 +214,15 @@ impl<'a> Play<'a> {
             (_, Some(slot)) => format!("no record counts: {slot} comes first"),
             _ => "no record counts: the factory application comes first".to_owned(),
         };
-        self.step("otadata", offset, found);
-        self.verdict.otadata = Some(info);
+        match self.explain_otadata(offset)? {
+            Some(why) => {
+                self.stop("otadata", offset, format!("{why}; {found}"));
+            }
+            None => {
+                self.step("otadata", offset, found);
+                self.verdict.otadata = Some(info);
+            }
+        }
         Ok(layout.tried(selection.start).collect())
     }
 
