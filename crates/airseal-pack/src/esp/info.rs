@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use airseal_esp::image::Descriptor;
+use airseal_esp::image::{Descriptor, IMAGE_MAGIC};
+use airseal_esp::nvs::{KEYS_LEN, KeysFault, keys_from_partition};
 use airseal_esp::otadata::{OTADATA_LEN, OtaData, Rollback};
 use airseal_esp::partition::{DEFAULT_TABLE_OFFSET, MAX_TABLE_LEN, Partition, PartitionTable};
 use airseal_esp::secure_boot::{SECTOR_LEN, sector_offset};
@@ -46,6 +47,9 @@ pub fn read(path: &Path, table_offset: Option<u32>) -> Result<Info, Error> {
         return Ok(info(Content::Flash(Box::new(flash)), damage, warnings));
     }
     let head = source.head(0, HEAD_LEN)?;
+    if let Some(secret) = secret(&source, &head) {
+        return Err(secret);
+    }
     if source.len() == OTADATA_LEN as u64
         && let Some(data) = as_otadata(&source.head(0, OTADATA_LEN)?)
     {
@@ -98,6 +102,35 @@ pub fn read(path: &Path, table_offset: Option<u32>) -> Result<Info, Error> {
             "name an image, a partition table, otadata or a flash dump",
         )),
     }
+}
+
+/// A file that is a key by its length and content: not one byte of it is shown.
+fn secret(source: &Source, head: &[u8]) -> Option<Error> {
+    let is_key = |head: &[u8]| recognise(head).is_none() || head.first() == Some(&IMAGE_MAGIC);
+    let (found, remedy) = match (source.len(), keys_from_partition(head)) {
+        (68 | 4096, Ok(_)) => (
+            "holds NVS keys, whose CRC holds".to_owned(),
+            "airseal esp nvs takes it with --keys",
+        ),
+        (4096, Err(KeysFault::Crc)) if is_erased_behind_keys(head) => (
+            "looks like an NVS keys partition, whose CRC does not hold".to_owned(),
+            "read it from the device again, or make new keys with airseal esp nvs keys",
+        ),
+        (len @ (16 | 24 | 32 | 64 | 68), _) if is_key(head) && !head.is_ascii() => (
+            format!("has {len} bytes, perhaps a key for flash encryption, NVS or HMAC"),
+            "the commands that use it take it with --key, --keys or --hmac-key",
+        ),
+        _ => return None,
+    };
+    Some(Error::refused(source.name(), found, remedy))
+}
+
+/// True if something lies where the CRC belongs, and nothing behind it.
+fn is_erased_behind_keys(head: &[u8]) -> bool {
+    let behind = head
+        .get(KEYS_LEN..)
+        .and_then(|rest| rest.split_first_chunk::<4>());
+    behind.is_some_and(|(crc, rest)| *crc != [0xFF; 4] && rest.iter().all(|byte| *byte == 0xFF))
 }
 
 /// An image in an area, with its damage; `None` if there is no image.
@@ -363,7 +396,9 @@ fn foreign_remedy(kind: FileKind) -> &'static str {
         FileKind::Encrypted => {
             "decrypt it first: airseal esp flash-decrypt; airseal esp flash-check takes a dump with --key"
         }
-        FileKind::Pem => "airseal key show takes it",
+        FileKind::Pem => {
+            "airseal esp key-digest --key takes keys of secure boot, airseal key show those of Airseal"
+        }
         FileKind::Elf => "make an image of it first (esptool elf2image, espflash save-image)",
         FileKind::Gzip | FileKind::Zip => "unpack it first",
         FileKind::Html => "the download failed: fetch the file again",

@@ -76,6 +76,37 @@ fn what_is_no_dump_of_this_chip_is_told_by_what_it_is() {
 }
 
 #[test]
+fn no_byte_of_a_key_is_shown() {
+    let room = Room::new();
+    room.ok("esp nvs keys nvs.key");
+    let keys = room.read("nvs.key");
+    let key: Vec<u8> = (0xC0..0xE0).collect();
+    room.write("k32", &key);
+    room.write("k64", &[&key[..], &keys[..32]].concat());
+    room.write("k68", &keys[..68]);
+    let mut torn = keys.clone();
+    torn[64] ^= 1;
+    room.write("torn.key", &torn);
+    let cases: &[(&str, &[&str])] = &[
+        ("esp info k32", &["32 bytes", "perhaps a key"]),
+        ("esp info k64", &["64 bytes", "perhaps a key"]),
+        ("esp info k68", &["NVS keys", "CRC holds", "--keys"]),
+        ("esp info nvs.key", &["NVS keys", "CRC holds", "--keys"]),
+        ("esp info torn.key", &["NVS keys", "CRC does not hold"]),
+    ];
+    refused(&room, cases);
+    for (line, _) in cases {
+        let shown = room.run(line).stderr;
+        for start in [&key, &keys] {
+            let start = hex::encode(&start[..4]);
+            assert!(!shown.contains(&start), "{line}: {shown}");
+        }
+    }
+    room.write("rsa.pem", &vector("secureboot/v2-rsa0.pem"));
+    refused(&room, &[("esp info rsa.pem", &["esp key-digest --key"])]);
+}
+
+#[test]
 fn a_table_that_is_being_written_is_told_what_to_change() {
     let room = Room::new();
     let table = |rows: &str, options: &str, words: &[&str]| {
