@@ -519,6 +519,11 @@ pub(crate) fn read_key_text(path: &Path) -> Result<(Zeroizing<Vec<u8>>, Option<W
     Ok((Zeroizing::new(text), mode_warning(path, &metadata)))
 }
 
+/// The warning for a file with a secret that others can read; `None` for what is no file.
+pub fn readable_by_others(path: &Path) -> Option<Warning> {
+    mode_warning(path, &fs::metadata(path).ok()?)
+}
+
 #[cfg(unix)]
 fn mode_warning(path: &Path, metadata: &fs::Metadata) -> Option<Warning> {
     use std::os::unix::fs::PermissionsExt;

@@ -73,6 +73,21 @@ impl BootPublicKey {
         }
     }
 
+    /// Refuses a key that secure boot version 1 does not take; `name` is the file it came from.
+    ///
+    /// # Errors
+    /// Refused for anything but P-256.
+    pub fn check_p256(&self, name: &str) -> Result<(), Error> {
+        if self.scheme == Scheme::EcdsaP256 {
+            return Ok(());
+        }
+        Err(Error::refused(
+            name,
+            format!("is {}, not ECDSA on P-256", self.scheme.name()),
+            "secure boot version 1 takes P-256 alone",
+        ))
+    }
+
     /// What it signs with.
     pub fn scheme(&self) -> Scheme {
         self.scheme

@@ -11,12 +11,11 @@ use super::boot_key::{self, BootPublicKey, BootSigner};
 use super::refusal;
 use super::signatures::BootKeys;
 use crate::Error;
-use crate::recognise::{HEAD_LEN, recognise};
+use crate::recognise::{FileKind, HEAD_LEN, Purpose, recognise};
 use crate::source::Source;
 
 mod v1;
 
-pub(super) use v1::needs_p256;
 pub use v1::{random_iv, read_iv, sign_bootloader_v1, sign_v1, verify_v1};
 
 /// What is signed, and how strictly it is looked at.
@@ -321,26 +320,42 @@ fn examine(source: &Source, bytes: &[u8], options: SignOptions) -> Result<Option
         if options.any_data {
             return Ok(None);
         }
-        let head = bytes.get(..HEAD_LEN).unwrap_or(bytes);
-        let found = recognise(head).map_or_else(
-            || "no image of a chip; encrypted data looks like this".to_owned(),
-            |kind| format!("no image of a chip but {kind}"),
-        );
-        return Err(Error::refused(
-            source.name(),
-            format!("is {found}"),
-            "sign first, then encrypt: the chip verifies what it has decrypted; --any-data signs the bytes as they are",
-        ));
+        return Err(refuse_foreign(source.name(), bytes));
     }
     match Image::parse(&mut &bytes[..]) {
         Ok(image) => Ok(Some(image)),
         Err(_) if options.any_data => Ok(None),
-        Err(ImageError::Fault(source_fault)) => Err(Error::Image {
-            file: source.name().to_owned(),
-            source: source_fault,
-        }),
+        Err(ImageError::Fault(fault)) => Err(Error::refused(
+            source.name(),
+            fault.to_string(),
+            "build or copy the image again, and sign that",
+        )),
         Err(ImageError::Read(never)) => match never {},
     }
+}
+
+/// What the file is in place of an image, and what to sign then.
+fn refuse_foreign(name: &str, bytes: &[u8]) -> Error {
+    let kind = recognise(bytes.get(..HEAD_LEN).unwrap_or(bytes));
+    let found = match kind {
+        Some(kind) => format!("is no image of a chip but {kind}"),
+        None if bytes.is_ascii() => "is no image of a chip but text".to_owned(),
+        None => "is no image of a chip; encrypted data looks like this".to_owned(),
+    };
+    let remedy = match kind {
+        Some(kind @ (FileKind::Elf | FileKind::IntelHex | FileKind::SRecord | FileKind::Uf2)) => {
+            kind.remedy(Purpose::Seal)
+        }
+        Some(FileKind::PartitionTable) => {
+            "the table is not signed; name the bootloader or an application"
+        }
+        Some(FileKind::Pem) => "a key goes to --key; name the bootloader or an application",
+        None if bytes.is_ascii() => "name the bootloader or an application",
+        _ => {
+            "sign first, then encrypt: the chip verifies what it has decrypted; --any-data signs the bytes as they are"
+        }
+    };
+    Error::refused(name, found, remedy)
 }
 
 /// The blocks behind an image that is signed already.

@@ -56,7 +56,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         .transpose()?;
     let signers = signers(&args.sign, &args.passphrase, ui)?;
     let firmware = firmware(args)?;
-    let raw_flash = args.raw.read(&firmware)?;
+    let raw_flash = args.raw.read(&firmware, ui)?;
     let (Some(vendor), Some(class), Some(sequence)) =
         (&args.what.vendor, &args.what.class, args.what.seq)
     else {

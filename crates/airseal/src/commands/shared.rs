@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use airseal_format::signature::SigningPublicKey;
-use airseal_pack::key::{GroupKey, KeyFile, KeyRole, NoPassphrase, PrivateKey, PublicKey};
+use airseal_pack::key::{
+    GroupKey, KeyFile, KeyRole, NoPassphrase, PrivateKey, PublicKey, readable_by_others,
+};
 use airseal_pack::keyset::KeysetFile;
 use airseal_pack::open::NamedTrust;
 use airseal_pack::output::Existing;
@@ -250,6 +252,14 @@ pub(crate) fn request_written(
 /// Key arguments as the files that they may name.
 pub(crate) fn as_files(keys: &[String]) -> Vec<PathBuf> {
     keys.iter().map(PathBuf::from).collect()
+}
+
+/// Warns of files with secrets that others can read. A name that is no file, as `command:PROGRAM`, is passed over.
+pub(crate) fn warn_of_readable<'a>(secrets: impl IntoIterator<Item = &'a PathBuf>, ui: &Ui) {
+    let readable = secrets
+        .into_iter()
+        .filter_map(|path| readable_by_others(path));
+    ui.warn_all(readable);
 }
 
 /// Refuses an output that is one of the inputs, which no `--force` makes right.

@@ -107,6 +107,87 @@ fn no_byte_of_a_key_is_shown() {
 }
 
 #[test]
+fn secrets_that_others_can_read_are_warned_of() {
+    let room = Room::new();
+    room.write("64.bin", &[1; 64]);
+    room.write("app.bin", &vector("images/app.bin"));
+    for (name, bytes) in [
+        ("key", vec![9; 32]),
+        ("rsa.pem", vector("secureboot/v2-rsa0.pem")),
+        ("fleet.pem", vector("enc_img/rsa3072.pem")),
+        ("ec256.pem", vector("secureboot/v2-ec256.pem")),
+    ] {
+        room.write_secret(name, &bytes);
+    }
+    room.write("container", &vector("enc_img/rsa-plain1000.enc"));
+    let lines = [
+        (
+            "key",
+            "esp flash-encrypt 64.bin - --chip esp32c3 --key key --address 0",
+        ),
+        (
+            "key",
+            "esp flash-decrypt 64.bin - --chip esp32c3 --key key --address 0",
+        ),
+        ("key", "esp nvs keys - --hmac-key key"),
+        ("key", "esp encrypted-img device-key --hmac-key key -o -"),
+        (
+            "fleet.pem",
+            "esp encrypted-img decrypt container - --key fleet.pem",
+        ),
+        ("rsa.pem", "esp sign --scheme v2 --key rsa.pem app.bin -"),
+        ("ec256.pem", "esp key-digest --scheme v1 --key ec256.pem -"),
+        ("key", "bridge aes-cbc encrypt --key key 64.bin -"),
+    ];
+    for (name, line) in lines {
+        let quiet = room.run(line);
+        assert_eq!(quiet.code, 0, "{line}: {}", quiet.stderr);
+        assert!(!quiet.stderr.contains("read"), "{line}: {}", quiet.stderr);
+        let path = room.write(name, &room.read(name));
+        open_to_all(&path);
+        let warned = room.run(line);
+        let told = warned.stderr.contains("warning") && warned.stderr.contains(name);
+        assert!(warned.code == 0 && told, "{line}: {}", warned.stderr);
+        room.write_secret(name, &room.read(name));
+    }
+}
+
+fn open_to_all(path: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+}
+
+#[test]
+fn signing_names_the_file_and_what_can_be_signed() {
+    let room = Room::new();
+    let app = vector("images/app.bin");
+    room.write("cut.bin", &app[..app.len() / 2]);
+    room.write("app.elf", b"\x7FELF\x01\x01\x01\0");
+    room.write("t.csv", b"a,data,nvs,0x9000,0x4000\n");
+    room.write("t.bin", &vector("partitions/two_ota_factory.bin"));
+    room.write("rsa.pem", &vector("secureboot/v2-rsa0.pem"));
+    let line = |name: &str| format!("esp sign --scheme v2 --key rsa.pem {name} out");
+    refused(
+        &room,
+        &[
+            (&line("cut.bin"), &["build or copy the image again"]),
+            (&line("app.elf"), &["ELF", "elf2image"]),
+            (&line("t.bin"), &["partition table", "is not signed"]),
+            (&line("t.csv"), &["text", "name the bootloader"]),
+            (
+                "esp verify-signature --scheme v1 --key rsa.pem t.bin",
+                &["rsa.pem: is rsa3072"],
+            ),
+        ],
+    );
+    for name in ["cut.bin", "app.elf", "t.bin", "t.csv"] {
+        let shown = room.run(&line(name)).stderr;
+        let foreign = shown.contains("--chip none") || shown.contains("then encrypt");
+        assert!(!foreign, "{name}: {shown}");
+    }
+}
+
+#[test]
 fn a_table_that_is_being_written_is_told_what_to_change() {
     let room = Room::new();
     let table = |rows: &str, options: &str, words: &[&str]| {

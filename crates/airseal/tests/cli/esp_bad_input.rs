@@ -25,7 +25,7 @@ fn room() -> Room {
         room.write(name, &vector(path));
     }
     room.write("k24", &[7; 24]);
-    room.write("k32", &[7; 32]);
+    room.write_secret("k32", &[7; 32]);
     room.write("k64", &[7; 64]);
     room.write("64.bin", &[1; 64]);
     room.write("37.bin", &[1; 37]);

@@ -17,12 +17,12 @@ fn room() -> Room {
     room.ok("key new --kind signing -o vendor");
     room.ok("key new --kind device -o dev");
     for key in ["k192", "k256", "x128d", "x256", "x512"] {
-        room.write(
+        room.write_secret(
             &format!("{key}.key"),
             &vector(&format!("flashenc/{key}.key")),
         );
     }
-    room.write("other.key", &[0x42; 32]);
+    room.write_secret("other.key", &[0x42; 32]);
     room.write("app.bin", &vector("images/app.bin"));
     room.write("app-esp32.bin", &vector("images/app-esp32.bin"));
     room.write("table.csv", &vector("partitions/two_ota_factory.csv"));

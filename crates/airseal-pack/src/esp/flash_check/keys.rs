@@ -62,13 +62,11 @@ impl CheckKeys<'_> {
     /// # Errors
     /// `Io`; refused for a file that is no such key; usage for keys of another version of secure boot.
     pub fn read_signatures(&self) -> Result<Option<Box<dyn SignatureCheck>>, Error> {
-        let keys = self.boot_keys.iter().map(|path| BootPublicKey::read(path));
-        let keys: Vec<BootPublicKey> = keys.collect::<Result<_, _>>()?;
         let fused_v1 = self
             .efuses
             .is_some_and(|efuses| efuses.secure_boot == FusedSecureBoot::V1);
         if self.is_v1.unwrap_or(self.digest_key.is_some() || fused_v1) {
-            return Ok(Some(Box::new(self.read_v1(keys)?)));
+            return Ok(Some(Box::new(self.read_v1()?)));
         }
         if fused_v1 {
             return Err(Error::usage(
@@ -82,24 +80,30 @@ impl CheckKeys<'_> {
                 "leave out --sb-scheme v2",
             ));
         }
+        let keys = self.boot_keys.iter().map(|path| BootPublicKey::read(path));
+        let keys: Vec<BootPublicKey> = keys.collect::<Result<_, _>>()?;
         let keys = (!keys.is_empty()).then_some(BootKeys(keys));
         Ok(keys.map(|keys| Box::new(keys) as Box<dyn SignatureCheck>))
     }
 
-    fn read_v1(&self, mut keys: Vec<BootPublicKey>) -> Result<BootKeysV1, Error> {
+    fn read_v1(&self) -> Result<BootKeysV1, Error> {
         if !self.chip.secure_boot().v1 {
             return Err(Error::usage(
                 format!("the {} has no secure boot version 1", self.chip),
                 "that is for the original ESP32 alone",
             ));
         }
-        if keys.len() > 1 {
-            return Err(Error::usage(
-                "version 1 has one signature by one key",
-                "give one --sb-key",
-            ));
-        }
+        let app = match self.boot_keys {
+            [] => None,
+            [key] => Some(key.as_path()),
+            _ => {
+                return Err(Error::usage(
+                    "version 1 has one signature by one key",
+                    "give one --sb-key",
+                ));
+            }
+        };
         let digest_key = self.digest_key.map(DigestKey::read).transpose()?;
-        BootKeysV1::new(keys.pop(), digest_key)
+        BootKeysV1::read(app, digest_key)
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use airseal_esp::Image;
-use airseal_esp::secure_boot::{Scheme, v1};
+use airseal_esp::secure_boot::v1;
 
 use super::{SignOptions, Signed, SignedReport, examine, whole};
 use crate::Error;
@@ -16,13 +16,13 @@ use crate::source::Source;
 /// Signs with version 1: ECDSA P-256, for the original ESP32.
 ///
 /// # Errors
-/// As [`Unsigned::read`]; refused for a key of another kind.
+/// As [`Unsigned::read`](super::Unsigned::read); refused for a key of another kind.
 pub fn sign_v1(
     source: &Source,
     signer: &BootSigner,
     options: SignOptions,
 ) -> Result<Signed, Error> {
-    needs_p256(signer.name(), signer.public())?;
+    signer.public().check_p256(signer.name())?;
     let mut bytes = whole(source)?;
     if let Some(image) = examine(source, &bytes, options)? {
         if !image.chip.secure_boot().v1 {
@@ -77,7 +77,7 @@ pub fn sign_v1(
 /// Puts the digest of version 1 before a bootloader of the original ESP32; the whole is flashed to address 0.
 ///
 /// # Errors
-/// As [`Unsigned::read`]; refused for an application.
+/// As [`Unsigned::read`](super::Unsigned::read); refused for an application.
 pub fn sign_bootloader_v1(
     source: &Source,
     key: &DigestKey,
@@ -164,7 +164,6 @@ pub fn read_iv(path: &Path) -> Result<[u8; v1::IV_LEN], Error> {
 /// # Errors
 /// `Io`; refused if the signature is missing or does not hold.
 pub fn verify_v1(source: &Source, key: &BootPublicKey) -> Result<String, Error> {
-    needs_p256("the key", key)?;
     let bytes = whole(source)?;
     let signature = v1::parse(&bytes).ok_or_else(|| {
         Error::refused(
@@ -195,16 +194,4 @@ pub fn verify_v1(source: &Source, key: &BootPublicKey) -> Result<String, Error> 
         ));
     }
     Ok(format!("signed (v1, {} bytes)", body.len()))
-}
-
-/// Refuses a key that version 1 does not take.
-pub(in crate::esp) fn needs_p256(name: &str, key: &BootPublicKey) -> Result<(), Error> {
-    if key.scheme() == Scheme::EcdsaP256 {
-        return Ok(());
-    }
-    Err(Error::refused(
-        name,
-        format!("is {}, not ECDSA on P-256", key.scheme().name()),
-        "secure boot version 1 takes P-256 alone",
-    ))
 }

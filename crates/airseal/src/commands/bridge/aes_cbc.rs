@@ -5,7 +5,7 @@ use airseal_pack::bridge::keys::BridgeKey;
 use airseal_pack::bridge::read;
 use airseal_pack::output::Access;
 
-use crate::commands::shared::{FileArgs, Target};
+use crate::commands::shared::{FileArgs, Target, warn_of_readable};
 use crate::failure::Failure;
 use crate::ui::Ui;
 
@@ -82,6 +82,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 fn make(args: &EncryptArgs, ui: &Ui) -> Result<(), Failure> {
     let layer = &args.layer;
     let target = layer.target(&args.sign)?;
+    warn_of_readable(args.sign.iter().chain([&layer.key]), ui);
     let signer = args.sign.as_deref().map(BridgeKey::read).transpose()?;
     let layout = layer.layout(signer.is_some())?;
     let key = read_key(&layer.key, layer.key_hex)?;
@@ -101,6 +102,7 @@ fn make(args: &EncryptArgs, ui: &Ui) -> Result<(), Failure> {
 fn take_out(args: &DecryptArgs, ui: &Ui) -> Result<(), Failure> {
     let layer = &args.layer;
     let target = layer.target(&args.verify)?;
+    warn_of_readable([&layer.key], ui);
     let signer = args.verify.as_deref().map(BridgeKey::read).transpose()?;
     let layout = layer.layout(signer.is_some())?;
     let key = read_key(&layer.key, layer.key_hex)?;

@@ -6,7 +6,7 @@ use airseal_pack::output::Access;
 use airseal_pack::source::Source;
 
 use crate::commands::esp::shared::address;
-use crate::commands::shared::FileArgs;
+use crate::commands::shared::{FileArgs, warn_of_readable};
 use crate::failure::Failure;
 use crate::ui::Ui;
 use crate::work;
@@ -133,6 +133,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 fn make(args: &EncryptArgs, ui: &Ui) -> Result<(), Failure> {
     let keys = args.to.iter().chain(&args.kek).chain([&args.sign]);
     let target = args.files.target(keys)?;
+    warn_of_readable(args.kek.iter().chain([&args.sign]), ui);
     let signer = BridgeKey::read(&args.sign)?;
     let wrap = match (&args.to, &args.kek) {
         (Some(path), _) => Wrap::Public {
@@ -169,7 +170,7 @@ fn take_out(args: &DecryptArgs, ui: &Ui) -> Result<(), Failure> {
     let keys = args.open.key.iter().chain(&args.open.kek);
     let target = args.files.target(keys.chain(&args.verify))?;
     let signer = args.verify.as_deref().map(BridgeKey::read).transpose()?;
-    let unwrap = unwrap(&args.open)?;
+    let unwrap = unwrap(&args.open, ui)?;
     let image = Source::open(&args.files.input)?;
     let output = target.create(Access::Public)?;
     let found = work::run(ui, |control| {
@@ -190,7 +191,7 @@ fn take_out(args: &DecryptArgs, ui: &Ui) -> Result<(), Failure> {
 
 fn check(args: &VerifyArgs, ui: &Ui) -> Result<(), Failure> {
     let signer = BridgeKey::read(&args.verify)?;
-    let unwrap = unwrap(&args.open)?;
+    let unwrap = unwrap(&args.open, ui)?;
     let image = Source::open(&args.input)?;
     let found = work::run(ui, |control| {
         open(&image, unwrap.as_ref(), Some(&signer), None, control)
@@ -205,7 +206,8 @@ fn check(args: &VerifyArgs, ui: &Ui) -> Result<(), Failure> {
     })
 }
 
-fn unwrap(args: &OpenArgs) -> Result<Option<Unwrap>, Failure> {
+fn unwrap(args: &OpenArgs, ui: &Ui) -> Result<Option<Unwrap>, Failure> {
+    warn_of_readable(args.key.iter().chain(&args.kek), ui);
     let read_key = |path: &Path| BridgeKey::read(path).map(Unwrap::Private);
     let read_kek = |path: &Path| read_small(path).map(Unwrap::Shared);
     Ok(match (&args.key, &args.kek) {

@@ -8,7 +8,7 @@ use airseal_pack::entropy::SystemEntropy;
 use airseal_pack::output::Access;
 use airseal_pack::source::Source;
 
-use crate::commands::shared::{FileArgs, ForceArgs, Target, count};
+use crate::commands::shared::{FileArgs, ForceArgs, Target, count, warn_of_readable};
 use crate::failure::Failure;
 use crate::ui::Ui;
 use crate::work;
@@ -184,6 +184,7 @@ const ORIGIN: &str = "the container proves no origin: whoever has the public key
 
 fn run_decrypt(args: &DecryptArgs, ui: &Ui) -> Result<(), Failure> {
     let target = args.files.target(args.key.iter().chain(&args.hmac_key))?;
+    warn_of_readable(args.key.iter().chain(&args.hmac_key), ui);
     let key = match (&args.key, &args.hmac_key) {
         (Some(key), _) => OpenKey::read(key)?,
         (None, Some(hmac)) => {
@@ -205,6 +206,7 @@ fn run_decrypt(args: &DecryptArgs, ui: &Ui) -> Result<(), Failure> {
 
 fn run_device_key(args: &DeviceKeyArgs, ui: &Ui) -> Result<(), Failure> {
     let target = Target::new(&args.output, args.force, [&args.hmac_key])?;
+    warn_of_readable([&args.hmac_key], ui);
     let name = args.hmac_key.display().to_string();
     let secret = device_key(&name, &*read_hmac_key(&args.hmac_key)?)?;
     target.write(public_pem(&secret)?.as_bytes(), Access::Public)?;

@@ -10,7 +10,7 @@ use airseal_pack::source::Source;
 
 use super::otadata::records_text;
 use super::shared::{CryptConfigArgs, RollbackArgs, RollbackChoice, SchemeChoice, address, chip};
-use crate::commands::shared::subject;
+use crate::commands::shared::{subject, warn_of_readable};
 use crate::failure::Failure;
 use crate::ui::Ui;
 
@@ -61,6 +61,7 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    warn_of_readable(args.key.iter().chain(&args.sb_v1_key), ui);
     let mut keys = args.sb_key.clone();
     let dump = subject(args.dump.as_ref(), &mut keys, "the dump")?;
     let source = Source::open(&dump)?;

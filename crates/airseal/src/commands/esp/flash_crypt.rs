@@ -5,7 +5,7 @@ use airseal_pack::esp::flash_files::{Direction, convert};
 use airseal_pack::esp::flash_key;
 
 use super::shared::{CryptConfigArgs, address, chip};
-use crate::commands::shared::FileArgs;
+use crate::commands::shared::{FileArgs, warn_of_readable};
 use crate::failure::Failure;
 use crate::ui::Ui;
 use crate::work;
@@ -65,6 +65,7 @@ pub(super) fn decrypt(args: &DecryptArgs, ui: &Ui) -> Result<(), Failure> {
 
 fn run(args: &RegionArgs, direction: Direction, ui: &Ui) -> Result<(), Failure> {
     let target = args.files.target([&args.key])?;
+    warn_of_readable([&args.key], ui);
     let crypt_config = args.crypt_config.flash_crypt_conf;
     let key = flash_key::read(&args.key, args.chip, crypt_config)?;
     let converted = work::run(ui, |control| {

@@ -8,7 +8,7 @@ use airseal_pack::esp::nvs::{
 use airseal_pack::output::Access;
 
 use super::shared::flash_size;
-use crate::commands::shared::{FileArgs, OutputArgs, Target, count};
+use crate::commands::shared::{FileArgs, OutputArgs, Target, count, warn_of_readable};
 use crate::failure::Failure;
 use crate::ui::Ui;
 
@@ -97,7 +97,8 @@ struct KeyArgs {
 }
 
 impl KeyArgs {
-    fn read(&self) -> Result<Option<NvsKey>, Failure> {
+    fn read(&self, ui: &Ui) -> Result<Option<NvsKey>, Failure> {
+        warn_of_readable(self.files(), ui);
         match (&self.keys, &self.hmac_key) {
             (Some(file), _) => Ok(Some(read_keys(file)?)),
             (None, Some(file)) => {
@@ -127,7 +128,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 
 fn run_to_bin(args: &ToBinArgs, ui: &Ui) -> Result<(), Failure> {
     let target = args.files.target(args.keys.files())?;
-    let key = args.keys.read()?;
+    let key = args.keys.read(ui)?;
     let version = match args.version.as_str() {
         "1" => Version::One,
         _ => Version::Two,
@@ -147,7 +148,7 @@ fn run_to_bin(args: &ToBinArgs, ui: &Ui) -> Result<(), Failure> {
 
 fn run_to_csv(args: &ToCsvArgs, ui: &Ui) -> Result<(), Failure> {
     let target = args.files.target(args.keys.files())?;
-    let key = args.keys.read()?;
+    let key = args.keys.read(ui)?;
     let dump = to_csv(&args.files.input, key.as_ref())?;
     ui.warn_all(&dump.warnings);
     // What was encrypted is secret.
@@ -161,6 +162,7 @@ fn run_to_csv(args: &ToCsvArgs, ui: &Ui) -> Result<(), Failure> {
 
 fn run_keys(args: &KeysArgs, ui: &Ui) -> Result<(), Failure> {
     let target = args.output.target(&args.hmac_key)?;
+    warn_of_readable(&args.hmac_key, ui);
     let (keys, from) = match &args.hmac_key {
         Some(file) => (read_hmac_keys(file)?, "derived"),
         None => (make_keys(&SystemEntropy)?, "new"),

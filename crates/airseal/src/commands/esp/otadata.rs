@@ -11,7 +11,7 @@ use airseal_pack::output::Access;
 use airseal_pack::source::Source;
 
 use super::shared::{CryptConfigArgs, RollbackArgs, RollbackChoice, address, chip};
-use crate::commands::shared::FileArgs;
+use crate::commands::shared::{FileArgs, warn_of_readable};
 use crate::failure::Failure;
 use crate::ui::Ui;
 
@@ -185,6 +185,7 @@ pub(crate) fn records_text(info: &OtaInfo) -> String {
 fn show(args: &ShowArgs, ui: &Ui) -> Result<(), Failure> {
     let mut bytes = read_bytes(&args.file)?;
     if let (Some(key), Some(chip), Some(address)) = (&args.key, args.chip, args.address) {
+        warn_of_readable([key], ui);
         let key = flash_key::read(key, chip, args.crypt_config.flash_crypt_conf)?;
         key.decrypt(address, &mut bytes).map_err(|fault| {
             Failure::refused(format_args!("{}: {fault}", args.file.display()))

@@ -5,13 +5,13 @@ use airseal_pack::esp::sign::{
     SignOptions, Signed, Unsigned, random_iv, read_iv, sign_bootloader_v1, sign_v1, verify_v1,
     verify_v2,
 };
-use airseal_pack::esp::signatures_v1::DigestKey;
+use airseal_pack::esp::signatures_v1::{DigestKey, read_p256};
 use airseal_pack::output::Access;
 use airseal_pack::source::Source;
 
 use super::shared::SchemeChoice;
 use crate::commands::shared::{
-    FileArgs, ForceArgs, Target, as_files, read_signature, request_written,
+    FileArgs, ForceArgs, Target, as_files, read_signature, request_written, warn_of_readable,
 };
 use crate::failure::Failure;
 use crate::ui::Ui;
@@ -160,6 +160,7 @@ impl From<OptionArgs> for SignOptions {
 pub(super) fn sign(args: &SignArgs, ui: &Ui) -> Result<(), Failure> {
     let keys = as_files(&args.key);
     let target = args.files.target(keys.iter().chain(&args.iv))?;
+    warn_of_readable(&keys, ui);
     let source = Source::open(&args.files.input)?;
     if args.bootloader {
         return write(&digest_bootloader(args, &source)?, &target, ui);
@@ -202,10 +203,9 @@ fn digest_bootloader(args: &SignArgs, source: &Source) -> Result<Signed, Failure
 
 pub(super) fn verify(args: &VerifyArgs, ui: &Ui) -> Result<(), Failure> {
     let source = Source::open(&args.input)?;
-    let key = BootPublicKey::read(&args.key)?;
     let verdict = match args.scheme {
-        SchemeChoice::V1 => verify_v1(&source, &key)?,
-        SchemeChoice::V2 => verify_v2(&source, &key)?,
+        SchemeChoice::V1 => verify_v1(&source, &read_p256(&args.key)?)?,
+        SchemeChoice::V2 => verify_v2(&source, &BootPublicKey::read(&args.key)?)?,
     };
     let report = serde_json::json!({"file": source.name(), "verified": true, "found": verdict});
     ui.result(&report, |_| format!("{}: {verdict}", source.name()))
@@ -237,6 +237,7 @@ fn key_digest_v1(args: &DigestArgs, ui: &Ui) -> Result<(), Failure> {
                 .hint("name OUT, the file to write it to"),
         );
     };
+    warn_of_readable([&args.key], ui);
     let key = DigestKey::of_signer(&args.key)?;
     target.write(key.as_bytes(), Access::Owner)?;
     target.report(&serde_json::json!({"scheme": "v1"}), ui, |_| {

@@ -6,7 +6,9 @@ use airseal_pack::firmware::Firmware;
 use airseal_pack::seal::{RawFlash, RawFlashFiles, Sealed};
 
 use crate::commands::esp::shared::crypt_config;
+use crate::commands::shared::warn_of_readable;
 use crate::failure::Failure;
+use crate::ui::Ui;
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Raw images for encrypted flash")]
@@ -36,7 +38,8 @@ impl RawFlashArgs {
     }
 
     /// Reads key and table, if they are given.
-    pub(super) fn read(&self, firmware: &Firmware) -> Result<Option<RawFlash>, Failure> {
+    pub(super) fn read(&self, firmware: &Firmware, ui: &Ui) -> Result<Option<RawFlash>, Failure> {
+        warn_of_readable(&self.raw_flash_key, ui);
         let (Some(key), Some(partitions)) = (&self.raw_flash_key, &self.partitions) else {
             return Ok(None);
         };
