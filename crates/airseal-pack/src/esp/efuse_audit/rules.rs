@@ -2,7 +2,13 @@
 
 use airseal_esp::Chip;
 
-use super::{Base, EfuseState, Field, OwnRule, Repair, Verdict};
+use super::{Base, EfuseState, Field, Repair, Verdict};
+
+mod flash_key;
+mod own;
+mod secure_boot;
+
+pub(super) use own::own;
 
 /// The field that switches flash encryption on.
 pub(super) fn counter(chip: Chip) -> &'static str {
@@ -86,66 +92,6 @@ fn ways_in(chip: Chip) -> impl Iterator<Item = &'static str> {
     ]
     .into_iter()
     .filter(move |field| has(field))
-}
-
-/// The verdict of a rule from a file; `None` if the chip has no such field.
-pub(super) fn own(rule: &OwnRule, state: &EfuseState) -> Option<Verdict> {
-    let field = state.field(&rule.field)?;
-    let mut want = Vec::new();
-    let mut verdict = Verdict::good(&rule.field, "", &describe(field));
-    let mut fail = |repair: Repair, message: &str| {
-        if verdict.repair != Some(Repair::Never) {
-            verdict.ok = false;
-            verdict.repair = Some(repair);
-            message.clone_into(&mut verdict.message);
-        }
-    };
-    if let Some(value) = rule.value {
-        want.push(format!("{value:#x}"));
-        if field.bits != Some(value) {
-            match burnable(field, value) {
-                Ok(()) => fail(Repair::Now, "burn it"),
-                Err(why) => fail(Repair::Never, why),
-            }
-        }
-    }
-    if let Some(readable) = rule.readable {
-        want.push(
-            if readable {
-                "readable"
-            } else {
-                "read-protected"
-            }
-            .to_owned(),
-        );
-        if readable != field.readable {
-            let locked = state.field("RD_DIS").is_some_and(|field| !field.writeable);
-            match (readable, locked) {
-                (true, _) => fail(Repair::Never, "read protection can't be taken back"),
-                (false, true) => fail(Repair::Never, "RD_DIS is write-protected"),
-                (false, false) => fail(Repair::Now, "read-protect it"),
-            }
-        }
-    }
-    if let Some(writeable) = rule.writeable {
-        want.push(
-            if writeable {
-                "writeable"
-            } else {
-                "write-protected"
-            }
-            .to_owned(),
-        );
-        if writeable != field.writeable {
-            if writeable {
-                fail(Repair::Never, "write protection can't be taken back");
-            } else {
-                fail(Repair::Now, "write-protect it");
-            }
-        }
-    }
-    verdict.want = want.join(", ");
-    Some(verdict)
 }
 
 struct Rules<'s> {
@@ -240,71 +186,6 @@ impl Rules<'_> {
         self.verdicts.push(verdict);
     }
 
-    /// A flash key that nobody can read or change.
-    fn flash_key(&mut self, chip: Chip) {
-        match chip.name() {
-            "esp32" => return self.key_block("BLOCK1", false),
-            "esp32c2" => return self.key_block("BLOCK_KEY0_LOW_128", false),
-            _ => {}
-        }
-        let halves = ["XTS_AES_256_KEY_1", "XTS_AES_256_KEY_2"];
-        let whole = self.state.blocks_for("XTS_AES_128_KEY");
-        let (first, second) = (
-            self.state.blocks_for(halves[0]),
-            self.state.blocks_for(halves[1]),
-        );
-        // A chip takes the first of two blocks with one purpose; the other one is a key that lies open, or the wrong one.
-        let blocks = match (first.is_empty(), second.is_empty(), whole.is_empty()) {
-            (false, false, _) => [first, second].concat(),
-            (false, true, _) | (true, false, _) => {
-                let there = if first.is_empty() {
-                    halves[1]
-                } else {
-                    halves[0]
-                };
-                return self.missing_key(&format!("only {there} is there, half of a key"));
-            }
-            (true, true, false) => whole,
-            (true, true, true) => return self.missing_key("there is no flash encryption key"),
-        };
-        for block in blocks {
-            self.key_block(&format!("BLOCK_KEY{block}"), false);
-        }
-    }
-
-    /// The key is not there: can it still be burned, unreadable as it must be?
-    fn missing_key(&mut self, what: &str) {
-        const WANT: &str = "a flash encryption key, read- and write-protected";
-        let locked = self.state.field("RD_DIS").filter(|field| !field.writeable);
-        if let Some(field) = locked {
-            let why = format!(
-                "{what}, and RD_DIS is write-protected: none can be read-protected any more"
-            );
-            let verdict = Verdict::bad("RD_DIS", WANT, field, Repair::Never, &why);
-            return self.verdicts.push(verdict);
-        }
-        let free = (0..=5).find_map(|number| {
-            let name = format!("BLOCK_KEY{number}");
-            let block = self.state.field(&name)?;
-            let purpose = self.state.field(&format!("KEY_PURPOSE_{number}"))?;
-            let free = block.writeable && block.readable && !block.used && purpose.writeable;
-            free.then(|| (name, block.clone()))
-        });
-        let verdict = match free {
-            Some((name, block)) => {
-                let message =
-                    format!("{what}: burn one, for example here, before RD_DIS is write-protected");
-                Verdict::bad(&name, WANT, &block, self.by_cable(Repair::Now), &message)
-            }
-            None => Verdict {
-                repair: Some(Repair::Never),
-                message: format!("{what}, and no key block is free"),
-                ..Verdict::missing("BLOCK_KEY0", WANT)
-            },
-        };
-        self.verdicts.push(verdict);
-    }
-
     /// A block that holds a key; a digest must stay readable, a secret must not.
     fn key_block(&mut self, name: &str, readable: bool) {
         let want = if readable {
@@ -346,83 +227,6 @@ impl Rules<'_> {
             Some(block) => Verdict::good(name, want, &describe(block)),
         };
         self.verdicts.push(verdict);
-    }
-
-    fn secure_boot(&mut self, chip: Chip) {
-        match chip.name() {
-            "esp32" => {
-                let old = self
-                    .state
-                    .field("ABS_DONE_0")
-                    .is_some_and(|field| field.used);
-                let enable = if old { "ABS_DONE_0" } else { "ABS_DONE_1" };
-                self.key_block("BLOCK2", !old);
-                return self.equals(enable, 1, Repair::Now);
-            }
-            "esp32c2" => {
-                self.key_block("BLOCK_KEY0_HI_128", true);
-                return self.equals("SECURE_BOOT_EN", 1, Repair::Now);
-            }
-            _ => {}
-        }
-        let slots: Vec<_> = (0..chip.key_digests())
-            .map(|slot| {
-                let revoke = format!("SECURE_BOOT_KEY_REVOKE{slot}");
-                let revoked = self.state.field(&revoke).is_some_and(|field| field.used);
-                let blocks = self.state.blocks_for(&format!("SECURE_BOOT_DIGEST{slot}"));
-                (revoke, revoked, blocks)
-            })
-            .collect();
-        let trusted = |(_, revoked, blocks): &(_, bool, Vec<_>)| !revoked && !blocks.is_empty();
-        if !slots.iter().any(trusted) {
-            return self.no_digest(&slots.iter().map(|slot| slot.1).collect::<Vec<_>>());
-        }
-        for (revoke, revoked, blocks) in slots {
-            if revoked || blocks.is_empty() {
-                self.equals(&revoke, 1, Repair::Now);
-                continue;
-            }
-            for block in blocks {
-                self.key_block(&format!("BLOCK_KEY{block}"), true);
-            }
-        }
-        self.equals("SECURE_BOOT_EN", 1, Repair::Now);
-    }
-
-    /// No digest counts: one slot is kept for it, and what would shut the chip without it has to wait.
-    fn no_digest(&mut self, revoked: &[bool]) {
-        const WANT: &str = "a digest that is not revoked";
-        let kept = revoked.iter().position(|revoked| !revoked);
-        let (slot, repair, message) = match kept {
-            Some(slot) => (
-                slot,
-                self.by_cable(Repair::Now),
-                "burn the digest of a signing key into a free block",
-            ),
-            None => (
-                0,
-                Repair::Never,
-                "every slot is revoked: no digest counts any more",
-            ),
-        };
-        self.verdicts.push(Verdict {
-            repair: Some(repair),
-            message: message.to_owned(),
-            ..Verdict::missing(&format!("SECURE_BOOT_DIGEST{slot}"), WANT)
-        });
-        let others = (0..revoked.len()).filter(|slot| Some(*slot) != kept);
-        for name in others.map(|slot| format!("SECURE_BOOT_KEY_REVOKE{slot}")) {
-            self.equals_after(
-                &name,
-                1,
-                "burn it after the digests: a revoked slot takes none",
-            );
-        }
-        self.equals_after(
-            "SECURE_BOOT_EN",
-            1,
-            "burn it after the digest: without one nothing boots",
-        );
     }
 
     /// Once download mode is closed to tools, only the firmware can burn.
