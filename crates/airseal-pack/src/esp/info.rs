@@ -180,11 +180,18 @@ pub(crate) fn image_info(
     damage: Option<ImageFault>,
 ) -> Result<ImageInfo, Error> {
     let hash_len = if image.hash.is_some() { 32 } else { 0 };
-    let behind = area.len().saturating_sub(image.len);
-    let trailing = if behind == 0 {
+    let signature_blocks = signature_blocks(area, image.len)?;
+    let is_erased_from = |end: u64| {
+        let rest = area.len().saturating_sub(end);
+        Ok::<_, Error>(rest == 0 || area.part(end, rest).is_erased()?)
+    };
+    let sector_end = sector_offset(image.len) + SECTOR_LEN as u64;
+    let trailing = if area.len() <= image.len {
         Trailing::Nothing
-    } else if area.part(image.len, behind).is_erased()? {
+    } else if is_erased_from(image.len)? {
         Trailing::Erased
+    } else if !signature_blocks.is_empty() && is_erased_from(sector_end)? {
+        Trailing::Signature
     } else {
         Trailing::Data
     };
@@ -222,7 +229,7 @@ pub(crate) fn image_info(
         sha256_ok: image.hash.map(|_| damage.is_none()),
         image_len: image.len,
         trailing,
-        signature_blocks: signature_blocks(area, image.len)?,
+        signature_blocks,
         app_desc: app_desc(&image.descriptor),
         bootloader_desc: bootloader_desc(&image.descriptor),
     })

@@ -230,3 +230,33 @@ fn a_table_that_is_being_written_is_told_what_to_change() {
         done.stderr
     );
 }
+
+#[test]
+fn what_lies_behind_a_signed_image_is_named() {
+    let room = Room::new();
+    let signed = vector("secureboot/v2-rsa0-app.signed");
+    room.write("signed", &signed);
+    let shown = room.json("esp info signed").to_string();
+    assert!(shown.contains(r#""trailing":"signature""#), "{shown}");
+    let shown = room.ok("esp info signed");
+    assert!(shown.contains("then padding and the signature"), "{shown}");
+    room.write("more", &[&signed[..], &[1; 16]].concat());
+    let shown = room.ok("esp info more");
+    assert!(shown.contains("then other data"), "{shown}");
+}
+
+#[test]
+fn pages_of_an_nvs_are_counted_in_one_way() {
+    let room = Room::new();
+    room.write(
+        "n.csv",
+        b"key,type,encoding,value\nspace,namespace,,\nnumber,data,u8,7\n",
+    );
+    let made = room.ok("esp nvs to-bin n.csv n.bin --size 0x6000");
+    let shown = room.ok("esp info n.bin");
+    assert!(made.contains("1 of 5 pages in use"), "{made}");
+    assert!(
+        shown.contains("1 of 5 in use, one more in reserve"),
+        "{shown}"
+    );
+}

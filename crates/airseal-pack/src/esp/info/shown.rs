@@ -108,7 +108,9 @@ pub enum Trailing {
     Nothing,
     /// Erased flash.
     Erased,
-    /// Something: padding, a signature, or the rest of an older image.
+    /// Padding and the signature sector of secure boot v2, behind it nothing but erased flash.
+    Signature,
+    /// Something else: padding, or the rest of an older image.
     Data,
 }
 

@@ -128,6 +128,7 @@ fn image_text(text: &mut String, image: &ImageInfo) -> std::fmt::Result {
     let behind = match image.trailing {
         Trailing::Nothing => "",
         Trailing::Erased => ", then 0xFF",
+        Trailing::Signature => ", then padding and the signature sector",
         Trailing::Data => ", then other data",
     };
     writeln!(text, "length       {} bytes{behind}", image.image_len)
@@ -154,8 +155,14 @@ fn nvs_text(text: &mut String, nvs: &NvsInfo) -> std::fmt::Result {
     writeln!(text, "NVS partition, format {}{encrypted}", nvs.version)?;
     writeln!(
         text,
-        "pages        {} of {} in use",
-        nvs.used_pages, nvs.pages
+        "pages        {} of {} in use{}",
+        nvs.used_pages,
+        nvs.usable_pages,
+        if nvs.usable_pages < nvs.pages {
+            ", one more in reserve"
+        } else {
+            ""
+        }
     )?;
     if !nvs.encrypted {
         writeln!(text, "items        {}", nvs.items)?;
