@@ -284,6 +284,11 @@ impl Policy {
         match name {
             "release" => Ok(Self::release()),
             "development" => Ok(Self::development()),
+            path if !Path::new(path).exists() => Err(Error::refused(
+                path,
+                "there is no such policy, and no such file",
+                "known are release and development; or name a policy file",
+            )),
             path => Self::parse(path, &read_small(Path::new(path), MAX_FILE, "a policy")?),
         }
     }
@@ -342,6 +347,17 @@ pub fn audit(chip: Chip, state: &EfuseState, policy: &Policy) -> Result<Audit, E
         Some(base) => rules::of(chip, base, state),
         None => Vec::new(),
     };
+    let unknown = policy.except.iter().find(|field| {
+        let has_rule = rules.iter().any(|verdict| verdict.field == **field);
+        !has_rule && state.field(field).is_none()
+    });
+    if let Some(field) = unknown {
+        return Err(Error::refused(
+            &policy.name,
+            format!("except names {field}, and {chip} has no such eFuse"),
+            "take the names that the audit prints",
+        ));
+    }
     rules.retain(|verdict| !policy.except.contains(&verdict.field));
     for rule in &policy.extra {
         rules.push(rules::own(rule, state).ok_or_else(|| {

@@ -260,3 +260,46 @@ fn pages_of_an_nvs_are_counted_in_one_way() {
         "{shown}"
     );
 }
+
+#[test]
+fn lists_and_policies_are_told_what_is_missing_or_too_much() {
+    let room = Room::new();
+    room.write("app.bin", &vector("images/app.bin"));
+    room.write("list.csv", b"serial,key\na,b\n");
+    let nvs = "key,type,encoding,value\nspace,namespace,,\nnumber,data,u8,7\n";
+    room.write("two.csv", format!("{nvs}{nvs}").as_bytes());
+    room.write(
+        "policy.json",
+        br#"{"name":"mine","base":"release","except":["DIS_USB_JTAGG"]}"#,
+    );
+    room.write("summary.json", &vector("efuse/esp32c3-fe-sb.step0.json"));
+    let audit = "esp efuse audit --chip esp32c3 --state summary.json --policy";
+    refused(
+        &room,
+        &[
+            (
+                "esp encrypted-img encrypt app.bin --to-list list.csv --out-dir d",
+                &[
+                    "list.csv line 1: names no column vendor_image",
+                    "serial,vendor_image",
+                ],
+            ),
+            (
+                "esp nvs to-bin two.csv out --size 0x3000",
+                &["line 4", "second line of column names", "leave it out"],
+            ),
+            (
+                &format!("{audit} relaese"),
+                &["no such policy", "development"],
+            ),
+            (
+                &format!("{audit} policy.json"),
+                &["except names DIS_USB_JTAGG"],
+            ),
+            (
+                "esp otadata show app.bin --slots 2",
+                &["0x2000 bytes, here are more"],
+            ),
+        ],
+    );
+}

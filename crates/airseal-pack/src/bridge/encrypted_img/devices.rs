@@ -151,11 +151,24 @@ fn csv_rows(name: &str, text: &str) -> Result<Vec<(usize, String, String)>, Erro
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
         .from_reader(text.as_bytes());
+    let form = "the first line names the columns: serial,vendor_image";
+    let header = reader.headers().cloned();
+    let header = header.map_err(|error| Error::refused(name, error.to_string(), form))?;
+    for column in ["serial", "vendor_image"] {
+        if !header.iter().any(|found| found == column) {
+            let place = format!("{name} line 1");
+            return Err(Error::refused(
+                place,
+                format!("names no column {column}"),
+                form,
+            ));
+        }
+    }
     reader
         .deserialize::<CsvDevice>()
         .enumerate()
         .map(|(index, row)| {
-            let device = row.map_err(|error| Error::refused(name, error.to_string(), ""))?;
+            let device = row.map_err(|error| Error::refused(name, error.to_string(), form))?;
             Ok((index + 2, device.serial, device.vendor_image))
         })
         .collect()

@@ -79,6 +79,7 @@ impl Rows {
             .from_reader(text.as_bytes());
         let mut record = csv::StringRecord::new();
         let mut columns = None;
+        let mut header = csv::StringRecord::new();
         let mut names = Names::default();
         loop {
             let start = reader.position().clone();
@@ -91,8 +92,16 @@ impl Rows {
             }
             let Some((columns, width)) = columns else {
                 columns = Some((rows.columns(line, &record)?, record.len()));
+                header.clone_from(&record);
                 continue;
             };
+            if record == header {
+                return Err(rows.refused(
+                    line,
+                    "is a second line of column names".to_owned(),
+                    "leave it out; the first line names the columns",
+                ));
+            }
             if record.iter().skip(width).any(|field| !field.is_empty()) {
                 return Err(rows.refused(
                     line,
