@@ -64,6 +64,17 @@ pub struct SignRequest {
     pub mgf1_hash: &'static str,
     /// RSA: bytes of salt.
     pub salt: usize,
+    /// What the chip verifies; everything where it is not known.
+    pub schemes: Vec<SchemeRequest>,
+}
+
+/// One way to sign a request.
+#[derive(Debug, Serialize)]
+pub struct SchemeRequest {
+    /// The kind of key.
+    pub scheme: &'static str,
+    /// The hash of the bytes that is signed.
+    pub hash: &'static str,
 }
 
 /// What was signed.
@@ -149,7 +160,28 @@ impl Unsigned {
             hash: "sha256",
             mgf1_hash: "sha256",
             salt: 32,
+            schemes: self.schemes(),
         }
+    }
+
+    fn schemes(&self) -> Vec<SchemeRequest> {
+        let all = [
+            (Scheme::Rsa3072, "sha256"),
+            (Scheme::EcdsaP192, "sha256"),
+            (Scheme::EcdsaP256, "sha256"),
+            (Scheme::EcdsaP384, "sha384"),
+        ];
+        let taken = |scheme| {
+            self.chip
+                .is_none_or(|chip| chip.secure_boot().takes(scheme))
+        };
+        let taken = all.into_iter().filter(|(scheme, _)| taken(*scheme));
+        taken
+            .map(|(scheme, hash)| SchemeRequest {
+                scheme: scheme.name(),
+                hash,
+            })
+            .collect()
     }
 
     /// Adds a block by a key that is at hand.

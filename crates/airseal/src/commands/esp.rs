@@ -21,6 +21,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    #[command(alias = "image-info")]
     Info(info::Args),
     FlashCheck(flash_check::Args),
     Partitions(partitions::Args),

@@ -303,3 +303,26 @@ fn lists_and_policies_are_told_what_is_missing_or_too_much() {
         ],
     );
 }
+
+#[test]
+fn requests_and_digests_are_called_what_they_are() {
+    let room = Room::new();
+    room.write("c6.bin", &vector("images/esp32c6-bootloader.bin"));
+    room.write("c3.bin", &vector("images/esp32c3-bootloader.bin"));
+    room.ok("esp sign-request --scheme v2 c6.bin -o c6");
+    room.ok("esp sign-request --scheme v2 c3.bin -o c3");
+    let about = |name: &str| -> serde_json::Value {
+        let text = room.read(name);
+        assert_eq!(text.last(), Some(&b'\n'));
+        serde_json::from_slice(&text).unwrap()
+    };
+    let c6 = about("c6.json")["schemes"].to_string();
+    assert!(c6.contains("ecdsa256") && c6.contains("rsa3072"), "{c6}");
+    let c3 = about("c3.json")["schemes"].to_string();
+    assert_eq!(c3, r#"[{"hash":"sha256","scheme":"rsa3072"}]"#);
+    room.write_secret("digest.key", &[7; 32]);
+    room.write("esp32.bin", &vector("images/esp32-bootloader.bin"));
+    let done = room.ok("esp sign --scheme v1 --bootloader --key digest.key esp32.bin out");
+    assert!(done.contains("digest (v1) at 0x80"), "{done}");
+    room.ok("esp image-info c3.bin");
+}

@@ -168,7 +168,10 @@ impl<'a> Play<'a> {
             return Ok(None);
         }
         self.warn_of_header_size(&table);
-        let found = format!("{} partitions", table.as_slice().len());
+        let found = match table.as_slice().len() {
+            1 => "1 partition".to_owned(),
+            count => format!("{count} partitions"),
+        };
         self.step("partition table", offset, found);
         Ok(Some(table))
     }

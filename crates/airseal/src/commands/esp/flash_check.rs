@@ -10,7 +10,7 @@ use airseal_pack::source::Source;
 
 use super::otadata::records_text;
 use super::shared::{CryptConfigArgs, RollbackArgs, RollbackChoice, SchemeChoice, address, chip};
-use crate::commands::shared::{subject, warn_of_readable};
+use crate::commands::shared::{count, subject, warn_of_readable};
 use crate::failure::Failure;
 use crate::ui::Ui;
 
@@ -146,7 +146,11 @@ fn efuses_text(efuses: &ChipState) -> String {
         FusedSecureBoot::V1 => "v1".to_owned(),
         FusedSecureBoot::V2 {
             trusted, revoked, ..
-        } => format!("v2, {} digests, {} revoked", trusted.len(), revoked.len()),
+        } => format!(
+            "v2, {}, {} revoked",
+            count(trusted.len(), "digest", "digests"),
+            revoked.len()
+        ),
     };
     let revision = efuses.chip_revision;
     format!(

@@ -163,7 +163,12 @@ pub(super) fn sign(args: &SignArgs, ui: &Ui) -> Result<(), Failure> {
     warn_of_readable(&keys, ui);
     let source = Source::open(&args.files.input)?;
     if args.bootloader {
-        return write(&digest_bootloader(args, &source)?, &target, ui);
+        return write(
+            &digest_bootloader(args, &source)?,
+            "digest (v1)",
+            &target,
+            ui,
+        );
     }
     let options = args.options.into();
     let signers = args
@@ -185,7 +190,7 @@ pub(super) fn sign(args: &SignArgs, ui: &Ui) -> Result<(), Failure> {
             unsigned.finish()?
         }
     };
-    write(&signed, &target, ui)
+    write(&signed, signed_as(&signed), &target, ui)
 }
 
 fn digest_bootloader(args: &SignArgs, source: &Source) -> Result<Signed, Failure> {
@@ -265,7 +270,9 @@ pub(super) fn request(args: &RequestArgs, ui: &Ui) -> Result<(), Failure> {
     let unsigned = Unsigned::read(&Source::open(&args.input)?, args.options.into())?;
     let message = target.fill(unsigned.message(), Access::Public)?;
     if let Some(target) = about_target {
-        let about = serde_json::to_vec_pretty(&unsigned.request()).map_err(Failure::environment)?;
+        let mut about =
+            serde_json::to_vec_pretty(&unsigned.request()).map_err(Failure::environment)?;
+        about.push(b'\n');
         target.write(&about, Access::Public)?;
     }
     message.commit()?;
@@ -292,7 +299,8 @@ pub(super) fn attach(args: &AttachArgs, ui: &Ui) -> Result<(), Failure> {
     let signature = parse_signature(&name, key.scheme(), &read_signature(&args.signature)?)?;
     let mut unsigned = Unsigned::read(&source, args.options.into())?;
     unsigned.attach(&name, &key, &signature)?;
-    write(&unsigned.finish()?, &target, ui)
+    let signed = unsigned.finish()?;
+    write(&signed, signed_as(&signed), &target, ui)
 }
 
 fn only_v2(scheme: SchemeChoice) -> Result<(), Failure> {
@@ -303,14 +311,19 @@ fn only_v2(scheme: SchemeChoice) -> Result<(), Failure> {
     }
 }
 
-fn write(signed: &Signed, target: &Target<'_>, ui: &Ui) -> Result<(), Failure> {
+/// What was done, for people.
+fn signed_as(signed: &Signed) -> &'static str {
+    match signed.report.scheme {
+        "v1" => "signed (v1), signature",
+        _ => "signed (v2), signature",
+    }
+}
+
+fn write(signed: &Signed, what: &str, target: &Target<'_>, ui: &Ui) -> Result<(), Failure> {
     ui.warn_all(&signed.report.warnings);
     target.write(&signed.bytes, Access::Public)?;
     target.report(&signed.report, ui, |report| {
-        let mut text = format!(
-            "signed ({}), signature at {:#x}",
-            report.scheme, report.signature_offset
-        );
+        let mut text = format!("{what} at {:#x}", report.signature_offset);
         for digest in &report.key_digests {
             text.push_str("\nkey digest   ");
             text.push_str(digest);
