@@ -13,6 +13,7 @@ pub mod nvs;
 pub mod otadata;
 pub mod partitions;
 pub mod sign;
+pub mod signature_check;
 pub mod signatures;
 pub mod signatures_v1;
 

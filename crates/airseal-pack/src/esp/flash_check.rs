@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use airseal_esp::{Chip, Image};
+use airseal_esp::Chip;
 use serde::Serialize;
 
 use super::chip_state::{ChipState, FusedSecureBoot};
-use super::dump::{FlashCipher, View};
+use super::dump::FlashCipher;
 use super::otadata::OtaInfo;
+use super::signature_check::SignatureCheck;
 use super::signatures::FusedDigests;
 use crate::Error;
 use crate::source::Source;
@@ -46,29 +47,6 @@ pub enum RollbackKind {
     On,
     /// With anti-rollback, and this secure version in the eFuses.
     Anti(u32),
-}
-
-/// Secure boot.
-pub trait SignatureCheck {
-    /// Checks the signature of an image of `image_len` bytes at the start of `view`.
-    ///
-    /// # Errors
-    /// `Io` if the dump can't be read. The inner result says why the signature does not count.
-    fn check(&self, view: View<'_>, image_len: u64) -> Result<Result<String, String>, Error>;
-
-    /// Checks the bootloader at the start of `view`; `before` is what lies before it, from address 0.
-    ///
-    /// # Errors
-    /// As [`SignatureCheck::check`].
-    fn check_bootloader(
-        &self,
-        view: View<'_>,
-        image: &Image,
-        before: View<'_>,
-    ) -> Result<Result<String, String>, Error> {
-        let _ = before;
-        self.check(view, image.len)
-    }
 }
 
 /// What would happen.

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256, Sha384};
 
 use super::boot_key::BootPublicKey;
 use super::dump::View;
-use super::flash_check::SignatureCheck;
+use super::signature_check::SignatureCheck;
 use crate::Error;
 
 /// A block as it is shown.

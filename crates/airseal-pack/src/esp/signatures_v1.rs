@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::boot_key::{BootPublicKey, BootSigner};
 use super::dump::View;
-use super::flash_check::SignatureCheck;
+use super::signature_check::SignatureCheck;
 use crate::Error;
 use crate::bridge::keys::read_small;
 use crate::recognise::{FileKind, recognise};

@@ -5,11 +5,12 @@ use airseal_esp::otadata::BootSlot;
 use airseal_esp::partition::Partition;
 use airseal_esp::{Image, memory};
 
+use super::RollbackKind;
 use super::play::{Play, examine};
-use super::{RollbackKind, SignatureCheck};
 use crate::Error;
 use crate::esp::chip_state::FusedSecureBoot;
 use crate::esp::dump::View;
+use crate::esp::signature_check::SignatureCheck;
 use crate::esp::signatures_v1::BootKeysV1;
 
 impl Play<'_> {

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use airseal_esp::Chip;
 use airseal_esp::flash_encryption::FlashKey;
 
-use super::SignatureCheck;
 use crate::Error;
 use crate::esp::boot_key::BootPublicKey;
 use crate::esp::chip_state::{ChipState, FusedSecureBoot};
 use crate::esp::flash_key;
+use crate::esp::signature_check::SignatureCheck;
 use crate::esp::signatures::BootKeys;
 use crate::esp::signatures_v1::{BootKeysV1, DigestKey};
 use crate::source::Source;
