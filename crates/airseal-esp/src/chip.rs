@@ -200,7 +200,7 @@ impl Chip {
     }
 
     /// The largest segment in bytes that the chip's cache can map, `None` where only the file limits it.
-    pub fn segment_limit(self) -> Option<u32> {
+    pub(crate) fn segment_limit(self) -> Option<u32> {
         if self.maps_32_bit {
             None
         } else {

@@ -25,11 +25,9 @@ pub const IMAGE_MAGIC: u8 = 0xE9;
 /// Length of the image header in bytes.
 pub const HEADER_LEN: u64 = 24;
 /// Length of a segment header in bytes.
-pub const SEGMENT_HEADER_LEN: u64 = 8;
+pub(crate) const SEGMENT_HEADER_LEN: u64 = 8;
 /// Largest number of segments the bootloaders accept.
-pub const MAX_SEGMENTS: u8 = 16;
-/// Where a descriptor lies in an image that has one: the first data byte of the first segment.
-pub const DESCRIPTOR_OFFSET: u64 = HEADER_LEN + SEGMENT_HEADER_LEN;
+pub(crate) const MAX_SEGMENTS: u8 = 16;
 
 const CHECKSUM_SEED: u8 = 0xEF;
 const HASH_LEN: u64 = 32;

@@ -59,7 +59,7 @@ impl BootPublicKey {
     }
 
     /// The key in a signature block. Whether it is one to trust, its digest tells.
-    pub fn of_block(block: &SignatureBlock<'_>) -> BootPublicKey {
+    pub(crate) fn of_block(block: &SignatureBlock<'_>) -> BootPublicKey {
         let turned = |bytes: &[u8]| bytes.iter().rev().copied().collect::<Vec<u8>>();
         let (number, exponent) = match (block.rsa_key(), block.ecdsa_key()) {
             (Some((modulus, exponent)), _) => (turned(modulus), exponent),

@@ -127,7 +127,7 @@ impl ChipState {
     ///
     /// # Errors
     /// Which revision is wrong, in words.
-    pub fn check_chip_revision(&self, min: u16, max: Option<u16>) -> Result<(), String> {
+    pub(crate) fn check_chip_revision(&self, min: u16, max: Option<u16>) -> Result<(), String> {
         let max = max.filter(|_| !self.ignores_max_chip_revision);
         in_range("chip", self.chip_revision, Some(min), max)
     }
@@ -136,7 +136,7 @@ impl ChipState {
     ///
     /// # Errors
     /// Which revision is wrong, in words.
-    pub fn check_block_revision(&self, min: u16, max: u16) -> Result<(), String> {
+    pub(crate) fn check_block_revision(&self, min: u16, max: u16) -> Result<(), String> {
         let Some(found) = self.efuse_block_revision else {
             return Ok(());
         };

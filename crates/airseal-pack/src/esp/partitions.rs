@@ -11,7 +11,7 @@ use crate::recognise::{FileKind, HEAD_LEN, recognise};
 use crate::source::Source;
 
 /// Largest file that is read as a table.
-pub const MAX_TABLE_FILE: u64 = 1 << 20;
+pub(crate) const MAX_TABLE_FILE: u64 = 1 << 20;
 
 /// Where a table belongs.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +62,7 @@ pub fn read(path: &Path, place: TablePlace) -> Result<(PartitionTable, Vec<Strin
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_from(
+pub(crate) fn read_from(
     source: &Source,
     place: TablePlace,
 ) -> Result<(PartitionTable, Vec<String>), Error> {
