@@ -131,6 +131,7 @@ fn an_image_cut_at_63_percent_is_refused_by_its_size() {
 fn what_is_encrypted_here_opens_here_at_every_length_around_a_block() {
     let rsa_public = SealKey::read(&vectors().join("rsa3072-pub.pem")).unwrap();
     let device = SealKey::read(&vectors().join("device_pub_key.pem")).unwrap();
+    assert!(seal(&[0], &device).is_ok());
     for len in [0, 1, 15, 16, 17, 31, 32, 33, 1 << 20, (1 << 20) + 1] {
         let plain: Vec<u8> = (0..len).map(|n: u32| n.to_le_bytes()[0] ^ 0x5A).collect();
         for (seal_key, open_key) in [(&rsa_public, rsa()), (&device, ecies())] {

@@ -45,6 +45,9 @@ pub fn check_firmware(input: &Source) -> Result<Vec<String>, Error> {
                 "build or copy the firmware again",
             )),
         },
+        Some(kind @ (FileKind::Zeros | FileKind::ErasedFlash)) => {
+            Ok(vec![format!("the input is {kind}: no device starts it")])
+        }
         None | Some(FileKind::McuBoot | FileKind::Gzip | FileKind::Zip) => Ok(Vec::new()),
         Some(kind) => Err(Error::refused(
             input.name(),
