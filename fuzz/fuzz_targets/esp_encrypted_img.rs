@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use airseal_esp::encrypted_img::{HEADER_LEN, Header, KeyBlock};
 use airseal_pack::bridge::encrypted_img::{OpenKey, SealKey, decrypt, encrypt};
+use airseal_pack::control::Control;
 use airseal_pack::entropy::Entropy;
 use airseal_pack::output::{Access, Existing};
 use airseal_pack::source::Source;
@@ -64,14 +65,14 @@ fn header(data: &[u8]) {
 fn opened(bytes: &[u8], key: &OpenKey) -> Result<Vec<u8>, Error> {
     let source = Source::spool("fuzz.enc", &mut &bytes[..])?;
     let mut output = nameless()?;
-    decrypt(&source, key, &mut output)?;
+    decrypt(&source, key, &output, &Control::default())?;
     Ok(written(&mut output))
 }
 
 fn made(bytes: &[u8], key: &SealKey) -> Result<Vec<u8>, Error> {
     let source = Source::spool("fuzz.bin", &mut &bytes[..])?;
     let mut output = nameless()?;
-    encrypt(&source, key, &Counting, &mut output)?;
+    encrypt(&source, key, &Counting, &output, &Control::default())?;
     Ok(written(&mut output))
 }
 

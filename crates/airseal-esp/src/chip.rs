@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::secure_boot::Scheme;
+
 /// A chip family, as the `chip_id` field of an image header names it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Chip {
@@ -65,6 +67,15 @@ impl SecureBoot {
         p384: false,
         ecdsa_insecure: false,
     };
+
+    /// True if signatures of this scheme, of version 2, are among them.
+    pub fn takes(self, scheme: Scheme) -> bool {
+        match scheme {
+            Scheme::Rsa3072 => self.rsa,
+            Scheme::EcdsaP192 | Scheme::EcdsaP256 => self.ecdsa,
+            Scheme::EcdsaP384 => self.p384,
+        }
+    }
 
     const fn with_ecdsa(self, p384: bool, insecure: bool) -> SecureBoot {
         SecureBoot {
@@ -189,7 +200,7 @@ impl Chip {
     }
 
     /// The largest segment in bytes that the chip's cache can map, `None` where only the file limits it.
-    pub fn segment_limit(self) -> Option<u32> {
+    pub(crate) fn segment_limit(self) -> Option<u32> {
         if self.maps_32_bit {
             None
         } else {

@@ -21,7 +21,7 @@ pub use keys::{
     keys_from_partition, keys_partition,
 };
 pub use page::{Item, Items, Page, PageState};
-pub use write::{Value, WriteFault, Writer, Written};
+pub use write::{Value, WriteFault, Writer, Written, usable_pages};
 
 /// Bytes of a page; partitions are a multiple of it.
 pub const PAGE_LEN: usize = 4096;

@@ -382,6 +382,10 @@ pub enum OtaDataFault {
 impl fmt::Display for OtaDataFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            OtaDataFault::Length { found } if *found > OTADATA_LEN => write!(
+                f,
+                "an otadata partition has {OTADATA_LEN:#x} bytes, here are more"
+            ),
             OtaDataFault::Length { found } => write!(
                 f,
                 "an otadata partition has {OTADATA_LEN:#x} bytes, here are {found:#x}"

@@ -8,11 +8,17 @@ use core::fmt;
 
 use md5::{Digest, Md5};
 
+use crate::otadata::BootSlot;
+
 mod csv;
+mod fault;
+mod field;
 mod names;
 mod rules;
 mod write;
 
+pub use fault::PartitionFault;
+pub use field::{Column, Field};
 pub use rules::PartitionWarning;
 pub use write::Csv;
 
@@ -108,6 +114,17 @@ impl Label {
         self.0.split(|byte| *byte == 0).next().unwrap_or_default()
     }
 
+    /// The name as text, if it comes back the same from a CSV.
+    fn as_field(&self) -> Option<&str> {
+        let text = core::str::from_utf8(self.as_bytes()).ok()?;
+        let behind = self.0.get(text.len()..).unwrap_or_default();
+        let plain = !text.contains(|c: char| c == ',' || c.is_control())
+            && !text.starts_with(['#', '\u{FEFF}'])
+            && text.trim() == text
+            && behind.iter().all(|byte| *byte == 0);
+        plain.then_some(text)
+    }
+
     /// A name of at most 16 bytes; Espressif's tool cuts longer ones without a word.
     fn new(name: &str) -> Option<Label> {
         if name.len() > Label::MAX_LEN {
@@ -190,6 +207,9 @@ impl PartitionTable {
                 }
                 table.has_md5 = true;
             } else if row.starts_with(&ROW_MAGIC) {
+                if table.has_md5 {
+                    return Err(PartitionFault::BehindMd5 { offset });
+                }
                 md5.update(row);
                 table
                     .push(parse_row(row))
@@ -257,6 +277,14 @@ impl PartitionTable {
         }
     }
 
+    /// The row that a bootloader starts for a slot: of several the last one, as it overwrites what it has read before.
+    pub fn row_of(&self, slot: BootSlot) -> Option<&Partition> {
+        self.as_slice().iter().rev().find(|row| match slot {
+            BootSlot::Factory => row.is_factory(),
+            BootSlot::Ota(slot) => row.ota_slot() == Some(slot),
+        })
+    }
+
     /// The rows in file order.
     pub fn as_slice(&self) -> &[Partition] {
         self.rows.get(..self.len).unwrap_or_default()
@@ -289,143 +317,6 @@ impl PartitionTable {
         Ok(())
     }
 }
-
-/// What is wrong with a partition table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PartitionFault {
-    /// The file is neither binary nor text.
-    NotText {
-        /// Offset of the first byte that is no UTF-8.
-        offset: usize,
-    },
-    /// A binary row starts with neither `AA 50`, `EB EB` nor `FF FF`.
-    RowMagic {
-        /// Offset of the row.
-        offset: usize,
-        /// The two bytes found.
-        found: [u8; 2],
-    },
-    /// The MD5 row does not match the rows before it.
-    Md5 {
-        /// Offset of the row.
-        offset: usize,
-    },
-    /// A second MD5 row.
-    SecondMd5 {
-        /// Offset of the row.
-        offset: usize,
-    },
-    /// The table has no rows, or no end marker behind them.
-    NoEnd {
-        /// Where the end marker was looked for.
-        offset: usize,
-    },
-    /// More rows than a table holds.
-    TooManyRows,
-    /// A field of a CSV line can't be understood.
-    Field {
-        /// Line, from 1.
-        line: usize,
-        /// Name of the column.
-        field: &'static str,
-    },
-    /// A name in a CSV is longer than a row holds.
-    LabelTooLong {
-        /// Line, from 1.
-        line: usize,
-        /// Bytes of the name.
-        len: usize,
-    },
-    /// A partition does not lie inside the flash.
-    BeyondFlash {
-        /// The row's name.
-        label: Label,
-        /// First byte behind it.
-        end: u64,
-        /// Bytes of the flash.
-        flash_size: u64,
-    },
-    /// A CSV row begins before the end of the row above.
-    Overlap {
-        /// Line, from 1.
-        line: usize,
-        /// Where the row begins.
-        offset: u32,
-        /// First free byte.
-        free: u32,
-    },
-    /// A row breaks a rule of the bootloader or of Espressif's tool.
-    Rule {
-        /// The row's name.
-        label: Label,
-        /// The rule in words.
-        rule: &'static str,
-    },
-}
-
-impl fmt::Display for PartitionFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            PartitionFault::NotText { offset } => {
-                write!(
-                    f,
-                    "neither a binary partition table nor text: byte at offset {offset} is no UTF-8"
-                )
-            }
-            PartitionFault::RowMagic {
-                offset,
-                found: [a, b],
-            } => {
-                write!(
-                    f,
-                    "row at offset {offset:#x} starts with {a:02X} {b:02X}, expected AA 50, EB EB or FF FF"
-                )
-            }
-            PartitionFault::Md5 { offset } => {
-                write!(
-                    f,
-                    "MD5 at offset {offset:#x} does not match the rows before it: the table is damaged"
-                )
-            }
-            PartitionFault::SecondMd5 { offset } => {
-                write!(f, "second MD5 row at offset {offset:#x}")
-            }
-            PartitionFault::NoEnd { offset } => write!(
-                f,
-                "no end marker (FF FF ...) behind the rows at offset {offset:#x}"
-            ),
-            PartitionFault::TooManyRows => write!(
-                f,
-                "too many rows: a table holds {MAX_ROWS}, or one less with a checksum"
-            ),
-            PartitionFault::Field { line, field } => {
-                write!(f, "line {line}: {field} can't be understood")
-            }
-            PartitionFault::LabelTooLong { line, len } => write!(
-                f,
-                "line {line}: the name has {len} bytes, a table holds {}; shorten it",
-                Label::MAX_LEN
-            ),
-            PartitionFault::BeyondFlash {
-                label,
-                end,
-                flash_size,
-            } => write!(
-                f,
-                "partition {label} ends at {end:#x}, beyond the flash of {flash_size:#x} bytes"
-            ),
-            PartitionFault::Overlap { line, offset, free } => {
-                write!(
-                    f,
-                    "line {line}: offset {offset:#x} lies before the first free byte {free:#x}: rows must ascend and not overlap"
-                )
-            }
-            PartitionFault::Rule { label, rule } => write!(f, "partition {label}: {rule}"),
-        }
-    }
-}
-
-impl core::error::Error for PartitionFault {}
 
 struct TooManyRows;
 

@@ -4,6 +4,7 @@
     reason = "a test may unwrap, and documents itself by its name"
 )]
 
+use airseal_esp::otadata::BootSlot;
 use airseal_esp::partition::{
     DEFAULT_TABLE_OFFSET, PartitionFault, PartitionTable, PartitionWarning,
 };
@@ -79,7 +80,7 @@ fn both_forms_are_written_byte_for_byte_as_espressif_tool_writes_them() {
         let back = PartitionTable::from_binary(&binary).unwrap();
         let text = data(&format!("{name}.roundtrip.csv"));
         assert_eq!(
-            back.csv().to_string(),
+            back.csv().unwrap().to_string(),
             String::from_utf8(text).unwrap(),
             "{name}"
         );
@@ -189,6 +190,77 @@ fn a_table_without_an_end_is_refused() {
 }
 
 #[test]
+fn a_row_behind_the_md5_is_refused() {
+    let mut bytes = data("two_ota_factory.bin");
+    let md5 = bytes.chunks(32).position(|row| row[0] == 0xEB).unwrap() * 32;
+    let mut row: Vec<u8> = bytes[..32].to_vec();
+    row[4..8].copy_from_slice(&0x3F_0000u32.to_le_bytes());
+    row[8..12].copy_from_slice(&0x1000u32.to_le_bytes());
+    row[12] = b'z';
+    bytes[md5 + 32..md5 + 64].copy_from_slice(&row);
+    assert_eq!(
+        PartitionTable::from_binary(&bytes).unwrap_err(),
+        PartitionFault::BehindMd5 { offset: md5 + 32 }
+    );
+}
+
+#[test]
+fn of_two_rows_for_one_slot_the_last_one_starts_and_that_is_said() {
+    let text = "o,data,ota,,0x2000\na,app,ota_0,,1M\nb,app,ota_0,,1M\nc,app,ota_1,,1M";
+    let table = PartitionTable::from_csv(text, DEFAULT_TABLE_OFFSET).unwrap();
+    let row = table.row_of(BootSlot::Ota(0)).unwrap();
+    assert_eq!(row.label.as_bytes(), b"b");
+    assert!(table.row_of(BootSlot::Factory).is_none());
+    let warnings: Vec<_> = table.warnings().collect();
+    assert!(
+        matches!(warnings[..], [PartitionWarning::SameSlot { label }] if label == row.label),
+        "{warnings:?}"
+    );
+}
+
+/// Names and flags of a binary table that somebody else wrote.
+#[test]
+fn a_name_that_moves_the_columns_of_a_csv_is_refused() {
+    let table = PartitionTable::from_csv("abc,data,nvs,,0x4000", DEFAULT_TABLE_OFFSET).unwrap();
+    let plain = table.to_binary(false).unwrap();
+    let named = |name: &[u8]| {
+        let mut bytes = plain;
+        bytes[12..12 + name.len()].copy_from_slice(name);
+        PartitionTable::from_binary(&bytes).unwrap()
+    };
+    for name in [b"a,b", b"#ab", b" ab", b"a\nb", b"a\xFFb", b"a\0b"] {
+        let refused = named(name).csv().unwrap_err();
+        assert!(
+            matches!(refused, PartitionFault::LabelText { .. }),
+            "{name:?}"
+        );
+    }
+    let umlaut = named("\u{e4}x".as_bytes()).csv().unwrap().to_string();
+    assert!(umlaut.contains("\n\u{e4}x,data,nvs"), "{umlaut}");
+    let mut bytes = plain;
+    bytes[28] = 0x11;
+    let table = PartitionTable::from_binary(&bytes).unwrap();
+    assert!(
+        table
+            .warnings()
+            .any(|warning| matches!(warning, PartitionWarning::UnknownFlags { flags: 0x11, .. }))
+    );
+}
+
+#[test]
+fn numbers_that_could_be_meant_otherwise_are_refused() {
+    for row in [
+        "a,app,ota_+1,,1M",
+        "a,app,ota_01,,1M",
+        "a,data,nvs,,0x+4000",
+        "a,data,nvs,,016384",
+    ] {
+        let table = PartitionTable::from_csv(row, DEFAULT_TABLE_OFFSET);
+        assert!(table.is_err(), "{row}");
+    }
+}
+
+#[test]
 fn the_smallest_slot_is_an_ota_slot() {
     let table = PartitionTable::parse(&data("two_ota_factory.csv"), DEFAULT_TABLE_OFFSET).unwrap();
     assert_eq!(table.smallest_ota_slot().unwrap().size, 1 << 20);
@@ -208,7 +280,7 @@ proptest! {
         if let Ok(table) = PartitionTable::from_csv(&text, DEFAULT_TABLE_OFFSET) {
             let again = PartitionTable::from_binary(&table.to_binary(true).unwrap()).unwrap();
             prop_assert_eq!(again.as_slice(), table.as_slice());
-            let again = PartitionTable::from_csv(&table.csv().to_string(), DEFAULT_TABLE_OFFSET).unwrap();
+            let again = PartitionTable::from_csv(&table.csv().unwrap().to_string(), DEFAULT_TABLE_OFFSET).unwrap();
             prop_assert_eq!(again.as_slice(), table.as_slice());
         }
     }

@@ -383,6 +383,7 @@ fn build(
         size: u32::try_from(region.room).unwrap_or(u32::MAX),
         version: airseal_esp::nvs::Version::Two,
         key: key.as_ref(),
+        wifi_rows: true,
     };
     Ok(Zeroizing::new(
         nvs::parse_csv(rows.name, rows.folder.to_owned(), &rows.text, &layout)?.bytes,

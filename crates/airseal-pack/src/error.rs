@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use airseal_esp::partition::PartitionFault;
+
 /// What kind of failure an [`Error`] is; the command line turns it into the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -59,7 +61,7 @@ pub enum Error {
         /// The file.
         file: String,
         /// Line or offset, and reason.
-        source: airseal_esp::partition::PartitionFault,
+        source: PartitionFault,
     },
     /// Signatures by trusted keys are missing; the message says whose.
     Signatures {
@@ -107,9 +109,7 @@ impl Error {
             Error::Image { .. } => {
                 "build or copy the firmware again, or use --chip none to seal the bytes as they are"
             }
-            Error::Partitions { .. } => {
-                "give the partition table the device really uses, as CSV or binary"
-            }
+            Error::Partitions { source, .. } => table_remedy(source),
             Error::Io { .. } | Error::Cancelled => "",
         }
     }
@@ -149,6 +149,34 @@ impl Error {
             part_offset,
             source,
             remedy: String::new(),
+        }
+    }
+}
+
+/// What to do about a partition table, whether somebody writes it or read it from a device.
+fn table_remedy(fault: &PartitionFault) -> &'static str {
+    match fault {
+        PartitionFault::BeyondFlash { .. } => {
+            "make partitions smaller, or name the real size with --flash-size"
+        }
+        PartitionFault::Overlap { .. } => {
+            "start at the first free byte or behind it, or leave the offset empty; the first row starts behind the table, which lies at --offset"
+        }
+        PartitionFault::Field { .. } => "put this field right in the CSV",
+        PartitionFault::LabelTooLong { .. }
+        | PartitionFault::BeyondAddresses { .. }
+        | PartitionFault::LabelText { .. }
+        | PartitionFault::Rule { .. } => "change this row of the table",
+        PartitionFault::TooManyRows => "leave out rows",
+        PartitionFault::RowMagic { .. }
+        | PartitionFault::Md5 { .. }
+        | PartitionFault::SecondMd5 { .. }
+        | PartitionFault::BehindMd5 { .. }
+        | PartitionFault::NoEnd { .. } => {
+            "read the table from the device again, or make it of its CSV with airseal esp partitions to-bin"
+        }
+        PartitionFault::NoRows | PartitionFault::NotText { .. } => {
+            "give the partition table the device really uses, as CSV or binary"
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Espressif's files on the host: what they are, whether a chip would boot from them, and how they are made.
 
-pub mod area;
+pub(crate) mod area;
 pub mod boot_key;
 pub mod chip_state;
 pub mod dump;
@@ -13,6 +13,7 @@ pub mod nvs;
 pub mod otadata;
 pub mod partitions;
 pub mod sign;
+pub mod signature_check;
 pub mod signatures;
 pub mod signatures_v1;
 

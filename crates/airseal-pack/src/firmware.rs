@@ -59,6 +59,8 @@ pub struct FirmwareChecks<'a> {
     pub fits: Option<&'a Path>,
     /// Count the sector that a secure-boot signature will take.
     pub secure_boot_sector: bool,
+    /// Count the record area that devices of ours keep behind the image.
+    pub record_area: bool,
 }
 
 impl Default for FirmwareChecks<'_> {
@@ -68,6 +70,7 @@ impl Default for FirmwareChecks<'_> {
             allow_no_descriptor: false,
             fits: None,
             secure_boot_sector: false,
+            record_area: true,
         }
     }
 }
@@ -128,7 +131,7 @@ impl Firmware {
         if let Some(path) = checks.fits {
             let (table, _) = firmware.read_table(path)?;
             let name = path.display().to_string();
-            firmware.check_fits(&table, &name, checks.secure_boot_sector)?;
+            firmware.check_fits(&table, &name, checks)?;
         }
         Ok(firmware)
     }
@@ -172,12 +175,12 @@ impl Firmware {
         partitions::read(path, place)
     }
 
-    /// Refuses firmware that does not fit the smallest OTA slot with its record area; `name` is the table's.
+    /// Refuses firmware that does not fit the smallest OTA slot with what lies behind it; `name` is the table's.
     pub(crate) fn check_fits(
         &self,
         table: &PartitionTable,
         name: &str,
-        secure_boot_sector: bool,
+        checks: &FirmwareChecks<'_>,
     ) -> Result<(), Error> {
         let Some(slot) = table.smallest_ota_slot() else {
             return Err(Error::refused(
@@ -186,24 +189,22 @@ impl Firmware {
                 "updates need two of them",
             ));
         };
-        let signature = if secure_boot_sector {
-            SECURE_BOOT_SECTOR
-        } else {
-            0
+        let (with_signature, signature) = match checks.secure_boot_sector {
+            true => (", signature sector", SECURE_BOOT_SECTOR),
+            false => ("", 0),
         };
-        let needed = self.len().next_multiple_of(SECTOR) + signature + u64::from(RECORD_AREA_LEN);
+        let (with_record, record) = match checks.record_area {
+            true => (" and record area", u64::from(RECORD_AREA_LEN)),
+            false => ("", 0),
+        };
+        let needed = self.len().next_multiple_of(SECTOR) + signature + record;
         if needed <= u64::from(slot.size) {
             return Ok(());
         }
-        let parts = if secure_boot_sector {
-            "image, signature sector and record area need"
-        } else {
-            "image and record area need"
-        };
         Err(Error::refused(
             self.source.name(),
             format!(
-                "{parts} {needed} bytes, the smallest slot ({}) has {}",
+                "image{with_signature}{with_record} need {needed} bytes, the smallest slot ({}) has {}",
                 slot.label, slot.size
             ),
             "make the image smaller or the slots larger",

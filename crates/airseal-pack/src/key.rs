@@ -502,7 +502,7 @@ pub(crate) fn read_key_text(path: &Path) -> Result<(Zeroizing<Vec<u8>>, Option<W
         return Err(Error::refused(
             path.display().to_string(),
             "is a directory, not a key file",
-            "",
+            "name the file inside it",
         ));
     }
     if metadata.len() > MAX_KEY_FILE {
@@ -517,6 +517,11 @@ pub(crate) fn read_key_text(path: &Path) -> Result<(Zeroizing<Vec<u8>>, Option<W
     }
     let text = fs::read(path).map_err(|error| Error::io("read", path, error))?;
     Ok((Zeroizing::new(text), mode_warning(path, &metadata)))
+}
+
+/// The warning for a file with a secret that others can read; `None` for what is no file.
+pub fn readable_by_others(path: &Path) -> Option<Warning> {
+    mode_warning(path, &fs::metadata(path).ok()?)
 }
 
 #[cfg(unix)]

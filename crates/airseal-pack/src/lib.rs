@@ -32,6 +32,7 @@ pub mod source;
 
 mod error;
 mod parallel;
+mod stream;
 
 pub use bundle::BundleFile;
 pub use control::{Activity, Control, Progress};

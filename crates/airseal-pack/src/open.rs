@@ -31,7 +31,6 @@ use crate::output::{Access, Existing, OutputFile};
 use crate::parallel::{self, BufferPool};
 use crate::seal::blocks;
 use crate::source::length;
-use crate::source::write_all_at;
 
 /// Bytes of payload per job.
 const BLOCK: u32 = 256 * 1024;
@@ -395,7 +394,6 @@ pub fn open(
         }
     };
     let tree = OpenTree::read(bundle, &manifest, component.id)?;
-    let handle = file.handle()?;
     let cipher = keys.cipher(component.id);
     let mut image = Context::new(&SHA256);
     image.update(&image_header(
@@ -406,9 +404,7 @@ pub fn open(
     let mut done = 0;
     tree.for_each_block(
         |chunk| cipher.decrypt(chunk).map(|_| ()),
-        |plaintext, offset| {
-            write_all_at(&handle, plaintext, offset).map_err(|error| file.write_error(error))
-        },
+        |plaintext, offset| file.write_at(plaintext, offset),
         |plaintext| {
             image.update(plaintext);
             done += plaintext.len() as u64;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use tempfile::{Builder, NamedTempFile};
 
 use crate::Error;
+use crate::source::write_all_at;
 
 /// What to do when the target is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +96,15 @@ impl OutputFile {
             None => Err(io::Error::other("the file is finished")),
         }
         .map_err(|error| Error::io("write", &self.target, error))
+    }
+
+    /// Writes `bytes` at `offset`, from any thread.
+    pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), Error> {
+        match &self.temporary {
+            Some(temporary) => write_all_at(temporary.as_file(), bytes, offset),
+            None => Err(io::Error::other("the file is finished")),
+        }
+        .map_err(|error| self.write_error(error))
     }
 
     /// The error for a failed write to this file.

@@ -81,7 +81,9 @@ impl FileKind {
             (FileKind::PartitionTable, _) => {
                 "airseal seal --fits takes it, airseal esp info shows it"
             }
-            (FileKind::Pem, _) => "airseal key show takes it",
+            (FileKind::Pem, _) => {
+                "airseal key show takes Airseal's keys, airseal esp key-digest those of secure boot"
+            }
             (FileKind::Html, _) => "the download failed: fetch the file again",
             (_, Purpose::Seal) => self.sealing_remedy(),
             (_, purpose) => purpose.wanted(),

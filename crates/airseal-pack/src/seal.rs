@@ -26,7 +26,6 @@ use crate::output::{Access, Existing, OutputFile, check_target, write_file};
 use crate::parallel;
 use crate::recipient::Recipients;
 use crate::signer::{OwnedEntry, Signer, encode_block};
-use crate::source::write_all_at;
 
 mod carried;
 mod content;
@@ -194,9 +193,7 @@ pub fn seal(
     let file = OutputFile::create(output.bundle, output.existing, Access::Public)?;
     let handle = file.handle()?;
     let placed = plan.placed()?;
-    let write = |bytes: &[u8], at: u64| {
-        write_all_at(&handle, bytes, at).map_err(|error| file.write_error(error))
-    };
+    let write = |bytes: &[u8], at: u64| file.write_at(bytes, at);
 
     let total = contents.iter().map(|(_, content)| content.len()).sum();
     let mut done = 0;

@@ -8,8 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use airseal_pack::bridge::encrypted_img::{
-    OpenKey, SealKey, decrypt, device_key, encrypt, parse_vendor_devices, read_hmac_key,
+    OpenKey, SealKey, check_firmware, decrypt, device_key, encrypt, parse_vendor_devices,
+    read_hmac_key,
 };
+use airseal_pack::control::Control;
 use airseal_pack::entropy::SystemEntropy;
 use airseal_pack::output::{Access, Existing};
 use airseal_pack::source::Source;
@@ -24,8 +26,8 @@ fn open(bytes: &[u8], key: &OpenKey) -> Result<(Vec<u8>, usize), Error> {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out");
     let source = Source::spool("image.enc", &mut &bytes[..])?;
-    let mut output = OutputFile::create(&target, Existing::Refuse, Access::Owner)?;
-    let odd = decrypt(&source, key, &mut output)?;
+    let output = OutputFile::create(&target, Existing::Refuse, Access::Owner)?;
+    let odd = decrypt(&source, key, &output, &Control::default())?;
     output.commit()?;
     Ok((fs::read(target).unwrap(), odd.len()))
 }
@@ -34,8 +36,9 @@ fn seal(bytes: &[u8], key: &SealKey) -> Result<Vec<u8>, Error> {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out");
     let source = Source::spool("app.bin", &mut &bytes[..])?;
-    let mut output = OutputFile::create(&target, Existing::Refuse, Access::Owner)?;
-    encrypt(&source, key, &SystemEntropy, &mut output)?;
+    check_firmware(&source)?;
+    let output = OutputFile::create(&target, Existing::Refuse, Access::Owner)?;
+    encrypt(&source, key, &SystemEntropy, &output, &Control::default())?;
     output.commit()?;
     Ok(fs::read(target).unwrap())
 }
@@ -128,6 +131,7 @@ fn an_image_cut_at_63_percent_is_refused_by_its_size() {
 fn what_is_encrypted_here_opens_here_at_every_length_around_a_block() {
     let rsa_public = SealKey::read(&vectors().join("rsa3072-pub.pem")).unwrap();
     let device = SealKey::read(&vectors().join("device_pub_key.pem")).unwrap();
+    assert!(seal(&[0], &device).is_ok());
     for len in [0, 1, 15, 16, 17, 31, 32, 33, 1 << 20, (1 << 20) + 1] {
         let plain: Vec<u8> = (0..len).map(|n: u32| n.to_le_bytes()[0] ^ 0x5A).collect();
         for (seal_key, open_key) in [(&rsa_public, rsa()), (&device, ecies())] {

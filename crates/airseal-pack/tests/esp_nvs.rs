@@ -53,6 +53,7 @@ impl Case {
             size: self.size(),
             version: self.version(),
             key: key.as_ref(),
+            wifi_rows: true,
         };
         to_bin(csv, &layout).unwrap()
     }
@@ -76,6 +77,7 @@ fn plain(csv: &Path, size: u32) -> Result<Made, Error> {
         size,
         version: Version::Two,
         key: None,
+        wifi_rows: true,
     };
     to_bin(csv, &layout)
 }
@@ -299,6 +301,51 @@ fn wifi_rows_are_said_and_those_of_the_csv_are_kept() {
     let made = plain(&csv, 0x3000).unwrap();
     assert!(made.notes.is_empty());
     assert_eq!(made.contents.pairs, again.contents.pairs);
+}
+
+/// A device that was set up over the air has the driver's keys, and not all of the tool's.
+#[test]
+fn a_partition_with_wifi_keys_of_its_own_is_made_again_byte_for_byte() {
+    let text = "key,type,encoding,value\nnvs.net80211,namespace,,\nap.ssid,data,string,home\nap.passwd,data,string,secret-word\nap.authmode,data,u8,4\nsta.ssid,data,string,home\n";
+    let room = tempfile::tempdir().unwrap();
+    let (csv, bin) = (room.path().join("in.csv"), room.path().join("out.bin"));
+    std::fs::write(&csv, text).unwrap();
+    let exact = Layout {
+        size: 0x3000,
+        version: Version::Two,
+        key: None,
+        wifi_rows: false,
+    };
+    let made = to_bin(&csv, &exact).unwrap();
+    assert!(made.notes.is_empty());
+    assert_eq!(made.contents.pairs, 4);
+    std::fs::write(&bin, &made.bytes).unwrap();
+    let read = to_csv(&bin, None).unwrap();
+    assert!(
+        read.warnings[0].contains("--no-wifi-rows"),
+        "{:?}",
+        read.warnings
+    );
+    std::fs::write(&csv, read.csv.as_bytes()).unwrap();
+    assert_eq!(to_bin(&csv, &exact).unwrap().bytes, made.bytes);
+    assert_eq!(plain(&csv, 0x3000).unwrap().notes.len(), 4);
+    let whole = to_csv(&vector("wifi.bin"), None).unwrap();
+    assert!(whole.warnings.is_empty(), "{:?}", whole.warnings);
+}
+
+#[test]
+fn a_value_that_is_cut_at_its_comma_is_refused() {
+    let room = tempfile::tempdir().unwrap();
+    let csv = room.path().join("in.csv");
+    let head = "key,type,encoding,value\nn,namespace,,,,\n";
+    std::fs::write(&csv, format!("{head}a,data,string,to,gether\n")).unwrap();
+    let error = plain(&csv, 0x3000).err().unwrap().to_string();
+    assert!(
+        error.contains("line 3") && !error.contains("gether"),
+        "{error}"
+    );
+    std::fs::write(&csv, format!("{head}a,data,string,\"to,gether\"\n")).unwrap();
+    plain(&csv, 0x3000).unwrap();
 }
 
 fn unreadable(bytes: &[u8], key: Option<&NvsKey>) -> String {

@@ -297,3 +297,54 @@ MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=
 -----END PUBLIC KEY-----
 ";
 const RSA_2048: &str = include_str!("data/rsa2048-pub.pem");
+
+/// An ESP32 looks at the first block alone, whatever stands in the sector.
+#[test]
+fn a_block_that_the_chip_does_not_look_at_counts_for_nothing() {
+    let image = vector("images/app-esp32-securepad-v1.bin");
+    let by = |key: &str| {
+        let mut unsigned = Unsigned::read(&source(&image), SignOptions::default()).unwrap();
+        unsigned.sign(&signer(key)).unwrap();
+        unsigned.finish().unwrap().bytes
+    };
+    let (mut both, second) = (by("v2-rsa0"), by("v2-rsa1"));
+    let sector = both.len() - 4096;
+    both[sector + 1216..sector + 2 * 1216].copy_from_slice(&second[sector..sector + 1216]);
+    verify_v2(&source(&both), &public("v2-rsa0")).unwrap();
+    verify_v2(&source(&second), &public("v2-rsa1")).unwrap();
+    let text = refusal(verify_v2(&source(&both), &public("v2-rsa1")));
+    assert!(text.contains("by another key"), "{text}");
+}
+
+#[test]
+fn bytes_behind_the_signature_sector_are_not_lost_when_a_block_is_added() {
+    let mut file = signed("rsa0");
+    file.extend_from_slice(b"more");
+    let append = SignOptions {
+        append: true,
+        any_data: false,
+    };
+    let Err(error) = Unsigned::read(&source(&file), append) else {
+        panic!("these bytes would be lost");
+    };
+    assert!(
+        error.to_string().contains("behind the signature sector"),
+        "{error}"
+    );
+}
+
+/// What is signed is all of the file, where the chip looks at the image alone.
+#[test]
+fn a_signature_of_version_1_behind_other_bytes_is_refused() {
+    let signer = signer("v1-ecdsa256");
+    let mut file = vector("images/app-esp32-securepad-v1.bin");
+    let by_signer = |body: &[u8]| {
+        let signature = signer.sign(body).unwrap();
+        let signature = airseal_esp::secure_boot::v1::encode(signature.first_chunk().unwrap());
+        source(&[body, &signature].concat())
+    };
+    verify_v1(&by_signer(&file), signer.public()).unwrap();
+    file.extend_from_slice(&[0xFF; 16]);
+    let text = refusal(verify_v1(&by_signer(&file), signer.public()));
+    assert!(text.contains("right behind the image"), "{text}");
+}

@@ -5,8 +5,17 @@
     reason = "a test may unwrap, and documents itself by its name"
 )]
 
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+
 use airseal_pack::bridge::keys::BridgeKey;
-use airseal_pack::bridge::mcuboot::{Encrypt, KeyLen, Unwrap, Version, Wrap, encrypt, open};
+use airseal_pack::bridge::mcuboot::{
+    Encrypt, KeyLen, Unwrap, Verified, Version, Wrap, encrypt, open,
+};
+use airseal_pack::control::Control;
+use airseal_pack::output::{Access, Existing};
+use airseal_pack::source::Source;
+use airseal_pack::{Error, OutputFile};
 use zeroize::Zeroizing;
 
 fn vector(name: &str) -> Vec<u8> {
@@ -38,6 +47,36 @@ fn signer_of(case: &str) -> &'static str {
     }
 }
 
+fn opened(
+    bytes: &[u8],
+    key: Option<&Unwrap>,
+    signer: Option<&BridgeKey>,
+) -> Result<(Vec<u8>, Verified), Error> {
+    let image = Source::spool("image", &mut &bytes[..])?;
+    let mut output = nameless()?;
+    let found = open(&image, key, signer, Some(&output), &Control::default())?;
+    Ok((written(&mut output), found))
+}
+
+fn made(payload: &[u8], how: &Encrypt<'_>) -> Result<Vec<u8>, Error> {
+    let payload = Source::spool("firmware", &mut &payload[..])?;
+    let mut output = nameless()?;
+    encrypt(&payload, how, &output, &Control::default())?;
+    Ok(written(&mut output))
+}
+
+/// A temporary file that never gets a name.
+fn nameless() -> Result<OutputFile, Error> {
+    OutputFile::create(Path::new("-"), Existing::Refuse, Access::Owner)
+}
+
+fn written(output: &mut OutputFile) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    output.seek(SeekFrom::Start(0)).unwrap();
+    output.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
 #[test]
 fn every_image_of_imgtool_is_verified_and_opened() {
     let expected: serde_json::Value = serde_json::from_slice(&vector("expected.json")).unwrap();
@@ -46,14 +85,14 @@ fn every_image_of_imgtool_is_verified_and_opened() {
         let image = vector(&format!("{case}.bin"));
         let unwrap = unwrap_for(case);
         let signer = key(&format!("{}-pub.pem", signer_of(case)));
-        let (body, found) = open(case, &image, unwrap.as_ref(), Some(&signer)).unwrap();
+        let (body, found) = opened(&image, unwrap.as_ref(), Some(&signer)).unwrap();
         let pad = hex::decode(want["pad"].as_str().unwrap_or_default()).unwrap();
         assert_eq!(body, [payload.clone(), pad].concat(), "{case}");
         assert_eq!(u64::from(found.size), want["img_size"].as_u64().unwrap());
         assert_eq!(found.encrypted, unwrap.is_some());
         assert_eq!(found.version.build, 4);
         if unwrap.is_some() {
-            let error = open(case, &image, None, None).unwrap_err().to_string();
+            let error = opened(&image, None, None).unwrap_err().to_string();
             assert!(error.contains("is encrypted"), "{error}");
         }
     }
@@ -104,14 +143,14 @@ fn what_is_made_opens_for_every_wrap() {
                 wrap,
                 key_len,
             };
-            let mut image = encrypt("fw", b"firmware", &how).unwrap();
+            let mut image = made(b"firmware", &how).unwrap();
             let unwrap = unwrap_for(open_with);
             let signer = key(&format!("{signer}-pub.pem"));
-            let (body, found) = open("fw", &image, unwrap.as_ref(), Some(&signer)).unwrap();
+            let (body, found) = opened(&image, unwrap.as_ref(), Some(&signer)).unwrap();
             assert_eq!(body, b"firmware\0\0\0\0\0\0\0\0");
             assert_eq!(found.security_counter, Some(7));
             image[0x203] ^= 1;
-            let error = open("fw", &image, unwrap.as_ref(), None)
+            let error = opened(&image, unwrap.as_ref(), None)
                 .unwrap_err()
                 .to_string();
             assert!(error.contains("SHA-256"), "{error}");
@@ -137,9 +176,9 @@ fn a_pair_that_mcuboot_does_not_know_is_refused_with_those_it_knows() {
         },
         key_len: KeyLen::Aes128,
     };
-    let error = encrypt("fw", b"firmware", &how).unwrap_err();
+    let error = made(b"firmware", &how).unwrap_err();
     assert!(error.remedy().contains("P-256 with P-256"), "{error}");
-    let error = encrypt("fw", &vector("plain-ec256.bin"), &how).unwrap_err();
+    let error = made(&vector("plain-ec256.bin"), &how).unwrap_err();
     assert!(error.to_string().contains("already"), "{error}");
 }
 
@@ -149,7 +188,7 @@ fn no_cut_of_an_image_is_taken_for_whole() {
     let unwrap = unwrap_for("enc-ec256-aes128");
     for len in (0..image.len()).filter(|len| *len < 64 || *len > 5030) {
         assert!(
-            open("cut", &image[..len], unwrap.as_ref(), None).is_err(),
+            opened(&image[..len], unwrap.as_ref(), None).is_err(),
             "{len}"
         );
     }

@@ -1,6 +1,8 @@
 //! Every command, argument and help text; completions and man pages come from here too.
 
-use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
     attach, bridge, completions, cosign, envelope, esp, explain, export, inspect, key, keymap,
@@ -14,11 +16,11 @@ use crate::commands::{demo, device, release, serve, server};
 #[command(name = "airseal", version, max_term_width = 100, help_template = HELP, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     /// Print results, events and errors as JSON, one object per line
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 501)]
     pub(crate) json: bool,
 
     /// Print results and errors only
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, display_order = 502)]
     pub(crate) quiet: bool,
 
     #[command(subcommand)]
@@ -55,6 +57,41 @@ pub(crate) enum Command {
     Explain(explain::Args),
     Completions(completions::Args),
     Man(man::Args),
+}
+
+impl Cli {
+    /// Reads the arguments.
+    ///
+    /// # Errors
+    /// What clap found wrong, or the help that was asked for.
+    pub(crate) fn read(args: &[OsString]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(args).map_err(|error| match error.kind() {
+            clap::error::ErrorKind::DisplayHelp => {
+                shown().try_get_matches_from(args).err().unwrap_or(error)
+            }
+            _ => error,
+        })
+    }
+}
+
+/// The definitions as help, manual pages and completions show them.
+///
+/// Where an option takes several files, the command's own may stand last among them (`shared::subject`), so clap must not
+/// ask for it; but it is needed, and is shown so.
+pub(crate) fn shown() -> clap::Command {
+    fn need(command: clap::Command, path: &[&str], name: &'static str) -> clap::Command {
+        match path {
+            [] => command.mut_arg(name, |arg| arg.required(true)),
+            [first, rest @ ..] => command.mut_subcommands(|sub| match sub.get_name() == *first {
+                true => need(sub, rest, name),
+                false => sub,
+            }),
+        }
+    }
+    let command = need(Cli::command(), &["verify"], "bundle");
+    let command = need(command, &["open"], "bundle");
+    let command = need(command, &["envelope", "add"], "bundle");
+    need(command, &["esp", "flash-check"], "dump")
 }
 
 /// The first screen: 24 lines of 80 characters at most.
@@ -105,8 +142,6 @@ mod tests {
         clippy::unwrap_used,
         reason = "a test may unwrap, and documents itself by its name"
     )]
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -148,7 +183,7 @@ mod tests {
             }
         }
         let mut text = String::new();
-        let mut root = Cli::command().term_width(100);
+        let mut root = shown().term_width(100);
         root.build();
         walk(&mut root, "airseal", &mut text);
         assert!(
@@ -169,6 +204,55 @@ mod tests {
             first.is_none() && text == expected,
             "help changed, first at: {first:?}"
         );
+    }
+
+    /// Every command on files ends its help with an example, and the example is one that the parser takes.
+    #[test]
+    fn every_command_on_files_has_an_example_that_parses() {
+        fn walk(command: &clap::Command, path: &str, examples: &mut usize) {
+            if command.has_subcommands() {
+                let subs = command.get_subcommands();
+                return subs
+                    .for_each(|sub| walk(sub, &format!("{path} {}", sub.get_name()), examples));
+            }
+            let text = command.get_after_help().unwrap_or_default().to_string();
+            let lines: Vec<&str> = text
+                .lines()
+                .filter_map(|line| line.find("airseal ").and_then(|at| line.get(at..)))
+                .filter(|line| line.starts_with(path))
+                .collect();
+            assert!(!lines.is_empty(), "{path} has no example");
+            for line in lines {
+                let parsed = Cli::try_parse_from(line.split_whitespace());
+                assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+                *examples += 1;
+            }
+        }
+        let mut examples = 0;
+        for name in ["esp", "bridge", "seal", "open", "verify"] {
+            let mut root = Cli::command();
+            let command = root.find_subcommand_mut(name).unwrap();
+            walk(command, &format!("airseal {name}"), &mut examples);
+        }
+        assert!(examples >= 28, "{examples}");
+    }
+
+    #[test]
+    fn what_is_needed_is_shown_as_needed() {
+        let help = |line: &str| {
+            let args: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+            Cli::read(&args).unwrap_err().to_string()
+        };
+        for (line, name) in [
+            ("verify", "BUNDLE"),
+            ("open", "BUNDLE"),
+            ("envelope add", "BUNDLE"),
+            ("esp flash-check", "DUMP"),
+        ] {
+            let text = help(&format!("airseal {line} --help"));
+            assert!(text.contains(&format!("\n  <{name}>")), "{text}");
+            assert!(!text.contains(&format!("[{name}]")), "{text}");
+        }
     }
 
     #[test]

@@ -20,6 +20,6 @@ pub(crate) fn read(
 ) -> Result<KeyFile, Failure> {
     passphrase.check()?;
     let loaded = KeyFile::read(path, role, passphrase)?;
-    loaded.warnings.iter().for_each(|warning| ui.warn(warning));
+    ui.warn_all(&loaded.warnings);
     Ok(loaded.key)
 }

@@ -6,8 +6,6 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::cli::Cli;
 use crate::failure::FailureKind;
 use crate::ui::Ui;
@@ -29,7 +27,7 @@ mod work;
 fn main() -> ExitCode {
     let args = arguments();
     let json = args.iter().any(|argument| argument == "--json");
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match Cli::read(&args) {
         Ok(cli) => cli,
         Err(error) => return exit(Ui::new(json, false).clap(&error)),
     };

@@ -110,8 +110,17 @@ impl Ui {
 
     /// Something that does not stop the work, but should be put right.
     pub(crate) fn warn(&self, text: impl Display) {
+        if self.json {
+            let object = serde_json::json!({ "warning": text.to_string() });
+            return self.stderr_line(format_args!("{object}"));
+        }
         let heading = self.stderr.paint(Style::Warning, "warning");
         self.stderr_line(format_args!("{heading}: {text}"));
+    }
+
+    /// One warning a line.
+    pub(crate) fn warn_all(&self, texts: impl IntoIterator<Item: Display>) {
+        texts.into_iter().for_each(|text| self.warn(text));
     }
 
     /// Why the command failed: heading, message and hint, or one object with `--json`.

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Bench, Goal, peak, seconds};
+use super::{Bench, Goal, INPUT, LARGE, peak, seconds};
 use crate::setup;
-use crate::vendor_tools::{Availability, VendorTools};
+use crate::vendor_tools::VendorTools;
 use crate::workshop::{Failure, last_object, quietly, read, run as run_program};
 
 /// What was measured, all in one run.
@@ -32,13 +32,11 @@ struct Time {
     cpu: f64,
 }
 
-pub(super) fn measure(bench: &Bench<'_>, rounds: u32) -> Result<Figures, Failure> {
-    let tools = match VendorTools::install(bench.workshop)? {
-        Availability::Installed(tools) => tools,
-        Availability::Unreachable(reason) => {
-            return Err(Failure(format!("no tools to compare with: {reason}")));
-        }
-    };
+pub(super) fn measure(
+    bench: &Bench<'_>,
+    tools: &VendorTools,
+    rounds: u32,
+) -> Result<Figures, Failure> {
     Run {
         bench,
         tools,
@@ -49,7 +47,7 @@ pub(super) fn measure(bench: &Bench<'_>, rounds: u32) -> Result<Figures, Failure
 
 struct Run<'b> {
     bench: &'b Bench<'b>,
-    tools: VendorTools,
+    tools: &'b VendorTools,
     rounds: u32,
 }
 
@@ -62,13 +60,16 @@ impl Run<'_> {
             self.xts_on_one_core()?,
             self.legacy()?,
             self.encrypted_img()?,
-            self.mcuboot("mcuboot, 64 MiB", "64m.bin", Some(4.0))?,
-            self.mcuboot("mcuboot, 1 MiB", "1m.bin", None)?,
+            self.mcuboot("mcuboot, 64 MiB", INPUT, Some(4.0))?,
+            self.mcuboot("mcuboot, 1 MiB", "small.bin", None)?,
         ];
-        let peak_64_mib =
-            peak(&self.ours("run", &with_files(&ENCRYPTED_IMG, "64m.bin", "64m.out"))?);
-        self.bench.fill("1g.bin", 1024)?;
-        let peak_1_gib = peak(&self.ours("run", &with_files(&ENCRYPTED_IMG, "1g.bin", "1g.out"))?);
+        let peak_of = |input| {
+            self.ours("run", &with_files(&ENCRYPTED_IMG, input, OUT))
+                .map(|measured| peak(&measured))
+        };
+        let peak_64_mib = peak_of(INPUT)?;
+        self.bench.fill(LARGE, self.bench.sizes.large)?;
+        let peak_1_gib = peak_of(LARGE)?;
         Ok(Figures {
             pairs,
             peak_64_mib,
@@ -103,13 +104,14 @@ impl Run<'_> {
         }
         self.openssl(&["rand", "-out", "xts.key", "64"])?;
         self.openssl(&["rand", "-out", "esp32.key", "32"])?;
-        self.bench.fill("16m.bin", 16)?;
-        self.bench.fill("1m.bin", 1)?;
+        self.bench.fill("esp32.bin", self.bench.sizes.esp32)?;
+        self.bench.fill("small.bin", 1)?;
         run_program(&mut self.bench.workshop.cargo([
             "build",
             "--quiet",
             "--locked",
-            "--release",
+            "--profile",
+            self.bench.sizes.profile,
             "--package",
             "airseal-esp",
             "--example",
@@ -140,8 +142,8 @@ impl Run<'_> {
             "--address",
             "0",
             "--output",
-            "peer.out",
-            "64m.bin",
+            PEER_OUT,
+            INPUT,
         ];
         let espsecure = self.tools.program("espsecure");
         let espsecure = espsecure.to_string_lossy();
@@ -154,16 +156,12 @@ impl Run<'_> {
             || self.ours("run", &XTS),
             || self.program("run", &espsecure, &peer),
         )
-        .and_then(|pair| self.same("out.bin", "peer.out").map(|()| pair))
+        .and_then(|pair| self.same(OUT, PEER_OUT).map(|()| pair))
     }
 
     /// Neither files nor the start of a process, which cost both sides the same.
     fn xts_in_memory(&self) -> Result<Pair, Failure> {
-        let example = self
-            .bench
-            .workshop
-            .target
-            .join("release/examples/xts_speed");
+        let example = self.bench.built("examples/xts_speed");
         let timed = |program: &Path, arguments: &[&str]| {
             let mut command = self.bench.workshop.command(program);
             last_object(&read(
@@ -194,11 +192,11 @@ impl Run<'_> {
                 self.program(
                     "run-on-one-core",
                     "./openssl_units",
-                    &["xts.key", "64m.bin", "peer.out"],
+                    &["xts.key", INPUT, PEER_OUT],
                 )
             },
         )
-        .and_then(|pair| self.same("out.bin", "peer.out").map(|()| pair))
+        .and_then(|pair| self.same(OUT, PEER_OUT).map(|()| pair))
     }
 
     /// 16 MiB is all that the chip maps.
@@ -212,8 +210,8 @@ impl Run<'_> {
             "esp32.key",
             "--address",
             "0",
-            "16m.bin",
-            "out.bin",
+            "esp32.bin",
+            OUT,
             "--force",
         ];
         let peer = [
@@ -223,8 +221,8 @@ impl Run<'_> {
             "--address",
             "0",
             "--output",
-            "peer.out",
-            "16m.bin",
+            PEER_OUT,
+            "esp32.bin",
         ];
         let espsecure = self.tools.program("espsecure");
         let espsecure = espsecure.to_string_lossy();
@@ -233,7 +231,7 @@ impl Run<'_> {
             || self.ours("run", &ours),
             || self.program("run", &espsecure, &peer),
         )
-        .and_then(|pair| self.same("out.bin", "peer.out").map(|()| pair))
+        .and_then(|pair| self.same(OUT, PEER_OUT).map(|()| pair))
     }
 
     /// The peer has a public key, which it loads faster than a private one.
@@ -244,11 +242,8 @@ impl Run<'_> {
                 "the vendor's scheme",
                 Some(3.0),
             ),
-            || self.ours("run", &with_files(&ENCRYPTED_IMG, "64m.bin", "out.bin")),
-            || {
-                self.bench
-                    .peer("peer-seal", "peer.pub", "64m.bin", "peer.out")
-            },
+            || self.ours("run", &with_files(&ENCRYPTED_IMG, INPUT, OUT)),
+            || self.bench.peer("peer-seal", "peer.pub", INPUT, PEER_OUT),
         )
     }
 
@@ -269,7 +264,7 @@ impl Run<'_> {
             "--version",
             "1.0.0",
             input,
-            "out.bin",
+            OUT,
             "--force",
         ];
         let peer = [
@@ -288,7 +283,7 @@ impl Run<'_> {
             "-S",
             "0x8000000",
             input,
-            "peer.out",
+            PEER_OUT,
         ];
         let imgtool = self.tools.program("imgtool");
         let imgtool = imgtool.to_string_lossy();
@@ -306,6 +301,15 @@ impl Run<'_> {
         ours: impl Fn() -> Result<Value, Failure>,
         peer: impl Fn() -> Result<Value, Failure>,
     ) -> Result<Pair, Failure> {
+        // A new file each time: before it takes the place of another, some file systems write it out, which measures the disk.
+        let ours = || {
+            self.bench.remove(OUT)?;
+            ours()
+        };
+        let peer = || {
+            self.bench.remove(PEER_OUT)?;
+            peer()
+        };
         let slow = seconds(&peer()?) > 1.0;
         let mut times = [Time {
             wall: f64::MAX,
@@ -450,9 +454,11 @@ const XTS: [&str; 11] = [
     "xts.key",
     "--address",
     "0",
-    "64m.bin",
-    "out.bin",
+    INPUT,
+    OUT,
     "--force",
 ];
 const ENCRYPTED_IMG: [&str; 5] = ["esp", "encrypted-img", "encrypt", "--key", "peer.pub"];
+const OUT: &str = "out.bin";
+const PEER_OUT: &str = "peer.out";
 const SLOW_ROUNDS: u32 = 3;

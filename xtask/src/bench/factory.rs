@@ -70,7 +70,7 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<Figures, Failure> {
         &batch.folder.join("xts.key").to_string_lossy(),
         "--address",
         "0",
-        "64m.bin",
+        super::INPUT,
         "factory.out",
         "--force",
     ])?;

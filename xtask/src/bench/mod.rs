@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::setup;
+use crate::vendor_tools::{Availability, VendorTools};
 use crate::workshop::{Failure, Workshop, last_object, read, run as run_program};
 
 /// What to measure.
@@ -49,33 +50,53 @@ enum Work {
 /// Measures, prints, and compares with what is asked for. A figure that is missed is said, not
 /// hidden, and is no failure of the command: a busy machine misses all of them.
 pub(crate) fn run(workshop: &Workshop, options: &Options) -> Result<bool, Failure> {
-    let bench = Bench::prepare(workshop)?;
     let work = match options.name {
+        Name::Seal => Work::Seal,
+        Name::Open => Work::Open,
         Name::Esp => {
-            let outcome = esp::measure(&bench, options.rounds);
-            fs::remove_dir_all(&bench.folder)?;
-            let figures = outcome?;
+            let tools = match VendorTools::install(workshop)? {
+                Availability::Installed(tools) => tools,
+                Availability::Unreachable(reason) => {
+                    return Err(Failure(format!("no tools to compare with: {reason}")));
+                }
+            };
+            let figures = Bench::with(workshop, FULL, |bench| {
+                esp::measure(bench, &tools, options.rounds)
+            })?;
             figures.print();
             report(&figures.goals(), options.json.then(|| figures.object()));
             return Ok(true);
         }
         Name::Factory => {
-            let outcome = factory::measure(&bench);
-            fs::remove_dir_all(&bench.folder)?;
-            let figures = outcome?;
+            let figures = Bench::with(workshop, FULL, factory::measure)?;
             println!("{}", figures.sentence());
             report(&figures.goals(), options.json.then(|| figures.object()));
             return Ok(true);
         }
-        Name::Seal => Work::Seal,
-        Name::Open => Work::Open,
     };
-    let outcome = bench.measure(work, options.rounds);
-    fs::remove_dir_all(&bench.folder)?;
-    let figures = outcome?;
+    let figures = Bench::with(workshop, FULL, |bench| bench.measure(work, options.rounds))?;
     println!("{}", figures.sentence());
     report(&figures.goals(), options.json.then(|| figures.object()));
     Ok(true)
+}
+
+/// The step of `cargo xtask test`: every bench once, with little work and the programs that the tests use, so that the
+/// benches stay able to run. The figures mean nothing then and are not shown.
+pub(crate) fn step(workshop: &Workshop) -> Result<String, Failure> {
+    let tools = VendorTools::install(workshop)?;
+    Bench::with(workshop, SMOKE, |bench| {
+        bench.measure(Work::Seal, 1)?;
+        bench.measure(Work::Open, 1)?;
+        match tools {
+            Availability::Installed(tools) => {
+                esp::measure(bench, &tools, 1)?;
+                Ok("seal, open and esp ran".to_owned())
+            }
+            Availability::Unreachable(reason) => Ok(format!(
+                "seal and open ran, esp NOT: the vendors' tools can't be installed from here ({reason})"
+            )),
+        }
+    })
 }
 
 fn report(goals: &[Goal], object: Option<Value>) {
@@ -92,7 +113,31 @@ struct Bench<'w> {
     python: PathBuf,
     airseal: PathBuf,
     folder: PathBuf,
+    sizes: Sizes,
 }
+
+/// How much work there is, MiB, and how the programs are built.
+#[derive(Clone, Copy)]
+struct Sizes {
+    input: u64,
+    /// For the memory.
+    large: u64,
+    esp32: u64,
+    profile: &'static str,
+}
+
+const FULL: Sizes = Sizes {
+    input: 64,
+    large: 1024,
+    esp32: 16,
+    profile: "release",
+};
+const SMOKE: Sizes = Sizes {
+    input: 1,
+    large: 2,
+    esp32: 1,
+    profile: "dev",
+};
 
 struct Figures {
     name: &'static str,
@@ -107,7 +152,19 @@ struct Figures {
 }
 
 impl<'w> Bench<'w> {
-    fn prepare(workshop: &'w Workshop) -> Result<Self, Failure> {
+    /// Does `work` in a folder of its own, which is removed afterwards.
+    fn with<T>(
+        workshop: &'w Workshop,
+        sizes: Sizes,
+        work: impl FnOnce(&Self) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let bench = Self::prepare(workshop, sizes)?;
+        let outcome = work(&bench);
+        fs::remove_dir_all(&bench.folder)?;
+        outcome
+    }
+
+    fn prepare(workshop: &'w Workshop, sizes: Sizes) -> Result<Self, Failure> {
         // The interpreter itself: a wrapper script in front of it would be counted as work of the peer.
         let python = read(
             workshop
@@ -119,24 +176,27 @@ impl<'w> Bench<'w> {
             "build",
             "--quiet",
             "--locked",
-            "--release",
+            "--profile",
+            sizes.profile,
             "--package",
             "airseal",
         ]))?;
         let folder = workshop.target.join("bench");
         fs::create_dir_all(&folder)?;
-        let bench = Self {
+        let mut bench = Self {
             workshop,
             python,
-            airseal: workshop.target.join("release/airseal"),
+            airseal: PathBuf::new(),
             folder,
+            sizes,
         };
+        bench.airseal = bench.built("airseal");
         if !bench.path("vendor.key").exists() {
             bench.airseal(&["key", "new", "--kind", "signing", "-o", "vendor"])?;
             bench.airseal(&["key", "new", "--kind", "device", "-o", "device"])?;
         }
         bench.script(&["peer-keys", "."])?;
-        bench.fill("64m.bin", 64)?;
+        bench.fill(INPUT, sizes.input)?;
         Ok(bench)
     }
 
@@ -144,14 +204,14 @@ impl<'w> Bench<'w> {
         let [mut ours, mut peer, mut peer_public_key, mut sha256] = [f64::MAX; 4];
         let mut peak_64_mib = 0;
         if work == Work::Open {
-            self.ours(Work::Seal, "64m.bin", "64m.seal")?;
-            self.peer("peer-seal", "peer.key", "64m.bin", "64m.peer")?;
+            self.ours(Work::Seal, INPUT, "64m.seal")?;
+            self.peer("peer-seal", "peer.key", INPUT, "64m.peer")?;
         }
         for _ in 0..rounds {
             let (measured, other) = match work {
                 Work::Seal => (
-                    self.ours(Work::Seal, "64m.bin", "64m.seal")?,
-                    self.peer("peer-seal", "peer.key", "64m.bin", "64m.peer")?,
+                    self.ours(Work::Seal, INPUT, "64m.seal")?,
+                    self.peer("peer-seal", "peer.key", INPUT, "64m.peer")?,
                 ),
                 Work::Open => (
                     self.ours(Work::Open, "64m.seal", "64m.out")?,
@@ -161,14 +221,14 @@ impl<'w> Bench<'w> {
             ours = ours.min(seconds(&measured));
             peer = peer.min(seconds(&other));
             if work == Work::Seal {
-                let public = self.peer("peer-seal", "peer.pub", "64m.bin", "64m.peer")?;
+                let public = self.peer("peer-seal", "peer.pub", INPUT, "64m.peer")?;
                 peer_public_key = peer_public_key.min(seconds(&public));
             }
-            sha256 = sha256.min(seconds(&self.script(&["sha256", "64m.bin"])?));
+            sha256 = sha256.min(seconds(&self.script(&["sha256", INPUT])?));
             peak_64_mib = peak_64_mib.max(peak(&measured));
         }
-        self.fill("1g.bin", 1024)?;
-        let mut large = self.ours(Work::Seal, "1g.bin", "1g.seal")?;
+        self.fill(LARGE, self.sizes.large)?;
+        let mut large = self.ours(Work::Seal, LARGE, "1g.seal")?;
         if work == Work::Open {
             large = self.ours(Work::Open, "1g.seal", "1g.out")?;
         }
@@ -258,6 +318,22 @@ impl<'w> Bench<'w> {
 
     fn script_path(&self) -> PathBuf {
         self.workshop.root.join("xtask/src/bench/measure.py")
+    }
+
+    /// A program of ours.
+    fn built(&self, name: &str) -> PathBuf {
+        let folder = match self.sizes.profile {
+            "dev" => "debug",
+            profile => profile,
+        };
+        self.workshop.target.join(folder).join(name)
+    }
+
+    fn remove(&self, name: &str) -> Result<(), Failure> {
+        match fs::remove_file(self.path(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -392,6 +468,9 @@ fn passes(work: Work) -> f64 {
         Work::Open => 1.0,
     }
 }
+
+const INPUT: &str = "input.bin";
+const LARGE: &str = "large.bin";
 
 fn seconds(measured: &Value) -> f64 {
     measured["seconds"].as_f64().unwrap_or(f64::MAX)

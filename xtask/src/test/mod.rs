@@ -12,7 +12,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::workshop::{Failure, Workshop};
-use crate::{fuzz, interop, power_cuts};
+use crate::{bench, fuzz, interop, power_cuts};
 
 /// Which steps to run and how to report.
 #[derive(Args)]
@@ -201,6 +201,11 @@ const STEPS: &[Step] = &[
         name: "interop",
         what: "against the vendors' tools and openssl, where they can be installed",
         run: interop::step,
+    },
+    Step {
+        name: "bench",
+        what: "every benchmark once, with little work; figures are for cargo xtask bench",
+        run: bench::step,
     },
     Step {
         name: "fuzz",

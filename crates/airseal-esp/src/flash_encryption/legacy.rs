@@ -14,10 +14,14 @@ use super::BLOCK_LEN;
 /// A key, and for each address bit what it flips in the key.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub(super) struct Legacy {
-    key: [u8; 32],
+    key: Key,
     #[zeroize(skip)]
-    flips: [[u8; 32]; ADDRESS_BITS],
+    flips: [Key; ADDRESS_BITS],
 }
+
+/// The 32 bytes of a key as two numbers in little-endian order, since it is flipped bit by bit far more often than used as bytes.
+#[derive(Clone, Copy, Zeroize)]
+struct Key([u128; 2]);
 
 impl Legacy {
     /// `key` has 32 bytes, or 24 of which the last 8 of the first 16 stand for the missing ones.
@@ -47,7 +51,12 @@ impl Legacy {
                 bit += 1;
             }
         }
-        Legacy { key: full, flips }
+        let legacy = Legacy {
+            key: Key::from_bytes(&full),
+            flips: flips.map(|flip| Key::from_bytes(&flip)),
+        };
+        full.zeroize();
+        legacy
     }
 
     pub(super) fn encrypt(&self, address: u32, bytes: &mut [u8]) {
@@ -68,8 +77,10 @@ impl Legacy {
         let mut rest = Block::cast_slice_from_core_mut(chunks);
         let mut place = address as usize;
         let mut key = Zeroizing::new(self.key_at(place));
-        let mut aes = C::new(Array::cast_from_core(&key));
+        let mut key_bytes = Zeroizing::new([0; 32]);
         loop {
+            key.write_to(&mut key_bytes);
+            let aes = C::new(Array::cast_from_core(&key_bytes));
             let room = (ROW_LEN - place % ROW_LEN) / BLOCK_LEN;
             let (now, later) = rest.split_at_mut(room.min(rest.len()));
             for block in now.iter_mut() {
@@ -82,30 +93,48 @@ impl Legacy {
             if later.is_empty() {
                 return;
             }
+            mem::forget(aes);
             rest = later;
             let next = place + room * BLOCK_LEN;
             self.flip(&mut key, place ^ next);
             place = next;
-            mem::forget(mem::replace(&mut aes, C::new(Array::cast_from_core(&key))));
         }
     }
 
     /// The key of the 32-byte row at `place`.
-    fn key_at(&self, place: usize) -> [u8; 32] {
+    fn key_at(&self, place: usize) -> Key {
         let mut key = self.key;
         self.flip(&mut key, place);
         key
     }
 
     /// Flips in the key what belongs to the address bits that are set in `bits`.
-    fn flip(&self, key: &mut [u8; 32], bits: usize) {
+    fn flip(&self, key: &mut Key, bits: usize) {
         let mut bits = (bits >> FIRST_BIT) & ((1 << ADDRESS_BITS) - 1);
         while bits != 0 {
-            let flip = self.flips.get(bits.trailing_zeros() as usize);
-            for (byte, flip) in key.iter_mut().zip(flip.into_iter().flatten()) {
-                *byte ^= flip;
+            if let Some(flip) = self.flips.get(bits.trailing_zeros() as usize) {
+                key.0[0] ^= flip.0[0];
+                key.0[1] ^= flip.0[1];
             }
             bits &= bits - 1;
+        }
+    }
+}
+
+impl Key {
+    fn from_bytes(bytes: &[u8; 32]) -> Key {
+        let (halves, _) = bytes.as_chunks::<16>();
+        let mut key = Key([0; 2]);
+        for (number, half) in key.0.iter_mut().zip(halves) {
+            *number = u128::from_le_bytes(*half);
+        }
+        key
+    }
+
+    fn write_to(&self, bytes: &mut [u8; 32]) {
+        let (halves, _) = bytes.as_chunks_mut::<16>();
+        for (half, number) in halves.iter_mut().zip(self.0) {
+            *half = number.to_le_bytes();
         }
     }
 }

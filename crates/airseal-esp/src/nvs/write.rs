@@ -66,12 +66,11 @@ impl<'b> Writer<'b> {
             return Err(NvsFault::PartitionLen { len });
         }
         bytes.fill(0xFF);
-        let reserved = usize::from(len >= WRITABLE_LEN);
         let mut writer = Writer {
             bytes,
             version,
             key,
-            usable: len / PAGE_LEN - reserved,
+            usable: usable_pages(len),
             page: 0,
             used: 0,
             entries: 0,
@@ -202,7 +201,7 @@ impl<'b> Writer<'b> {
                 break;
             }
         }
-        let [a, b, c, d] = (blob.len() as u32).to_le_bytes();
+        let [a, b, c, d, ..] = blob.len().to_le_bytes();
         let index = Entry {
             kind: Kind::BlobIndex,
             data: [a, b, c, d, chunks, 0, 0xFF, 0xFF],
@@ -215,7 +214,8 @@ impl<'b> Writer<'b> {
     fn put_data(&mut self, entry: Entry, bytes: impl Iterator<Item = u8> + Clone, len: usize) {
         let [low, high, ..] = len.to_le_bytes();
         let [a, b, c, d] = crc(bytes.clone()).to_le_bytes();
-        let span = 1 + len.div_ceil(ENTRY_LEN) as u8;
+        // A page has 126 entries, and what does not fit in one was cut or refused.
+        let [span, ..] = (1 + len.div_ceil(ENTRY_LEN)).to_le_bytes();
         let head = Entry {
             span,
             data: [low, high, 0xFF, 0xFF, a, b, c, d],
@@ -250,7 +250,8 @@ impl<'b> Writer<'b> {
     fn start_page(&mut self) {
         let at = self.page * PAGE_LEN;
         self.set(at, &PageState::Active.word().to_le_bytes());
-        self.set(at + 4, &(self.page as u32).to_le_bytes());
+        let [a, b, c, d, ..] = self.page.to_le_bytes();
+        self.set(at + 4, &[a, b, c, d]);
         self.set(at + 8, &[self.version.byte()]);
         let page = self.bytes.get(at..).and_then(|rest| rest.first_chunk());
         let crc = page.map_or(0, header_crc);
@@ -278,6 +279,11 @@ impl<'b> Writer<'b> {
             *to = *from;
         }
     }
+}
+
+/// Pages of a partition of `len` bytes that hold pairs: from 12 KiB on, one is kept in reserve.
+pub fn usable_pages(len: usize) -> usize {
+    len / PAGE_LEN - usize::from(len >= WRITABLE_LEN)
 }
 
 /// Why a pair can't be written.

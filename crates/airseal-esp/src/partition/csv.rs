@@ -4,8 +4,8 @@
 //! multiply. Environment variables are not expanded: a table that needs them is not self-contained.
 
 use super::{
-    FLAG_ENCRYPTED, FLAG_READONLY, Label, Partition, PartitionFault, PartitionTable, TYPE_APP,
-    TYPE_BOOTLOADER, TYPE_DATA, TYPE_TABLE, names,
+    Column, FLAG_ENCRYPTED, FLAG_READONLY, Field, Label, Partition, PartitionFault, PartitionTable,
+    TYPE_APP, TYPE_BOOTLOADER, TYPE_DATA, TYPE_TABLE, names,
 };
 
 const SECTOR: u32 = 0x1000;
@@ -36,15 +36,12 @@ pub(super) fn parse(
             free = row
                 .offset
                 .checked_add(row.size)
-                .ok_or(PartitionFault::Field {
-                    line: line_number,
-                    field: "Size",
-                })?;
+                .ok_or(PartitionFault::BeyondAddresses { line: line_number })?;
         }
         table.push(row).map_err(|_| PartitionFault::TooManyRows)?;
     }
     if table.as_slice().is_empty() {
-        return Err(PartitionFault::NoEnd { offset: 0 });
+        return Err(PartitionFault::NoRows);
     }
     Ok(table)
 }
@@ -55,17 +52,18 @@ fn parse_line(
     (table_offset, bootloader_offset): (u32, u32),
     free: u32,
 ) -> Result<Partition, PartitionFault> {
-    let fault = |field| PartitionFault::Field {
+    let fault = |column, text| PartitionFault::Field {
         line: line_number,
-        field,
+        field: Field::new(column, text),
     };
     let mut fields = line.split(',').map(str::trim);
     let mut next = || fields.next().unwrap_or_default();
     let (name, kind, subtype, offset, size, flags) =
         (next(), next(), next(), next(), next(), next());
-    let kind = parse_kind(kind).ok_or_else(|| fault("Type"))?;
-    let subtype = parse_subtype(kind, subtype).ok_or_else(|| fault("SubType"))?;
-    let flags = parse_flags(flags).ok_or_else(|| fault("Flags"))?;
+    let kind = parse_kind(kind).ok_or_else(|| fault(Column::Type, kind))?;
+    let subtype =
+        parse_subtype(kind, subtype).ok_or_else(|| fault(Column::SubType { kind }, subtype))?;
+    let flags = parse_flags(flags).ok_or_else(|| fault(Column::Flags, flags))?;
     let (offset, size) = match kind {
         TYPE_TABLE => (table_offset, SECTOR),
         TYPE_BOOTLOADER => {
@@ -75,31 +73,30 @@ fn parse_line(
             (offset, table_offset.saturating_sub(offset))
         }
         _ => {
-            let offset = if offset.is_empty() {
+            let place = if offset.is_empty() {
                 let alignment = if kind == TYPE_APP {
                     APP_ALIGNMENT
                 } else {
                     SECTOR
                 };
                 free.checked_next_multiple_of(alignment)
-                    .ok_or_else(|| fault("Offset"))?
+                    .ok_or(PartitionFault::BeyondAddresses { line: line_number })?
             } else {
                 parse_number(offset)
                     .and_then(|n| u32::try_from(n).ok())
-                    .ok_or_else(|| fault("Offset"))?
+                    .ok_or_else(|| fault(Column::Offset, offset))?
             };
-            let size = parse_number(size).ok_or_else(|| fault("Size"))?;
-            let size = if size < 0 {
-                size.checked_neg()
-                    .and_then(|end| end.checked_sub(i64::from(offset)))
+            let wrong = || fault(Column::Size, size);
+            let number = parse_number(size).ok_or_else(wrong)?;
+            let len = if number < 0 {
+                number
+                    .checked_neg()
+                    .and_then(|end| end.checked_sub(i64::from(place)))
             } else {
-                Some(size)
+                Some(number)
             };
-            (
-                offset,
-                size.and_then(|n| u32::try_from(n).ok())
-                    .ok_or_else(|| fault("Size"))?,
-            )
+            let len = len.and_then(|n| u32::try_from(n).ok()).ok_or_else(wrong)?;
+            (place, len)
         }
     };
     Ok(Partition {
@@ -134,7 +131,7 @@ fn parse_subtype(kind: u8, text: &str) -> Option<u8> {
         && let Some((prefix, number)) = text.split_at_checked(4)
         && prefix.eq_ignore_ascii_case("ota_")
     {
-        return number
+        return digits_only(number)?
             .parse()
             .ok()
             .filter(|n: &u8| *n < 16)
@@ -158,7 +155,7 @@ fn parse_flags(text: &str) -> Option<u32> {
 fn parse_number(text: &str) -> Option<i64> {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
-        None => (false, text),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
     let last = digits.bytes().last()?;
     let (digits, factor) = match last {
@@ -173,13 +170,13 @@ fn parse_number(text: &str) -> Option<i64> {
             .and_then(|_| digits.get(2..))
     };
     let value = if let Some(hex) = radix("0x") {
-        u32::from_str_radix(hex, 16).ok()?
+        u32::from_str_radix(unsigned(hex)?, 16).ok()?
     } else if let Some(octal) = radix("0o") {
-        u32::from_str_radix(octal, 8).ok()?
+        u32::from_str_radix(unsigned(octal)?, 8).ok()?
     } else if let Some(binary) = radix("0b") {
-        u32::from_str_radix(binary, 2).ok()?
+        u32::from_str_radix(unsigned(binary)?, 2).ok()?
     } else {
-        digits.parse::<u32>().ok()?
+        digits_only(digits)?.parse::<u32>().ok()?
     };
     let value = i64::from(value).checked_mul(factor)?;
     if negative {
@@ -187,6 +184,18 @@ fn parse_number(text: &str) -> Option<i64> {
     } else {
         Some(value)
     }
+}
+
+/// Digits as Python's `int` takes them after a prefix: Rust's own parsers take a sign there.
+fn unsigned(digits: &str) -> Option<&str> {
+    (!digits.starts_with('+')).then_some(digits)
+}
+
+/// A decimal number without a sign. With a zero in front it could be meant as octal, so Python takes none.
+fn digits_only(digits: &str) -> Option<&str> {
+    let all = digits.bytes().all(|digit| digit.is_ascii_digit());
+    let zeros = digits.bytes().all(|digit| digit == b'0');
+    (all && (zeros || !digits.starts_with('0'))).then_some(digits)
 }
 
 #[cfg(test)]
@@ -202,10 +211,23 @@ mod tests {
             ("-0x110000", -0x11_0000),
             ("0b11", 3),
             ("0o17", 15),
+            ("+4K", 4096),
+            ("0", 0),
         ] {
             assert_eq!(parse_number(text), Some(value), "{text}");
         }
-        for text in ["", "K", "0x", "1G", "--1", "99999999999M"] {
+        for text in [
+            "",
+            "K",
+            "0x",
+            "1G",
+            "--1",
+            "-+1",
+            "010",
+            "0x+1",
+            "0b+1",
+            "99999999999M",
+        ] {
             assert_eq!(parse_number(text), None, "{text}");
         }
     }

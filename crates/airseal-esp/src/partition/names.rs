@@ -28,6 +28,18 @@ pub(super) fn subtype(kind: u8, name: &str) -> Option<u8> {
     found.map(|(_, _, number)| *number)
 }
 
+/// The names of the types, for a message.
+pub(super) fn kinds() -> impl Iterator<Item = &'static str> {
+    KINDS.iter().map(|(_, name)| *name)
+}
+
+/// The names of a type's subtypes, for a message.
+pub(super) fn subtypes(kind: u8) -> impl Iterator<Item = &'static str> {
+    let slots = (kind == TYPE_APP).then_some("ota_0 to ota_15");
+    let known = SUBTYPES.iter().filter(move |(of, _, _)| *of == kind);
+    slots.into_iter().chain(known.map(|(_, name, _)| *name))
+}
+
 const KINDS: &[(u8, &str)] = &[
     (TYPE_APP, "app"),
     (TYPE_DATA, "data"),

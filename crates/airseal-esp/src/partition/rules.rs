@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::{FLAG_READONLY, Label, Partition, PartitionFault, TYPE_APP, TYPE_DATA};
+use super::{FLAG_ENCRYPTED, FLAG_READONLY, Label, Partition, PartitionFault, TYPE_APP, TYPE_DATA};
 
 /// Something about a table that works, but is seldom meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,24 @@ pub enum PartitionWarning {
     /// The numbers of the OTA slots are not 0, 1, 2 ...: the bootloader counts rows and takes the wrong one.
     SlotGap {
         /// Name of the first row whose number does not fit.
+        label: Label,
+    },
+    /// Two rows are the same slot, or both the factory application: the bootloader starts the last one, others find the
+    /// first.
+    SameSlot {
+        /// The name of the second one.
+        label: Label,
+    },
+    /// A row has flags that no word stands for; a CSV loses them.
+    UnknownFlags {
+        /// The row's name.
+        label: Label,
+        /// All its flags.
+        flags: u32,
+    },
+    /// An NVS partition is marked as encrypted.
+    EncryptedNvs {
+        /// The row's name.
         label: Label,
     },
     /// There are OTA slots, but no otadata to choose with.
@@ -33,6 +51,18 @@ impl fmt::Display for PartitionWarning {
             PartitionWarning::SlotGap { label } => write!(
                 f,
                 "partition {label}: OTA slots must be numbered from ota_0 without a gap, or the bootloader takes the wrong one"
+            ),
+            PartitionWarning::SameSlot { label } => write!(
+                f,
+                "partition {label} is the same slot as one above it: the bootloader starts this one, others write to that one"
+            ),
+            PartitionWarning::UnknownFlags { label, flags } => write!(
+                f,
+                "partition {label}: flags {flags:#x} are more than encrypted and readonly; a CSV loses them"
+            ),
+            PartitionWarning::EncryptedNvs { label } => write!(
+                f,
+                "partition {label} is an NVS with the flag encrypted: flash encryption leaves NVS out, which has keys of its own; leave out the flag"
             ),
             PartitionWarning::NoOtaData => {
                 f.write_str("there are OTA slots but no otadata partition, so none can be chosen")
@@ -63,7 +93,27 @@ pub(super) fn warnings(rows: &[Partition]) -> impl Iterator<Item = PartitionWarn
     let has_factory = rows.iter().any(Partition::is_factory);
     let no_otadata = (slots > 0 && !has_otadata).then_some(PartitionWarning::NoOtaData);
     let single = (slots == 1 && !has_factory).then_some(PartitionWarning::SingleSlot);
-    order.chain(gap).chain(no_otadata).chain(single)
+    let same = rows.iter().enumerate().filter_map(|(index, row)| {
+        let before = rows.get(..index).unwrap_or_default();
+        let is_slot = row.is_ota_slot() || row.is_factory();
+        let same = |other: &Partition| other.kind == row.kind && other.subtype == row.subtype;
+        (is_slot && before.iter().any(same))
+            .then_some(PartitionWarning::SameSlot { label: row.label })
+    });
+    let flags = rows
+        .iter()
+        .filter(|row| row.flags & !(FLAG_ENCRYPTED | FLAG_READONLY) != 0)
+        .map(|row| PartitionWarning::UnknownFlags {
+            label: row.label,
+            flags: row.flags,
+        });
+    let nvs = rows
+        .iter()
+        .filter(|row| row.kind == TYPE_DATA && row.subtype == SUBTYPE_NVS)
+        .filter(|row| row.flags & FLAG_ENCRYPTED != 0)
+        .map(|row| PartitionWarning::EncryptedNvs { label: row.label });
+    let order = order.chain(gap).chain(same).chain(nvs);
+    order.chain(flags).chain(no_otadata).chain(single)
 }
 
 const SUBTYPE_NVS: u8 = 2;

@@ -36,8 +36,16 @@ impl PartitionTable {
     }
 
     /// The CSV form, to be written with `{}`.
-    pub fn csv(&self) -> Csv<'_> {
-        Csv { table: self }
+    ///
+    /// # Errors
+    /// [`PartitionFault::LabelText`] for a name that would read as something else: a table comes from a flash that anybody
+    /// may have written, and a comma in a name moves the columns.
+    pub fn csv(&self) -> Result<Csv<'_>, PartitionFault> {
+        let mut labels = self.as_slice().iter().map(|row| row.label);
+        match labels.find(|label| label.as_field().is_none()) {
+            Some(label) => Err(PartitionFault::LabelText { label }),
+            None => Ok(Csv { table: self }),
+        }
     }
 }
 
@@ -51,7 +59,7 @@ impl fmt::Display for Csv<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("# ESP-IDF Partition Table\n# Name, Type, SubType, Offset, Size, Flags\n")?;
         for row in self.table.as_slice() {
-            write!(f, "{},", row.label)?;
+            write!(f, "{},", row.label.as_field().unwrap_or_default())?;
             match row.kind_name() {
                 Some(name) => write!(f, "{name},")?,
                 None => write!(f, "{},", row.kind)?,

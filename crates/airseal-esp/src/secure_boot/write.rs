@@ -7,8 +7,6 @@ use super::{BLOCK_LEN, CRC_OFFSET, MAGIC, Scheme, SignatureBlock, crc32};
 
 /// Bytes of an RSA-3072 modulus and signature.
 pub const RSA_LEN: usize = 384;
-/// Largest number of bytes of a point: both coordinates of P-384.
-pub const MAX_POINT_LEN: usize = 96;
 
 /// A public key for a block. Numbers are big-endian, as keys have them everywhere but in a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

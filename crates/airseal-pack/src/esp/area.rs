@@ -7,7 +7,7 @@ use crate::source::Source;
 
 /// Bytes `offset..offset + len` of a file.
 #[derive(Clone, Copy)]
-pub struct Area<'s> {
+pub(crate) struct Area<'s> {
     source: &'s Source,
     offset: u64,
     len: u64,
@@ -15,7 +15,7 @@ pub struct Area<'s> {
 
 impl<'s> Area<'s> {
     /// The whole file.
-    pub fn whole(source: &'s Source) -> Area<'s> {
+    pub(crate) fn whole(source: &'s Source) -> Area<'s> {
         Area {
             source,
             offset: 0,
@@ -24,7 +24,7 @@ impl<'s> Area<'s> {
     }
 
     /// At most `len` bytes from `offset`, fewer where the file ends.
-    pub fn of(source: &'s Source, offset: u64, len: u64) -> Area<'s> {
+    pub(crate) fn of(source: &'s Source, offset: u64, len: u64) -> Area<'s> {
         Area {
             source,
             offset,
@@ -33,7 +33,7 @@ impl<'s> Area<'s> {
     }
 
     /// At most `len` bytes from `offset` of this area.
-    pub fn part(&self, offset: u64, len: u64) -> Area<'s> {
+    pub(crate) fn part(&self, offset: u64, len: u64) -> Area<'s> {
         Area {
             source: self.source,
             offset: self.offset.saturating_add(offset),
@@ -42,12 +42,12 @@ impl<'s> Area<'s> {
     }
 
     /// Length in bytes.
-    pub fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
     /// True if there is not one byte.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
@@ -55,7 +55,7 @@ impl<'s> Area<'s> {
     ///
     /// # Errors
     /// `Io` if the file can't be read.
-    pub fn bytes(&self, offset: u64, len: usize) -> Result<Vec<u8>, Error> {
+    pub(crate) fn bytes(&self, offset: u64, len: usize) -> Result<Vec<u8>, Error> {
         let available = self.len.saturating_sub(offset);
         let len = usize::try_from(available).unwrap_or(usize::MAX).min(len);
         self.source.head(self.offset.saturating_add(offset), len)
@@ -65,7 +65,7 @@ impl<'s> Area<'s> {
     ///
     /// # Errors
     /// `Io` if the file can't be read.
-    pub fn is_erased(&self) -> Result<bool, Error> {
+    pub(crate) fn is_erased(&self) -> Result<bool, Error> {
         let mut offset = 0;
         while offset < self.len {
             let bytes = self.bytes(offset, 1 << 16)?;

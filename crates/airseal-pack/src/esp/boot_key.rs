@@ -59,7 +59,7 @@ impl BootPublicKey {
     }
 
     /// The key in a signature block. Whether it is one to trust, its digest tells.
-    pub fn of_block(block: &SignatureBlock<'_>) -> BootPublicKey {
+    pub(crate) fn of_block(block: &SignatureBlock<'_>) -> BootPublicKey {
         let turned = |bytes: &[u8]| bytes.iter().rev().copied().collect::<Vec<u8>>();
         let (number, exponent) = match (block.rsa_key(), block.ecdsa_key()) {
             (Some((modulus, exponent)), _) => (turned(modulus), exponent),
@@ -71,6 +71,21 @@ impl BootPublicKey {
             number,
             exponent,
         }
+    }
+
+    /// Refuses a key that secure boot version 1 does not take; `name` is the file it came from.
+    ///
+    /// # Errors
+    /// Refused for anything but P-256.
+    pub fn check_p256(&self, name: &str) -> Result<(), Error> {
+        if self.scheme == Scheme::EcdsaP256 {
+            return Ok(());
+        }
+        Err(Error::refused(
+            name,
+            format!("is {}, not ECDSA on P-256", self.scheme.name()),
+            "secure boot version 1 takes P-256 alone",
+        ))
     }
 
     /// What it signs with.
@@ -121,7 +136,9 @@ impl BootPublicKey {
             return false;
         };
         let body = [modulus, exponent].concat();
-        let len = (body.len() as u16).to_be_bytes();
+        let Ok(len) = u16::try_from(body.len()).map(u16::to_be_bytes) else {
+            return false;
+        };
         let der = [&[0x30, 0x82, len[0], len[1]], body.as_slice()].concat();
         AwsDigest::import_less_safe(digest, &SHA256).is_ok_and(|digest| {
             UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, der)

@@ -5,7 +5,7 @@ use airseal_esp::Chip;
 use airseal_esp::chip::FlashEncryption;
 use serde::Serialize;
 
-use super::efuse_audit::EfuseState;
+use super::efuse_audit::{EfuseState, Field};
 use crate::Error;
 
 /// The eFuses of one chip, as far as they decide what boots.
@@ -60,29 +60,45 @@ impl ChipState {
     /// Reads them out of a summary.
     ///
     /// # Errors
-    /// Refused if it is the summary of another chip.
+    /// Refused if it is the summary of another chip, or lacks a field that decides what boots: that must not read as
+    /// switched off.
     pub fn of(chip: Chip, state: &EfuseState) -> Result<ChipState, Error> {
         let counter = state.counter_of(chip)?;
-        let bits = |name: &str| state.field(name).and_then(|field| field.bits);
-        let set = |name: &str| bits(name).is_some_and(|bits| bits != 0);
-        let revision = |kind: &str| {
-            let part = |which: &str| bits(&format!("{kind}_VERSION_{which}")).unwrap_or(0);
-            u16::try_from(part("MAJOR") * 100 + part("MINOR")).unwrap_or(u16::MAX)
-        };
-        let count = bits(counter).unwrap_or(0);
         let esp32 = chip.flash_encryption() == FlashEncryption::Legacy;
+        let revision = |kind: &str| {
+            let part = |which: &str| state.needed(&format!("{kind}_VERSION_{which}"));
+            let (major, minor) = (part("MAJOR")?, part("MINOR")?);
+            let revision = major.saturating_mul(100).saturating_add(minor);
+            Ok::<u16, Error>(u16::try_from(revision).unwrap_or(u16::MAX))
+        };
+        // The original ESP32 has neither these limits nor versions of its blocks.
+        let ignores = |what: &str| {
+            if esp32 {
+                return Ok(false);
+            }
+            let bits = state.needed(&format!("DISABLE_{what}_VERSION_MAJOR"))?;
+            Ok::<bool, Error>(bits != 0)
+        };
+        let config = match esp32 {
+            true => u8::try_from(state.needed("FLASH_CRYPT_CONFIG")?).ok(),
+            false => None,
+        };
+        let set = |name: &str| state.field(name).is_some_and(Field::is_set);
+        let count = state.needed(counter)?;
         Ok(ChipState {
             flash_encryption: count.count_ones() % 2 == 1,
             counter: format!("{counter} = {count:#x}"),
-            flash_crypt_config: bits("FLASH_CRYPT_CONFIG")
-                .and_then(|config| u8::try_from(config).ok()),
-            secure_boot: secure_boot(chip, state, &set),
+            flash_crypt_config: config,
+            secure_boot: secure_boot(chip, state)?,
             // A unary counter: one more bit for each version.
-            secure_version: bits("SECURE_VERSION").unwrap_or(0).count_ones(),
-            chip_revision: revision("WAFER"),
-            efuse_block_revision: (!esp32).then(|| revision("BLK")),
-            ignores_max_chip_revision: set("DISABLE_WAFER_VERSION_MAJOR"),
-            ignores_max_block_revision: set("DISABLE_BLK_VERSION_MAJOR"),
+            secure_version: state.needed("SECURE_VERSION")?.count_ones(),
+            chip_revision: revision("WAFER")?,
+            efuse_block_revision: match esp32 {
+                true => None,
+                false => Some(revision("BLK")?),
+            },
+            ignores_max_chip_revision: ignores("WAFER")?,
+            ignores_max_block_revision: ignores("BLK")?,
             key_lens: key_lens(chip, state, &set),
         })
     }
@@ -111,7 +127,7 @@ impl ChipState {
     ///
     /// # Errors
     /// Which revision is wrong, in words.
-    pub fn check_chip_revision(&self, min: u16, max: Option<u16>) -> Result<(), String> {
+    pub(crate) fn check_chip_revision(&self, min: u16, max: Option<u16>) -> Result<(), String> {
         let max = max.filter(|_| !self.ignores_max_chip_revision);
         in_range("chip", self.chip_revision, Some(min), max)
     }
@@ -120,7 +136,7 @@ impl ChipState {
     ///
     /// # Errors
     /// Which revision is wrong, in words.
-    pub fn check_block_revision(&self, min: u16, max: u16) -> Result<(), String> {
+    pub(crate) fn check_block_revision(&self, min: u16, max: u16) -> Result<(), String> {
         let Some(found) = self.efuse_block_revision else {
             return Ok(());
         };
@@ -153,37 +169,48 @@ fn in_range(what: &str, found: u16, min: Option<u16>, max: Option<u16>) -> Resul
     }
 }
 
-fn secure_boot(chip: Chip, state: &EfuseState, set: &dyn Fn(&str) -> bool) -> FusedSecureBoot {
-    let digest = |block: &str| state.field(block)?.bytes().map(hex::encode);
-    let single = |block: &str| FusedSecureBoot::V2 {
-        trusted: digest(block).into_iter().collect(),
+fn secure_boot(chip: Chip, state: &EfuseState) -> Result<FusedSecureBoot, Error> {
+    let set = |name: &str| state.needed(name).map(|bits| bits != 0);
+    // A digest that can't be read, or is not as long as one, is none that a chip could compare.
+    let digest = |block: &str, len: usize| {
+        let bytes = state.field(block)?.bytes()?;
+        (bytes.len() == len).then(|| hex::encode(bytes))
+    };
+    let single = |block: &str, len: usize| FusedSecureBoot::V2 {
+        trusted: digest(block, len).into_iter().collect(),
         revoked: Vec::new(),
         sha384: false,
     };
     match chip.name() {
-        "esp32" if set("ABS_DONE_1") => return single("BLOCK2"),
-        "esp32" if set("ABS_DONE_0") => return FusedSecureBoot::V1,
-        _ if !set("SECURE_BOOT_EN") => return FusedSecureBoot::Off,
-        "esp32c2" => return single("BLOCK_KEY0_HI_128"),
+        "esp32" if set("ABS_DONE_1")? => return Ok(single("BLOCK2", DIGEST_LEN)),
+        "esp32" if set("ABS_DONE_0")? => return Ok(FusedSecureBoot::V1),
+        "esp32" => return Ok(FusedSecureBoot::Off),
+        _ if !set("SECURE_BOOT_EN")? => return Ok(FusedSecureBoot::Off),
+        "esp32c2" => return Ok(single("BLOCK_KEY0_HI_128", DIGEST_LEN / 2)),
         _ => {}
     }
     let (mut trusted, mut revoked) = (Vec::new(), Vec::new());
     for slot in 0..chip.key_digests() {
-        let list = if set(&format!("SECURE_BOOT_KEY_REVOKE{slot}")) {
+        let list = if set(&format!("SECURE_BOOT_KEY_REVOKE{slot}"))? {
             &mut revoked
         } else {
             &mut trusted
         };
         let blocks = state.blocks_for(&format!("SECURE_BOOT_DIGEST{slot}"));
         let digests = blocks.iter().map(|block| format!("BLOCK_KEY{block}"));
-        list.extend(digests.filter_map(|block| digest(&block)));
+        list.extend(digests.filter_map(|block| digest(&block, DIGEST_LEN)));
     }
-    FusedSecureBoot::V2 {
+    Ok(FusedSecureBoot::V2 {
         trusted,
         revoked,
-        sha384: set("SECURE_BOOT_SHA384_EN"),
-    }
+        sha384: state
+            .field("SECURE_BOOT_SHA384_EN")
+            .is_some_and(Field::is_set),
+    })
 }
+
+/// Bytes of the digest of a key; the ESP32-C2 has the first half.
+const DIGEST_LEN: usize = 32;
 
 fn key_lens(chip: Chip, state: &EfuseState, set: &dyn Fn(&str) -> bool) -> Option<Vec<u64>> {
     let burned = |block: &str| {

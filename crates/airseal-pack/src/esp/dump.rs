@@ -1,5 +1,6 @@
 //! A whole flash as the chip sees it: decrypted where flash encryption covers it.
 
+use airseal_esp::otadata::OtaEntry;
 use airseal_esp::{Chip, ImageSource};
 
 use crate::Error;
@@ -144,4 +145,11 @@ pub(super) fn begins_image(head: &[u8], chip: Chip) -> bool {
 /// True for the first row of a partition table: an application or data.
 pub(super) fn begins_table(head: &[u8]) -> bool {
     head.starts_with(&[0xAA, 0x50, 0x00]) || head.starts_with(&[0xAA, 0x50, 0x01])
+}
+
+/// True for a sector of otadata: a record that holds, or erased ahead of noise that no record has.
+pub(super) fn begins_otadata(head: &[u8]) -> bool {
+    let record = head.first_chunk().map(OtaEntry::from_bytes);
+    let holds = record.is_some_and(|entry| entry.sequence != u32::MAX && entry.crc_holds());
+    holds || (!head.is_empty() && head.iter().all(|byte| *byte == 0xFF))
 }

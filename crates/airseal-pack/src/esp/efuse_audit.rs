@@ -68,6 +68,12 @@ struct OwnRule {
     writeable: Option<bool>,
 }
 
+impl OwnRule {
+    fn asks_nothing(&self) -> bool {
+        self.value.is_none() && self.readable.is_none() && self.writeable.is_none()
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PolicyFile {
@@ -160,6 +166,20 @@ impl EfuseState {
         self.fields.get(name)
     }
 
+    /// The bits of a field that decides what a chip does: what is not there must not read as switched off.
+    ///
+    /// # Errors
+    /// Refused if the field is not there or can't be read.
+    pub(super) fn needed(&self, name: &str) -> Result<u64, Error> {
+        const REMEDY: &str = "make the summary anew with the current espefuse, on the chip itself";
+        let field = self
+            .field(name)
+            .ok_or_else(|| Error::refused(&self.name, format!("has no field {name}"), REMEDY))?;
+        field
+            .bits
+            .ok_or_else(|| Error::refused(&self.name, format!("{name} can't be read"), REMEDY))
+    }
+
     /// The field that switches flash encryption on, which every summary of this chip has.
     ///
     /// # Errors
@@ -191,8 +211,18 @@ impl Field {
     pub(super) fn bytes(&self) -> Option<Vec<u8>> {
         let digits = self.shown.split(' ');
         digits
-            .map(|digits| u8::from_str_radix(digits, 16).ok())
+            .map(|digits| {
+                hex::decode(digits)
+                    .ok()
+                    .and_then(|byte| <[u8; 1]>::try_from(byte).ok())
+                    .map(|[byte]| byte)
+            })
             .collect()
+    }
+
+    /// True only if every bit of a field can be read and one is set: what the rest of an audit may lean on.
+    pub(super) fn is_set(&self) -> bool {
+        self.bits.is_some_and(|bits| bits != 0)
     }
 
     fn parse(value: &Value) -> Option<Field> {
@@ -200,26 +230,33 @@ impl Field {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        let raw = value.get("raw_value").and_then(Value::as_str);
+        let readable = value.get("readable")?.as_bool()?;
+        let raw = match value.get("raw_value") {
+            None => None,
+            Some(raw) => Some(raw.as_str()?),
+        };
         let bits = match (raw, value.get("value")?) {
             (Some(raw), _) => raw
                 .strip_prefix("0x")
+                .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
                 .and_then(|digits| u64::from_str_radix(digits, 16).ok()),
             (None, Value::Bool(set)) => Some(u64::from(*set)),
             (None, number) => number.as_u64(),
         };
-        let used = match raw {
-            Some(raw) => raw
+        let used = match (raw, bits) {
+            (Some(raw), _) => raw
                 .trim_start_matches("0x")
                 .bytes()
                 .any(|byte| byte.is_ascii_hexdigit() && byte != b'0'),
-            None => shown.bytes().any(|byte| !b"0 ".contains(&byte)),
+            (None, Some(bits)) => bits != 0,
+            (None, None) => shown.bytes().any(|byte| !b"0 ?".contains(&byte)),
         };
         Some(Field {
-            bits,
+            // What can't be read is shown as zeros.
+            bits: bits.filter(|_| readable),
             shown,
             used,
-            readable: value.get("readable")?.as_bool()?,
+            readable,
             writeable: value.get("writeable")?.as_bool()?,
         })
     }
@@ -247,6 +284,11 @@ impl Policy {
         match name {
             "release" => Ok(Self::release()),
             "development" => Ok(Self::development()),
+            path if !Path::new(path).exists() => Err(Error::refused(
+                path,
+                "there is no such policy, and no such file",
+                "known are release and development; or name a policy file",
+            )),
             path => Self::parse(path, &read_small(Path::new(path), MAX_FILE, "a policy")?),
         }
     }
@@ -268,6 +310,13 @@ impl Policy {
                 name,
                 "the policy has no rule",
                 "give base or rules",
+            ));
+        }
+        if let Some(rule) = file.rules.iter().find(|rule| rule.asks_nothing()) {
+            return Err(Error::refused(
+                name,
+                format!("the rule for {} asks for nothing", rule.field),
+                "give value, readable or writeable",
             ));
         }
         Ok(Policy {
@@ -298,6 +347,17 @@ pub fn audit(chip: Chip, state: &EfuseState, policy: &Policy) -> Result<Audit, E
         Some(base) => rules::of(chip, base, state),
         None => Vec::new(),
     };
+    let unknown = policy.except.iter().find(|field| {
+        let has_rule = rules.iter().any(|verdict| verdict.field == **field);
+        !has_rule && state.field(field).is_none()
+    });
+    if let Some(field) = unknown {
+        return Err(Error::refused(
+            &policy.name,
+            format!("except names {field}, and {chip} has no such eFuse"),
+            "take the names that the audit prints",
+        ));
+    }
     rules.retain(|verdict| !policy.except.contains(&verdict.field));
     for rule in &policy.extra {
         rules.push(rules::own(rule, state).ok_or_else(|| {
@@ -307,6 +367,13 @@ pub fn audit(chip: Chip, state: &EfuseState, policy: &Policy) -> Result<Audit, E
                 "take the names that espefuse summary prints",
             )
         })?);
+    }
+    if rules.is_empty() {
+        return Err(Error::refused(
+            &policy.name,
+            "except leaves no rule of the policy",
+            "keep at least one rule",
+        ));
     }
     Ok(Audit {
         chip: chip.name().to_owned(),

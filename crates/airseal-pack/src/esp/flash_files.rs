@@ -5,17 +5,19 @@ use std::path::Path;
 use airseal_esp::Chip;
 use airseal_esp::flash_encryption::{FlashKey, RegionFault};
 use airseal_esp::image::Descriptor;
+use airseal_esp::partition::{DEFAULT_TABLE_OFFSET, PartitionTable};
 use serde::Serialize;
 
 use super::area::Area;
 use super::dump::{begins_image, begins_table};
-use super::info;
+use super::info::{self, find_table};
+use super::nvs::looks_like_nvs;
 use crate::Error;
 use crate::control::{Activity, Control};
 use crate::output::{Access, Existing, OutputFile};
-use crate::parallel::{BufferPool, in_order};
-use crate::recognise::{FileKind, HEAD_LEN, recognise};
-use crate::source::{Source, write_all_at};
+use crate::recognise::{FileKind, HEAD_LEN, Purpose, recognise};
+use crate::source::Source;
+use crate::stream::{Stream, Watch};
 
 /// Which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,35 +56,29 @@ pub fn convert(
     let len = source.len();
     let warnings = match direction {
         Direction::Encrypt => check_plain(&source, (chip, key), address)?,
-        Direction::Decrypt => check_encrypted(&source)?,
+        Direction::Decrypt => check_encrypted(&source, (chip, key), address)?,
     };
     key.check(address, len)
         .map_err(|fault| refuse_region(source.name(), fault))?;
     let file = OutputFile::create(output, existing, Access::Public)?;
-    let handle = file.handle()?;
-    let pool = BufferPool::default();
-    let jobs = (0..len).step_by(CHUNK as usize);
-    let mut done = 0;
-    in_order(
-        jobs,
-        |offset| {
-            let size = usize::try_from(CHUNK.min(len - offset)).unwrap_or(0);
-            let mut bytes = pool.take(size);
-            source.read_at(offset, &mut bytes)?;
+    Stream {
+        source: &source,
+        from: 0,
+        len,
+        output: Some((&file, 0)),
+    }
+    .run(
+        Watch::After,
+        |offset, block| {
             let place = u32::try_from(u64::from(address) + offset).unwrap_or(u32::MAX);
             match direction {
-                Direction::Encrypt => key.encrypt(place, &mut bytes),
-                Direction::Decrypt => key.decrypt(place, &mut bytes),
+                Direction::Encrypt => key.encrypt(place, block),
+                Direction::Decrypt => key.decrypt(place, block),
             }
-            .map_err(|fault| refuse_region(source.name(), fault))?;
-            write_all_at(&handle, &bytes, offset).map_err(|error| file.write_error(error))?;
-            pool.give(bytes);
-            Ok(size as u64)
+            .map_err(|fault| refuse_region(source.name(), fault))
         },
-        |written| {
-            done += written;
-            control.report(Activity::Copying, done, len)
-        },
+        |_| {},
+        (Activity::Copying, control),
     )?;
     file.commit()?;
     Ok(Converted {
@@ -118,6 +114,13 @@ fn check_plain(
                 "take the image out of it first, then encrypt that",
             ));
         }
+        Some(kind @ (FileKind::Elf | FileKind::IntelHex | FileKind::SRecord | FileKind::Uf2)) => {
+            return Err(Error::refused(
+                source.name(),
+                format!("is {kind}, which no bootloader reads from flash"),
+                kind.remedy(Purpose::Seal),
+            ));
+        }
         Some(FileKind::Encrypted) if encrypted_already(&head, (chip, key), address) => {
             return Err(Error::refused(
                 source.name(),
@@ -130,7 +133,24 @@ fn check_plain(
                 .to_owned(),
         ),
         Some(FileKind::EspImage) => check_image(source, chip, address, &mut warnings)?,
+        None if is_csv_table(&head) => {
+            return Err(Error::refused(
+                source.name(),
+                "is a partition table as CSV; in flash lies the binary one",
+                "make it with airseal esp partitions to-bin",
+            ));
+        }
+        _ if looks_like_nvs(&head) => warnings.push(
+            "the input is an NVS partition, which chips read past flash encryption: esp nvs to-bin --keys encrypts it"
+                .to_owned(),
+        ),
         _ => {}
+    }
+    if find_table(source, None)?.is_some() {
+        warnings.push(
+            "the input is a whole flash: what the table does not mark as encrypted, such as NVS, must stay plain; encrypt bootloader, table and applications each by itself"
+                .to_owned(),
+        );
     }
     Ok(warnings)
 }
@@ -138,7 +158,7 @@ fn check_plain(
 /// True if this key makes an image or a table of it.
 fn encrypted_already(head: &[u8], (chip, key): (Chip, &FlashKey), address: u32) -> bool {
     let mut units = head.to_vec();
-    units.truncate(head.len() / 16 * 16);
+    units.truncate((head.len() / 16 * 16).min(FIRST_UNITS));
     key.decrypt(address, &mut units).is_ok() && (begins_image(&units, chip) || begins_table(&units))
 }
 
@@ -179,19 +199,57 @@ fn check_image(
     }
 }
 
-fn check_encrypted(source: &Source) -> Result<Vec<String>, Error> {
-    match recognise(&source.head(0, HEAD_LEN)?) {
+fn check_encrypted(
+    source: &Source,
+    (chip, key): (Chip, &FlashKey),
+    address: u32,
+) -> Result<Vec<String>, Error> {
+    let mut head = source.head(0, HEAD_LEN)?;
+    match recognise(&head) {
         Some(kind @ (FileKind::EspImage | FileKind::Elf | FileKind::EncryptedImg)) => {
-            Err(Error::refused(
+            return Err(Error::refused(
                 source.name(),
                 format!("is {kind}, not flash-encrypted data"),
                 "it needs no flash decryption; airseal esp info tells what a file is",
-            ))
+            ));
         }
-        _ => Ok(Vec::new()),
+        Some(FileKind::ErasedFlash) => return Ok(Vec::new()),
+        _ => {}
     }
+    head.truncate(head.len() / 16 * 16);
+    let mut plain = head.clone();
+    let is_noise =
+        key.decrypt(address, &mut plain).is_ok() && recognise(&plain) == Some(FileKind::Encrypted);
+    if !is_noise {
+        return Ok(Vec::new());
+    }
+    if let Some(found) = (0..LARGEST_FLASH)
+        .step_by(SECTOR)
+        .find(|place| encrypted_already(&head, (chip, key), *place))
+    {
+        return Err(Error::refused(
+            source.name(),
+            format!("has no structure at address {address:#x}, but was encrypted for {found:#x}"),
+            "give --address as it was when it was encrypted",
+        ));
+    }
+    Ok(vec![
+        "the result has no structure: it is another key or address, or was not encrypted"
+            .to_owned(),
+    ])
 }
 
-/// A multiple of every scheme's unit, and small enough to stay in a core's cache from reading to writing.
-const CHUNK: u64 = 1 << 18;
+/// True for the text of a partition table, of which the first line may be cut off.
+fn is_csv_table(head: &[u8]) -> bool {
+    head.is_ascii()
+        && !head.is_empty()
+        && PartitionTable::parse(head, DEFAULT_TABLE_OFFSET)
+            .is_ok_and(|table| !table.as_slice().is_empty())
+}
+
+/// Bytes that hold the head of an image or the first rows of a table.
+const FIRST_UNITS: usize = 256;
+const SECTOR: usize = 4 * 1024;
+/// Where addresses are looked for.
+const LARGEST_FLASH: u32 = 32 << 20;
 const APP_ALIGNMENT: u32 = 0x1_0000;

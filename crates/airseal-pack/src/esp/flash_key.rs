@@ -86,8 +86,10 @@ pub fn check_value(encryption: FlashEncryption) -> Option<FlashKeyCheck> {
 
 impl FlashCipher for FlashKey {
     fn decrypt(&self, address: u32, bytes: &mut [u8]) {
-        // What can't be decrypted is beyond what the chip can read; it stays noise.
-        let _ = FlashKey::decrypt(self, address, bytes);
+        // Beyond what the chip can read there is nothing; above all not what lies there unencrypted.
+        if FlashKey::decrypt(self, address, bytes).is_err() {
+            bytes.fill(0);
+        }
     }
 }
 
@@ -97,6 +99,15 @@ const KEY_FILE_MAX: usize = 256;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn beyond_what_the_chip_maps_nothing_is_read_as_plain() {
+        let chip = Chip::from_name("esp32").expect("a chip");
+        let key = FlashKey::new(chip, &[7; 32], 0xF).expect("a key");
+        let mut bytes = [0xE9; 128];
+        FlashCipher::decrypt(&key, 16 << 20, &mut bytes);
+        assert_eq!(bytes, [0; 128]);
+    }
 
     #[test]
     fn a_key_that_begins_like_an_image_is_a_key() {

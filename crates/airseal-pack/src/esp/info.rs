@@ -2,219 +2,28 @@
 
 use std::path::Path;
 
-use airseal_esp::image::Descriptor;
+use airseal_esp::image::{Descriptor, IMAGE_MAGIC};
+use airseal_esp::nvs::{KEYS_LEN, KeysFault, keys_from_partition};
 use airseal_esp::otadata::{OTADATA_LEN, OtaData, Rollback};
 use airseal_esp::partition::{DEFAULT_TABLE_OFFSET, MAX_TABLE_LEN, Partition, PartitionTable};
 use airseal_esp::secure_boot::{SECTOR_LEN, sector_offset};
 use airseal_esp::{Image, ImageError, ImageFault};
-use serde::Serialize;
 
 use super::area::Area;
-use super::nvs::{self, NvsInfo};
-use super::otadata::{self, OtaInfo};
+use super::nvs;
+use super::otadata;
 use super::partitions::{self, NO_MD5, RowInfo};
 use super::signatures::{self, BlockInfo};
 use crate::Error;
 use crate::recognise::{FileKind, HEAD_LEN, recognise};
 use crate::source::Source;
 
-/// What a file is.
-#[derive(Debug, Serialize)]
-pub struct Info {
-    /// The file's name.
-    pub file: String,
-    /// Length of the file in bytes.
-    pub file_len: u64,
-    /// What is in it.
-    #[serde(flatten)]
-    pub content: Content,
-    /// What is damaged, and where.
-    pub damage: Option<String>,
-    /// What works, but is seldom meant.
-    pub warnings: Vec<String>,
-}
+mod shown;
 
-/// The content, by its kind.
-#[derive(Debug, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Content {
-    /// An application.
-    App(Box<ImageInfo>),
-    /// A second-stage bootloader.
-    Bootloader(Box<ImageInfo>),
-    /// An image without a descriptor: a bare program, or an old bootloader.
-    Image(Box<ImageInfo>),
-    /// A partition table.
-    PartitionTable(TableInfo),
-    /// An OTA data partition.
-    Otadata(OtaInfo),
-    /// An NVS partition.
-    Nvs(NvsInfo),
-    /// A whole flash.
-    Flash(Box<FlashInfo>),
-}
-
-/// An image. The names are those of the fields in Espressif's documents.
-#[derive(Clone, Debug, Serialize)]
-pub struct ImageInfo {
-    /// Name of the chip.
-    pub chip: &'static str,
-    /// Its number in the header.
-    pub chip_id: u16,
-    /// Address the bootloader jumps to.
-    pub entry: u32,
-    /// Flash mode, by number.
-    pub spi_mode: u8,
-    /// Flash mode, by name.
-    pub spi_mode_name: Option<&'static str>,
-    /// Flash clock, by number.
-    pub spi_speed: u8,
-    /// Flash size, by number.
-    pub spi_size: u8,
-    /// Flash size in bytes.
-    pub flash_size: Option<u32>,
-    /// Pin of write protection.
-    pub wp_pin: u8,
-    /// Drive strengths.
-    pub spi_pin_drv: [u8; 3],
-    /// Lowest chip revision, as old bootloaders read it.
-    pub min_chip_rev: u8,
-    /// Lowest chip revision, major times 100 plus minor.
-    pub min_rev_full: u16,
-    /// Highest chip revision; 0 and 65535 mean any.
-    pub max_rev_full: u16,
-    /// Number of segments.
-    pub segment_count: usize,
-    /// The segments.
-    pub segments: Vec<SegmentInfo>,
-    /// The stored checksum.
-    pub checksum: u8,
-    /// Where it lies.
-    pub checksum_off: u64,
-    /// True if it holds.
-    pub checksum_ok: bool,
-    /// 1 if a hash follows.
-    pub hash_appended: u8,
-    /// The stored hash.
-    pub sha256: Option<String>,
-    /// True if it holds.
-    pub sha256_ok: Option<bool>,
-    /// Length of the image, hash included.
-    pub image_len: u64,
-    /// What lies behind the image.
-    pub trailing: Trailing,
-    /// The signature blocks of secure boot v2 behind it.
-    pub signature_blocks: Vec<BlockInfo>,
-    /// What an application says about itself.
-    pub app_desc: Option<AppDescInfo>,
-    /// What a bootloader says about itself.
-    pub bootloader_desc: Option<BootloaderDescInfo>,
-}
-
-/// What lies behind an image in its file or partition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Trailing {
-    /// Nothing.
-    Nothing,
-    /// Erased flash.
-    Erased,
-    /// Something: padding, a signature, or the rest of an older image.
-    Data,
-}
-
-/// A segment.
-#[derive(Clone, Debug, Serialize)]
-pub struct SegmentInfo {
-    /// Where it is loaded or mapped; 0 is padding.
-    pub load_addr: u32,
-    /// Length in bytes.
-    pub len: u32,
-    /// Offset of the data in the image.
-    pub data_off: u64,
-}
-
-/// An application descriptor.
-#[derive(Clone, Debug, Serialize)]
-pub struct AppDescInfo {
-    /// Anti-rollback version.
-    pub secure_version: u32,
-    /// Version text.
-    pub version: String,
-    /// Project name.
-    pub project_name: String,
-    /// Time of the build.
-    pub time: String,
-    /// Date of the build.
-    pub date: String,
-    /// Version of ESP-IDF.
-    pub idf_ver: String,
-    /// SHA-256 of the ELF file.
-    pub app_elf_sha256: String,
-    /// Lowest eFuse block revision.
-    pub min_efuse_blk_rev_full: u16,
-    /// Highest eFuse block revision.
-    pub max_efuse_blk_rev_full: u16,
-    /// Page size of the flash cache as a power of two, 0 for the default.
-    pub mmu_page_size: u8,
-    /// Flash mode it is built for, 0 if unknown.
-    pub spi_flash_mode: u8,
-}
-
-/// A bootloader descriptor.
-#[derive(Clone, Debug, Serialize)]
-pub struct BootloaderDescInfo {
-    /// Anti-rollback version.
-    pub secure_version: u8,
-    /// The project's number for it.
-    pub version: u32,
-    /// Version of ESP-IDF.
-    pub idf_ver: String,
-    /// Date and time of the build.
-    pub date_time: String,
-}
-
-/// A partition table.
-#[derive(Clone, Debug, Serialize)]
-pub struct TableInfo {
-    /// `binary` or `csv`.
-    pub form: &'static str,
-    /// True if a checksum covers the rows.
-    pub md5: bool,
-    /// The rows.
-    pub partitions: Vec<RowInfo>,
-}
-
-/// A whole flash.
-#[derive(Clone, Debug, Serialize)]
-pub struct FlashInfo {
-    /// Where the bootloader lies.
-    pub bootloader_offset: Option<u64>,
-    /// The bootloader.
-    pub bootloader: Option<ImageInfo>,
-    /// Where the partition table lies.
-    pub table_offset: u32,
-    /// True if a checksum covers the rows.
-    pub md5: bool,
-    /// The partitions and what is in them.
-    pub partitions: Vec<PartitionInfo>,
-    /// The records of the OTA data partition.
-    pub otadata: Option<OtaInfo>,
-}
-
-/// A partition and what is in it.
-#[derive(Clone, Debug, Serialize)]
-pub struct PartitionInfo {
-    /// The row.
-    #[serde(flatten)]
-    pub row: RowInfo,
-    /// `erased`, `image`, `damaged`, `encrypted`, `outside` or `data`.
-    pub holds: &'static str,
-    /// The image in it.
-    pub image: Option<ImageInfo>,
-    /// What is damaged, and where, from the start of the partition.
-    pub damage: Option<String>,
-}
+pub use shown::{
+    AppDescInfo, BootloaderDescInfo, Content, FlashInfo, ImageInfo, Info, PartitionInfo,
+    SegmentInfo, TableInfo, Trailing,
+};
 
 /// Reads a file; `-` is standard input.
 ///
@@ -238,6 +47,9 @@ pub fn read(path: &Path, table_offset: Option<u32>) -> Result<Info, Error> {
         return Ok(info(Content::Flash(Box::new(flash)), damage, warnings));
     }
     let head = source.head(0, HEAD_LEN)?;
+    if let Some(secret) = secret(&source, &head) {
+        return Err(secret);
+    }
     if source.len() == OTADATA_LEN as u64
         && let Some(data) = as_otadata(&source.head(0, OTADATA_LEN)?)
     {
@@ -292,6 +104,35 @@ pub fn read(path: &Path, table_offset: Option<u32>) -> Result<Info, Error> {
     }
 }
 
+/// A file that is a key by its length and content: not one byte of it is shown.
+fn secret(source: &Source, head: &[u8]) -> Option<Error> {
+    let is_key = |head: &[u8]| recognise(head).is_none() || head.first() == Some(&IMAGE_MAGIC);
+    let (found, remedy) = match (source.len(), keys_from_partition(head)) {
+        (68 | 4096, Ok(_)) => (
+            "holds NVS keys, whose CRC holds".to_owned(),
+            "airseal esp nvs takes it with --keys",
+        ),
+        (4096, Err(KeysFault::Crc)) if is_erased_behind_keys(head) => (
+            "looks like an NVS keys partition, whose CRC does not hold".to_owned(),
+            "read it from the device again, or make new keys with airseal esp nvs keys",
+        ),
+        (len @ (16 | 24 | 32 | 64 | 68), _) if is_key(head) && !head.is_ascii() => (
+            format!("has {len} bytes, perhaps a key for flash encryption, NVS or HMAC"),
+            "the commands that use it take it with --key, --keys or --hmac-key",
+        ),
+        _ => return None,
+    };
+    Some(Error::refused(source.name(), found, remedy))
+}
+
+/// True if something lies where the CRC belongs, and nothing behind it.
+fn is_erased_behind_keys(head: &[u8]) -> bool {
+    let behind = head
+        .get(KEYS_LEN..)
+        .and_then(|rest| rest.split_first_chunk::<4>());
+    behind.is_some_and(|(crc, rest)| *crc != [0xFF; 4] && rest.iter().all(|byte| *byte == 0xFF))
+}
+
 /// An image in an area, with its damage; `None` if there is no image.
 ///
 /// # Errors
@@ -339,11 +180,18 @@ pub(crate) fn image_info(
     damage: Option<ImageFault>,
 ) -> Result<ImageInfo, Error> {
     let hash_len = if image.hash.is_some() { 32 } else { 0 };
-    let behind = area.len().saturating_sub(image.len);
-    let trailing = if behind == 0 {
+    let signature_blocks = signature_blocks(area, image.len)?;
+    let is_erased_from = |end: u64| {
+        let rest = area.len().saturating_sub(end);
+        Ok::<_, Error>(rest == 0 || area.part(end, rest).is_erased()?)
+    };
+    let sector_end = sector_offset(image.len) + SECTOR_LEN as u64;
+    let trailing = if area.len() <= image.len {
         Trailing::Nothing
-    } else if area.part(image.len, behind).is_erased()? {
+    } else if is_erased_from(image.len)? {
         Trailing::Erased
+    } else if !signature_blocks.is_empty() && is_erased_from(sector_end)? {
+        Trailing::Signature
     } else {
         Trailing::Data
     };
@@ -381,7 +229,7 @@ pub(crate) fn image_info(
         sha256_ok: image.hash.map(|_| damage.is_none()),
         image_len: image.len,
         trailing,
-        signature_blocks: signature_blocks(area, image.len)?,
+        signature_blocks,
         app_desc: app_desc(&image.descriptor),
         bootloader_desc: bootloader_desc(&image.descriptor),
     })
@@ -555,7 +403,9 @@ fn foreign_remedy(kind: FileKind) -> &'static str {
         FileKind::Encrypted => {
             "decrypt it first: airseal esp flash-decrypt; airseal esp flash-check takes a dump with --key"
         }
-        FileKind::Pem => "airseal key show takes it",
+        FileKind::Pem => {
+            "airseal esp key-digest --key takes keys of secure boot, airseal key show those of Airseal"
+        }
         FileKind::Elf => "make an image of it first (esptool elf2image, espflash save-image)",
         FileKind::Gzip | FileKind::Zip => "unpack it first",
         FileKind::Html => "the download failed: fetch the file again",

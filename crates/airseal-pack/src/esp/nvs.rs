@@ -20,8 +20,8 @@ mod wifi;
 
 pub use dump::{Dump, Refused, parse_partition, to_csv};
 pub use keys::{derive_keys, make_keys, read_hmac_keys, read_keys};
-pub(crate) use scan::describe_file;
 pub use scan::{NvsInfo, describe};
+pub(crate) use scan::{describe_file, looks_like_nvs};
 
 /// Largest partition that is made or read, bytes: the largest flash.
 pub const MAX_PARTITION: u32 = 128 << 20;
@@ -34,6 +34,9 @@ pub struct Layout<'k> {
     pub version: Version,
     /// The keys it is encrypted with.
     pub key: Option<&'k NvsKey>,
+    /// True to add the rows that `nvs_partition_gen` adds to keys of the Wi-Fi driver. A CSV that was read back from a
+    /// partition without them makes the same partition only with false.
+    pub wifi_rows: bool,
 }
 
 /// A partition.
@@ -90,7 +93,10 @@ pub fn parse_csv(
 
 fn make(rows: Rows, layout: &Layout<'_>) -> Result<Made, Error> {
     check_size(layout.size)?;
-    let (rows, notes) = wifi::add(rows)?;
+    let (rows, notes) = match layout.wifi_rows {
+        true => wifi::add(rows)?,
+        false => (rows, Vec::new()),
+    };
     let mut bytes = vec![0; layout.size as usize];
     let mut writer = Writer::new(&mut bytes, layout.version, layout.key).map_err(|fault| {
         Error::refused(

@@ -6,6 +6,7 @@ use airseal_esp::otadata::{
 use serde::Serialize;
 
 use crate::Error;
+use crate::recognise::{FileKind, recognise};
 
 /// Both records and what the bootloader makes of them.
 #[derive(Clone, Debug, Serialize)]
@@ -46,8 +47,16 @@ pub struct EntryInfo {
 /// Reads a partition.
 ///
 /// # Errors
-/// Refused if the length is wrong, naming `file`.
+/// Refused if the length is wrong or the bytes have no structure, naming `file`.
 pub fn parse(file: &str, bytes: &[u8]) -> Result<OtaData, Error> {
+    let is_noise = recognise(bytes) == Some(FileKind::Encrypted);
+    if is_noise && bytes.len() == OTADATA_LEN {
+        return Err(Error::refused(
+            file,
+            "is data without structure, such as flash-encrypted otadata",
+            "decrypt it first (airseal esp flash-decrypt, or here with --key, --chip and --address); if that was done, it is another key or address",
+        ));
+    }
     OtaData::from_partition(bytes).map_err(|fault| {
         Error::refused(
             file,

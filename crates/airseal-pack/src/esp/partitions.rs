@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use airseal_esp::Chip;
-use airseal_esp::partition::PartitionTable;
+use airseal_esp::partition::{Partition, PartitionTable};
 use serde::Serialize;
 
 use crate::Error;
@@ -11,7 +11,7 @@ use crate::recognise::{FileKind, HEAD_LEN, recognise};
 use crate::source::Source;
 
 /// Largest file that is read as a table.
-pub const MAX_TABLE_FILE: u64 = 1 << 20;
+pub(crate) const MAX_TABLE_FILE: u64 = 1 << 20;
 
 /// Where a table belongs.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +62,7 @@ pub fn read(path: &Path, place: TablePlace) -> Result<(PartitionTable, Vec<Strin
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_from(
+pub(crate) fn read_from(
     source: &Source,
     place: TablePlace,
 ) -> Result<(PartitionTable, Vec<String>), Error> {
@@ -107,6 +107,14 @@ pub fn read_from(
         warnings.insert(0, NO_MD5.to_owned());
     }
     Ok((table, warnings))
+}
+
+/// The slots that updates are written to, `ota_0` first.
+pub fn ota_slots(table: &PartitionTable) -> Vec<&Partition> {
+    let rows = table.as_slice().iter();
+    let mut slots: Vec<&Partition> = rows.filter(|row| row.is_ota_slot()).collect();
+    slots.sort_by_key(|row| row.ota_slot());
+    slots
 }
 
 /// The rows as they are shown.

@@ -1,10 +1,8 @@
 //! Signing for secure boot, here or elsewhere, and checking what was signed.
 
-use std::path::Path;
-
 use airseal_esp::image::IMAGE_MAGIC;
 use airseal_esp::secure_boot::{
-    BLOCK_LEN, MAX_BLOCKS, SECTOR_LEN, Scheme, SignatureBlock, sector_offset, v1,
+    BLOCK_LEN, MAX_BLOCKS, SECTOR_LEN, Scheme, SignatureBlock, sector_offset,
 };
 use airseal_esp::{Chip, Image, ImageError};
 use serde::Serialize;
@@ -12,11 +10,13 @@ use serde::Serialize;
 use super::boot_key::{self, BootPublicKey, BootSigner};
 use super::refusal;
 use super::signatures::BootKeys;
-use super::signatures_v1::DigestKey;
 use crate::Error;
-use crate::entropy::{Entropy as _, SystemEntropy};
-use crate::recognise::{HEAD_LEN, recognise};
+use crate::recognise::{FileKind, HEAD_LEN, Purpose, recognise};
 use crate::source::Source;
+
+mod v1;
+
+pub use v1::{random_iv, read_iv, sign_bootloader_v1, sign_v1, verify_v1};
 
 /// What is signed, and how strictly it is looked at.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,6 +64,17 @@ pub struct SignRequest {
     pub mgf1_hash: &'static str,
     /// RSA: bytes of salt.
     pub salt: usize,
+    /// What the chip verifies; everything where it is not known.
+    pub schemes: Vec<SchemeRequest>,
+}
+
+/// One way to sign a request.
+#[derive(Debug, Serialize)]
+pub struct SchemeRequest {
+    /// The kind of key.
+    pub scheme: &'static str,
+    /// The hash of the bytes that is signed.
+    pub hash: &'static str,
 }
 
 /// What was signed.
@@ -97,6 +108,17 @@ impl Unsigned {
         };
         let sector = bytes.split_off(sector_at.min(bytes.len()));
         let blocks = existing(&name, &bytes, &sector, options.append)?;
+        let behind = sector.get(SECTOR_LEN..).unwrap_or_default();
+        if !blocks.is_empty() && behind.iter().any(|byte| *byte != 0xFF) {
+            return Err(Error::refused(
+                name,
+                format!(
+                    "holds {} bytes behind the signature sector, which would be lost",
+                    behind.len()
+                ),
+                "cut the file behind the sector, which ends at the offset of the signature plus 4096",
+            ));
+        }
         if !sector.is_empty() && blocks.is_empty() && sector.iter().any(|byte| *byte != 0xFF) {
             return Err(Error::refused(
                 name,
@@ -138,7 +160,28 @@ impl Unsigned {
             hash: "sha256",
             mgf1_hash: "sha256",
             salt: 32,
+            schemes: self.schemes(),
         }
+    }
+
+    fn schemes(&self) -> Vec<SchemeRequest> {
+        let all = [
+            (Scheme::Rsa3072, "sha256"),
+            (Scheme::EcdsaP192, "sha256"),
+            (Scheme::EcdsaP256, "sha256"),
+            (Scheme::EcdsaP384, "sha384"),
+        ];
+        let taken = |scheme| {
+            self.chip
+                .is_none_or(|chip| chip.secure_boot().takes(scheme))
+        };
+        let taken = all.into_iter().filter(|(scheme, _)| taken(*scheme));
+        taken
+            .map(|(scheme, hash)| SchemeRequest {
+                scheme: scheme.name(),
+                hash,
+            })
+            .collect()
     }
 
     /// Adds a block by a key that is at hand.
@@ -212,12 +255,7 @@ impl Unsigned {
         let scheme = key.scheme();
         if let Some(chip) = self.chip {
             let takes = chip.secure_boot();
-            let taken = match scheme {
-                Scheme::Rsa3072 => takes.rsa,
-                Scheme::EcdsaP192 | Scheme::EcdsaP256 => takes.ecdsa,
-                Scheme::EcdsaP384 => takes.p384,
-            };
-            if !taken {
+            if !takes.takes(scheme) {
                 return refuse(
                     format!("is {}, which the {chip} can't verify", scheme.name()),
                     if takes.rsa {
@@ -262,177 +300,6 @@ impl Unsigned {
     }
 }
 
-/// Signs with version 1: ECDSA P-256, for the original ESP32.
-///
-/// # Errors
-/// As [`Unsigned::read`]; refused for a key of another kind.
-pub fn sign_v1(
-    source: &Source,
-    signer: &BootSigner,
-    options: SignOptions,
-) -> Result<Signed, Error> {
-    needs_p256(signer.name(), signer.public())?;
-    let mut bytes = whole(source)?;
-    if let Some(image) = examine(source, &bytes, options)? {
-        if !image.chip.secure_boot().v1 {
-            return Err(Error::refused(
-                source.name(),
-                format!(
-                    "is for the {}, which has no secure boot version 1",
-                    image.chip
-                ),
-                "sign it with --scheme v2",
-            ));
-        }
-        if image.len != bytes.len() as u64 {
-            return Err(Error::refused(
-                source.name(),
-                format!(
-                    "has {} bytes behind the image, where the signature belongs ({:#x})",
-                    (bytes.len() as u64).saturating_sub(image.len),
-                    image.len
-                ),
-                "sign the image alone; if that is a signature, it is signed already",
-            ));
-        }
-    }
-    let signature_offset = bytes.len();
-    let signature = signer.sign(&bytes)?;
-    let digest = signer.public().digest(&bytes);
-    if !signer.public().verifies(&digest, &signature) {
-        return Err(refusal::explain(
-            signer.name(),
-            signer.public(),
-            &bytes,
-            &bytes,
-            &signature,
-        ));
-    }
-    let signature: &[u8; 64] = signature
-        .first_chunk()
-        .ok_or_else(|| Error::refused(signer.name(), "made no P-256 signature", ""))?;
-    bytes.extend_from_slice(&v1::encode(signature));
-    Ok(Signed {
-        bytes,
-        report: SignedReport {
-            scheme: "v1",
-            signature_offset,
-            key_digests: Vec::new(),
-            warnings: Vec::new(),
-        },
-    })
-}
-
-/// Puts the digest of version 1 before a bootloader of the original ESP32; the whole is flashed to address 0.
-///
-/// # Errors
-/// As [`Unsigned::read`]; refused for an application.
-pub fn sign_bootloader_v1(
-    source: &Source,
-    key: &DigestKey,
-    iv: &[u8; v1::IV_LEN],
-) -> Result<Signed, Error> {
-    let mut bootloader = whole(source)?;
-    let refuse = |message: String, remedy: &str| Error::refused(source.name(), message, remedy);
-    if let Some(image) = examine(source, &bootloader, SignOptions::default())? {
-        if !image.chip.secure_boot().v1 {
-            return Err(refuse(
-                format!(
-                    "is for the {}, which has no secure boot version 1",
-                    image.chip
-                ),
-                "sign it with --scheme v2",
-            ));
-        }
-        if image.app().is_some() {
-            return Err(refuse(
-                "is an application, not a bootloader".to_owned(),
-                "sign it with a signing key, without --bootloader",
-            ));
-        }
-        if image.len != bootloader.len() as u64 {
-            return Err(refuse(
-                format!("goes on behind the image, which ends at {:#x}", image.len),
-                "cut the file to the image; esp info tells its length",
-            ));
-        }
-    }
-    let digest = key.digest(iv, &bootloader);
-    // The ROM reads whole blocks of 128 bytes, and leaves out one that would hold nothing but the hash.
-    let tail = bootloader.len() % 128;
-    if bootloader.get(23) == Some(&1) && tail <= 32 {
-        bootloader.truncate(bootloader.len() - tail);
-    }
-    bootloader.resize(bootloader.len().next_multiple_of(128), 0xFF);
-    let mut bytes = iv.to_vec();
-    bytes.extend_from_slice(&digest);
-    bytes.resize(v1::BOOTLOADER_AT, 0xFF);
-    bytes.extend_from_slice(&bootloader);
-    Ok(Signed {
-        bytes,
-        report: SignedReport {
-            scheme: "v1",
-            signature_offset: v1::IV_LEN,
-            key_digests: Vec::new(),
-            warnings: Vec::new(),
-        },
-    })
-}
-
-/// Random bytes for the start of a bootloader's digest.
-///
-/// # Errors
-/// `Io` if the system gives none.
-pub fn random_iv() -> Result<[u8; v1::IV_LEN], Error> {
-    let mut iv = [0; v1::IV_LEN];
-    SystemEntropy.fill(&mut iv)?;
-    Ok(iv)
-}
-
-/// Reads the start of a bootloader's digest from a file.
-///
-/// # Errors
-/// `Io`; refused for another length.
-pub fn read_iv(path: &Path) -> Result<[u8; v1::IV_LEN], Error> {
-    let source = Source::open(path)?;
-    let bytes = source.head(0, v1::IV_LEN)?;
-    <[u8; v1::IV_LEN]>::try_from(bytes.as_slice())
-        .ok()
-        .filter(|_| source.len() == v1::IV_LEN as u64)
-        .ok_or_else(|| {
-            Error::refused(
-                source.name(),
-                format!("has {} bytes, the start of a digest has 128", source.len()),
-                "leave out --iv for random bytes",
-            )
-        })
-}
-
-/// Verifies version 1: everything before the last 68 bytes.
-///
-/// # Errors
-/// `Io`; refused if the signature is missing or does not hold.
-pub fn verify_v1(source: &Source, key: &BootPublicKey) -> Result<String, Error> {
-    needs_p256("the key", key)?;
-    let bytes = whole(source)?;
-    let signature = v1::parse(&bytes).ok_or_else(|| {
-        Error::refused(
-            source.name(),
-            "does not end with a signature of secure boot version 1",
-            "for version 2 use --scheme v2",
-        )
-    })?;
-    let body = bytes.split_at(bytes.len() - v1::SIGNATURE_LEN).0;
-    if !key.verifies(&key.digest(body), signature) {
-        return Err(Error::refused(
-            source.name(),
-            "the signature is by another key, or the file was changed after signing",
-            "",
-        ));
-    }
-    Ok(format!("signed (v1, {} bytes)", body.len()))
-}
-
 /// Verifies version 2: the last sector of the file, or the one behind the image.
 ///
 /// # Errors
@@ -465,18 +332,6 @@ pub fn verify_v2(source: &Source, key: &BootPublicKey) -> Result<String, Error> 
         .map_err(|why| refuse(why, "sign the image that will be flashed, with this key"))
 }
 
-/// Refuses a key that version 1 does not take.
-pub(super) fn needs_p256(name: &str, key: &BootPublicKey) -> Result<(), Error> {
-    if key.scheme() == Scheme::EcdsaP256 {
-        return Ok(());
-    }
-    Err(Error::refused(
-        name,
-        format!("is {}, not ECDSA on P-256", key.scheme().name()),
-        "secure boot version 1 takes P-256 alone",
-    ))
-}
-
 fn whole(source: &Source) -> Result<Vec<u8>, Error> {
     if source.len() > FILE_MAX {
         return Err(Error::refused(
@@ -497,26 +352,42 @@ fn examine(source: &Source, bytes: &[u8], options: SignOptions) -> Result<Option
         if options.any_data {
             return Ok(None);
         }
-        let head = bytes.get(..HEAD_LEN).unwrap_or(bytes);
-        let found = recognise(head).map_or_else(
-            || "no image of a chip; encrypted data looks like this".to_owned(),
-            |kind| format!("no image of a chip but {kind}"),
-        );
-        return Err(Error::refused(
-            source.name(),
-            format!("is {found}"),
-            "sign first, then encrypt: the chip verifies what it has decrypted; --any-data signs the bytes as they are",
-        ));
+        return Err(refuse_foreign(source.name(), bytes));
     }
     match Image::parse(&mut &bytes[..]) {
         Ok(image) => Ok(Some(image)),
         Err(_) if options.any_data => Ok(None),
-        Err(ImageError::Fault(source_fault)) => Err(Error::Image {
-            file: source.name().to_owned(),
-            source: source_fault,
-        }),
+        Err(ImageError::Fault(fault)) => Err(Error::refused(
+            source.name(),
+            fault.to_string(),
+            "build or copy the image again, and sign that",
+        )),
         Err(ImageError::Read(never)) => match never {},
     }
+}
+
+/// What the file is in place of an image, and what to sign then.
+fn refuse_foreign(name: &str, bytes: &[u8]) -> Error {
+    let kind = recognise(bytes.get(..HEAD_LEN).unwrap_or(bytes));
+    let found = match kind {
+        Some(kind) => format!("is no image of a chip but {kind}"),
+        None if bytes.is_ascii() => "is no image of a chip but text".to_owned(),
+        None => "is no image of a chip; encrypted data looks like this".to_owned(),
+    };
+    let remedy = match kind {
+        Some(kind @ (FileKind::Elf | FileKind::IntelHex | FileKind::SRecord | FileKind::Uf2)) => {
+            kind.remedy(Purpose::Seal)
+        }
+        Some(FileKind::PartitionTable) => {
+            "the table is not signed; name the bootloader or an application"
+        }
+        Some(FileKind::Pem) => "a key goes to --key; name the bootloader or an application",
+        None if bytes.is_ascii() => "name the bootloader or an application",
+        _ => {
+            "sign first, then encrypt: the chip verifies what it has decrypted; --any-data signs the bytes as they are"
+        }
+    };
+    Error::refused(name, found, remedy)
 }
 
 /// The blocks behind an image that is signed already.

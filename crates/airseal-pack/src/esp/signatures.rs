@@ -1,13 +1,14 @@
 //! Signatures of secure boot, version 2: what a sector of blocks claims, and whether a trusted key made one of them.
 
-use airseal_esp::image::HEADER_LEN;
-use airseal_esp::secure_boot::{SECTOR_LEN, Scheme, SignatureBlock, sector_offset};
+use airseal_esp::Chip;
+use airseal_esp::image::{HEADER_LEN, IMAGE_MAGIC};
+use airseal_esp::secure_boot::{MAX_BLOCKS, SECTOR_LEN, Scheme, SignatureBlock, sector_offset};
 use serde::Serialize;
 use sha2::{Digest, Sha256, Sha384};
 
 use super::boot_key::BootPublicKey;
 use super::dump::View;
-use super::flash_check::SignatureCheck;
+use super::signature_check::SignatureCheck;
 use crate::Error;
 
 /// A block as it is shown.
@@ -69,13 +70,19 @@ pub struct FusedDigests {
 
 impl SignatureCheck for BootKeys {
     fn check(&self, view: View<'_>, image_len: u64) -> Result<Result<String, String>, Error> {
-        check_sector(view, image_len, &|block| self.key_of(block))
+        check_sector(view, image_len, &|chip, block| {
+            verifiable(chip, block)?;
+            self.key_of(block)
+        })
     }
 }
 
 impl SignatureCheck for FusedDigests {
     fn check(&self, view: View<'_>, image_len: u64) -> Result<Result<String, String>, Error> {
-        check_sector(view, image_len, &|block| self.key_of(block))
+        check_sector(view, image_len, &|chip, block| {
+            verifiable(chip, block)?;
+            self.key_of(block)
+        })
     }
 }
 
@@ -90,7 +97,7 @@ impl BootKeys {
         sector: &[u8],
         image_len: u64,
     ) -> Result<String, String> {
-        check_blocks(image, sector, image_len, &|block| self.key_of(block))
+        check_blocks(image, sector, image_len, &|_, block| self.key_of(block))
     }
 
     fn key_of(&self, block: &SignatureBlock<'_>) -> Result<BootPublicKey, String> {
@@ -106,10 +113,10 @@ impl FusedDigests {
     fn key_of(&self, block: &SignatureBlock<'_>) -> Result<BootPublicKey, String> {
         let digest = hex::encode(block.key_digest());
         let holds = |list: &[String]| list.iter().any(|own| digest.starts_with(own.as_str()));
-        if holds(&self.revoked) {
-            return Err(format!("is by a revoked key, with digest {digest}"));
-        }
         if !holds(&self.trusted) {
+            if holds(&self.revoked) {
+                return Err(format!("is by a revoked key, with digest {digest}"));
+            }
             return Err(format!(
                 "is by a key with digest {digest}, which is not in the eFuses"
             ));
@@ -121,11 +128,34 @@ impl FusedDigests {
     }
 }
 
+/// The key of a block, if it is one to trust on the chip that the image is for.
+type Trust<'t> = dyn Fn(Option<Chip>, &SignatureBlock<'_>) -> Result<BootPublicKey, String> + 't;
+
+/// Refuses a scheme that the chip has not: its secure boot does not boot what is signed with it.
+fn verifiable(chip: Option<Chip>, block: &SignatureBlock<'_>) -> Result<(), String> {
+    match chip {
+        Some(chip) if !chip.secure_boot().takes(block.scheme()) => Err(format!(
+            "is {}, which the {chip} can't verify",
+            block.scheme().name()
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The chip that an image is for.
+fn chip_of(image: &[u8]) -> Option<Chip> {
+    let id = image.get(12..14)?.first_chunk()?;
+    let is_image = image.first() == Some(&IMAGE_MAGIC);
+    is_image
+        .then(|| Chip::from_id(u16::from_le_bytes(*id)))
+        .flatten()
+}
+
 /// Checks the sector behind an image in flash.
 fn check_sector(
     view: View<'_>,
     image_len: u64,
-    trust: &dyn Fn(&SignatureBlock<'_>) -> Result<BootPublicKey, String>,
+    trust: &Trust<'_>,
 ) -> Result<Result<String, String>, Error> {
     let place = sector_offset(image_len);
     if place + SECTOR_LEN as u64 > view.len() {
@@ -145,10 +175,18 @@ fn check_blocks(
     image: &[u8],
     sector: &[u8],
     image_len: u64,
-    trust: &dyn Fn(&SignatureBlock<'_>) -> Result<BootPublicKey, String>,
+    trust: &Trust<'_>,
 ) -> Result<String, String> {
     let mut why = None;
+    let chip = chip_of(image);
+    let looked_at = chip.map_or(MAX_BLOCKS, |chip| usize::from(chip.key_digests()));
     for (index, block) in SignatureBlock::read_sector(sector).enumerate() {
+        if let Some(chip) = chip.filter(|_| index >= looked_at) {
+            why.get_or_insert(format!(
+                "signature block {index} is one that the {chip} does not look at"
+            ));
+            break;
+        }
         let block = match block {
             Ok(block) => block,
             Err(fault) => {
@@ -156,7 +194,7 @@ fn check_blocks(
                 break;
             }
         };
-        let key = match trust(&block) {
+        let key = match trust(chip, &block) {
             Ok(key) => key,
             Err(reason) => {
                 why.get_or_insert(format!("signature block {index} {reason}"));

@@ -9,8 +9,7 @@ use zeroize::Zeroizing;
 
 use super::boot_key::{BootPublicKey, BootSigner};
 use super::dump::View;
-use super::flash_check::SignatureCheck;
-use super::sign::needs_p256;
+use super::signature_check::SignatureCheck;
 use crate::Error;
 use crate::bridge::keys::read_small;
 use crate::recognise::{FileKind, recognise};
@@ -53,7 +52,7 @@ impl DigestKey {
     /// `Io`; refused for a public key, and one on another curve.
     pub fn of_signer(path: &Path) -> Result<DigestKey, Error> {
         let signer = BootSigner::open(&path.display().to_string())?;
-        needs_p256(signer.name(), signer.public())?;
+        signer.public().check_p256(signer.name())?;
         let secret = signer.p256_secret().ok_or_else(|| {
             Error::refused(signer.name(), "is not at hand", "name the private key file")
         })?;
@@ -74,19 +73,24 @@ impl DigestKey {
 }
 
 impl BootKeysV1 {
-    /// Takes the public key of applications and the key of the bootloader's digest.
+    /// Reads the public key of applications, and takes the key of the bootloader's digest.
     ///
     /// # Errors
-    /// Refused if `app` is not on P-256.
-    pub fn new(
-        app: Option<BootPublicKey>,
-        bootloader: Option<DigestKey>,
-    ) -> Result<BootKeysV1, Error> {
-        if let Some(key) = &app {
-            needs_p256("the key", key)?;
-        }
+    /// `Io`; refused if `app` holds no key on P-256.
+    pub fn read(app: Option<&Path>, bootloader: Option<DigestKey>) -> Result<BootKeysV1, Error> {
+        let app = app.map(read_p256).transpose()?;
         Ok(BootKeysV1 { app, bootloader })
     }
+}
+
+/// Reads the public key that verifies applications.
+///
+/// # Errors
+/// `Io`; refused for a key that version 1 does not take.
+pub fn read_p256(path: &Path) -> Result<BootPublicKey, Error> {
+    let key = BootPublicKey::read(path)?;
+    key.check_p256(&path.display().to_string())?;
+    Ok(key)
 }
 
 impl SignatureCheck for BootKeysV1 {

@@ -23,7 +23,8 @@ pub(crate) struct Block {
 
 /// Finds the key in `text`; `name` is for messages.
 pub(crate) fn find(name: &str, text: &[u8]) -> Result<Block, Error> {
-    let refuse = |message: String| Err(Error::refused(name, message, ""));
+    let refuse =
+        |message: String| Err(Error::refused(name, message, "name a key file in PEM form"));
     let Ok(text) = std::str::from_utf8(text) else {
         return refuse(match recognise::recognise(text) {
             Some(found) => format!("is no key file but {found}"),

@@ -8,7 +8,8 @@ use airseal_format::component::FlashEncryption;
 
 use crate::Error;
 use crate::esp::flash_key;
-use crate::firmware::Firmware;
+use crate::esp::partitions::ota_slots;
+use crate::firmware::{Firmware, FirmwareChecks};
 
 /// Where the flash key and the slots come from.
 #[derive(Clone, Copy, Debug)]
@@ -62,13 +63,8 @@ impl RawFlash {
         let (key, encryption) = flash_key::read_checked(files.key, chip, crypt_config)?;
         let (table, warnings) = firmware.read_table(files.partitions)?;
         let name = files.partitions.display().to_string();
-        firmware.check_fits(&table, &name, false)?;
-        let mut rows: Vec<_> = table
-            .as_slice()
-            .iter()
-            .filter(|row| row.is_ota_slot())
-            .collect();
-        rows.sort_by_key(|row| row.ota_slot());
+        firmware.check_fits(&table, &name, &FirmwareChecks::default())?;
+        let rows = ota_slots(&table);
         let refuse = |message: String, remedy: &str| Err(Error::refused(&*name, message, remedy));
         if rows.len() > MAX_SLOTS {
             return refuse(

@@ -1,10 +1,9 @@
 use std::path::PathBuf;
 
 use airseal_pack::bundle::BundleFile;
-use airseal_pack::output::Existing;
 use airseal_pack::release::attach;
 
-use crate::commands::shared::{ForceArgs, changed_text, read_signature, signing_public_key};
+use crate::commands::shared::{ChangedArgs, changed_text, read_signature, signing_public_key};
 use crate::failure::Failure;
 use crate::ui::Ui;
 use crate::work;
@@ -24,15 +23,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PUB")]
     key: Option<PathBuf>,
 
-    /// Write the new file here [default: replace the old one, once the new one is complete]
-    #[arg(long, short, value_name = "OUT.seal")]
-    output: Option<PathBuf>,
-
     #[command(flatten)]
-    force: ForceArgs,
+    changed: ChangedArgs,
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let place = args
+        .changed
+        .place(&args.bundle, args.key.iter().chain([&args.signature]))?;
     let key = args
         .key
         .as_deref()
@@ -41,21 +39,9 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let signature = read_signature(&args.signature)?;
     let name = args.signature.display().to_string();
     let bundle = BundleFile::open(&args.bundle)?;
-    let output = args.output.as_ref().unwrap_or(&args.bundle);
-    let existing = if args.output.is_some() {
-        args.force.existing()
-    } else {
-        Existing::Replace
-    };
     let changed = work::run(ui, |control| {
-        attach(
-            &bundle,
-            (&name, &signature),
-            key.as_ref(),
-            (output, existing),
-            control,
-        )
+        attach(&bundle, (&name, &signature), key.as_ref(), place, control)
     })?;
-    changed.warnings.iter().for_each(|warning| ui.warn(warning));
-    ui.result(&changed, |changed| changed_text(output, changed))
+    ui.warn_all(&changed.warnings);
+    ui.result(&changed, |changed| changed_text(place.0, changed))
 }

@@ -1,6 +1,4 @@
-use clap::CommandFactory;
-
-use crate::cli::Cli;
+use crate::cli;
 use crate::failure::Failure;
 use crate::ui::Ui;
 
@@ -14,6 +12,6 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "airseal", &mut script);
+    clap_complete::generate(args.shell, &mut cli::shown(), "airseal", &mut script);
     ui.bytes(&script)
 }

@@ -1,10 +1,9 @@
 use std::path::PathBuf;
 
 use airseal_pack::bundle::BundleFile;
-use airseal_pack::output::Existing;
 use airseal_pack::release::cosign;
 
-use crate::commands::shared::{ForceArgs, changed_text, signers};
+use crate::commands::shared::{ChangedArgs, as_files, changed_text, signers};
 use crate::failure::Failure;
 use crate::passphrase::PassphraseArgs;
 use crate::ui::Ui;
@@ -21,29 +20,18 @@ pub(crate) struct Args {
     #[arg(long, value_name = "KEY", required = true)]
     sign: Vec<String>,
 
-    /// Write the new file here [default: replace the old one, once the new one is complete]
-    #[arg(long, short, value_name = "OUT.seal")]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    changed: ChangedArgs,
 
     #[command(flatten)]
     passphrase: PassphraseArgs,
-
-    #[command(flatten)]
-    force: ForceArgs,
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let place = args.changed.place(&args.bundle, &as_files(&args.sign))?;
     let signing = signers(&args.sign, &args.passphrase, ui)?;
     let bundle = BundleFile::open(&args.bundle)?;
-    let output = args.output.as_ref().unwrap_or(&args.bundle);
-    let existing = if args.output.is_some() {
-        args.force.existing()
-    } else {
-        Existing::Replace
-    };
-    let changed = work::run(ui, |control| {
-        cosign(&bundle, &signing, (output, existing), control)
-    })?;
-    changed.warnings.iter().for_each(|warning| ui.warn(warning));
-    ui.result(&changed, |changed| changed_text(output, changed))
+    let changed = work::run(ui, |control| cosign(&bundle, &signing, place, control))?;
+    ui.warn_all(&changed.warnings);
+    ui.result(&changed, |changed| changed_text(place.0, changed))
 }

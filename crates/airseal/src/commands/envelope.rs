@@ -4,11 +4,10 @@ use airseal_pack::bundle::BundleFile;
 use airseal_pack::content_key::ContentKeyFile;
 use airseal_pack::entropy::SystemEntropy;
 use airseal_pack::key::NoPassphrase;
-use airseal_pack::output::Existing;
 use airseal_pack::recipient::{Recipient, Recipients};
 use airseal_pack::release::add_envelopes;
 
-use crate::commands::shared::{ForceArgs, bundle_of, changed_text};
+use crate::commands::shared::{ChangedArgs, changed_text, subject};
 use crate::failure::Failure;
 use crate::ui::Ui;
 use crate::work;
@@ -31,7 +30,7 @@ enum Command {
     override_usage = "airseal envelope add [OPTIONS] <BUNDLE> --content-key <FILE> --to <PUB>... | --to-list <FILE>"
 )]
 struct AddArgs {
-    /// The sealed file, always needed
+    /// The sealed file
     #[arg(value_name = "BUNDLE")]
     bundle: Option<PathBuf>,
 
@@ -51,37 +50,28 @@ struct AddArgs {
     #[arg(long, value_name = "TAG", requires = "to_list")]
     tag: Option<String>,
 
-    /// Write the new file here [default: replace the old one, once the new one is complete]
-    #[arg(long, short, value_name = "OUT.seal")]
-    output: Option<PathBuf>,
-
     #[command(flatten)]
-    force: ForceArgs,
+    changed: ChangedArgs,
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let Command::Add(args) = &args.command;
     let mut to = args.to.clone();
-    let path = bundle_of(args.bundle.as_ref(), &mut to)?;
+    let path = subject(args.bundle.as_ref(), &mut to, "the sealed file")?;
+    let place = args.changed.place(
+        &path,
+        to.iter().chain(&args.to_list).chain([&args.content_key]),
+    )?;
     let content_key = ContentKeyFile::read(&args.content_key)?;
-    content_key
-        .warnings
-        .iter()
-        .for_each(|warning| ui.warn(warning));
+    ui.warn_all(&content_key.warnings);
     let recipients = recipients(args, &to, ui)?;
     let bundle = BundleFile::open(&path)?;
-    let output = args.output.as_ref().unwrap_or(&path);
-    let existing = if args.output.is_some() {
-        args.force.existing()
-    } else {
-        Existing::Replace
-    };
     let changed = work::run(ui, |control| {
         add_envelopes(
             &bundle,
             &content_key.key,
             &recipients,
-            (output, existing),
+            place,
             &SystemEntropy,
             control,
         )
@@ -93,7 +83,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         };
         format!(
             "{}\nenvelopes    {} added{already}",
-            changed_text(output, changed),
+            changed_text(place.0, changed),
             changed.added.len()
         )
     })
@@ -103,12 +93,12 @@ fn recipients(args: &AddArgs, to: &[PathBuf], ui: &Ui) -> Result<Recipients, Fai
     let mut recipients = Recipients::new();
     for path in to {
         let loaded = Recipient::read(path, &NoPassphrase)?;
-        loaded.warnings.iter().for_each(|warning| ui.warn(warning));
+        ui.warn_all(&loaded.warnings);
         recipients.add(loaded.key);
     }
     if let Some(list) = &args.to_list {
         let warnings = recipients.add_list(list, args.tag.as_deref())?;
-        warnings.iter().for_each(|warning| ui.warn(warning));
+        ui.warn_all(&warnings);
     }
     Ok(recipients)
 }

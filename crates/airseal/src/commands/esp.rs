@@ -2,7 +2,7 @@ use crate::failure::Failure;
 use crate::ui::Ui;
 
 mod efuse;
-mod encrypted_img;
+pub(crate) mod encrypted_img;
 mod flash_check;
 mod flash_crypt;
 mod info;
@@ -23,6 +23,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    #[command(alias = "image-info")]
     Info(info::Args),
     FlashCheck(flash_check::Args),
     Partitions(partitions::Args),

@@ -81,7 +81,7 @@ fn recipients(args: &StaticArgs, ui: &Ui) -> Result<Vec<ExportRecipient>, Failur
     let mut recipients = Vec::new();
     if let Some(list) = &args.to_list {
         let (records, warnings) = devices_to_seal_to(list, args.tag.as_deref())?;
-        warnings.iter().for_each(|warning| ui.warn(warning));
+        ui.warn_all(&warnings);
         recipients.extend(records.iter().map(ExportRecipient::from));
     }
     for path in &args.to {

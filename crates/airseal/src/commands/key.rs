@@ -7,7 +7,7 @@ use airseal_pack::output::{Access, check_target, is_stdout, write_file};
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser as _;
 
-use crate::commands::shared::ForceArgs;
+use crate::commands::shared::{ForceArgs, Target};
 use crate::failure::Failure;
 use crate::keys;
 use crate::passphrase::PassphraseArgs;
@@ -161,7 +161,7 @@ fn show(args: &ShowArgs, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn rotate(args: &RotateArgs, ui: &Ui) -> Result<(), Failure> {
-    check_target(&args.output, args.force.existing())?;
+    let target = Target::new(&args.output, args.force, [&args.file])?;
     let next = match keys::read(&args.file, None, &PassphraseArgs::default(), ui)? {
         KeyFile::Private(PrivateKey::Group(group)) => PrivateKey::Group(group.rotate()?),
         other => {
@@ -174,12 +174,7 @@ fn rotate(args: &RotateArgs, ui: &Ui) -> Result<(), Failure> {
         }
     };
     let pem = private_to_pem(&next, None)?;
-    write_file(
-        &args.output,
-        pem.as_bytes(),
-        args.force.existing(),
-        Access::Owner,
-    )?;
+    target.write(pem.as_bytes(), Access::Owner)?;
     made(&KeyFile::Private(next).info(), &args.output, None, ui)
 }
 

@@ -4,11 +4,12 @@ use airseal_format::signature::SigningPublicKey;
 use airseal_pack::inspect::KeysetInfo;
 use airseal_pack::key::{KeyFile, KeyRole, PublicKey};
 use airseal_pack::keyset::{KeysetFile, KeysetFileInfo, KeysetKeys, NewKeyset, RotateKeyset};
-use airseal_pack::output::{Access, Existing, check_target, write_file};
+use airseal_pack::output::{Access, Existing, check_target};
 use airseal_pack::signer::{KeySigner, Signer, open_signer};
 
 use crate::commands::shared::{
-    ForceArgs, distinct, read_signature, request_written, signers, signing_public_key,
+    ForceArgs, Target, as_files, distinct, read_signature, request_written, signers,
+    signing_public_key,
 };
 use crate::failure::Failure;
 use crate::keys;
@@ -201,7 +202,8 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn new(args: &NewArgs, ui: &Ui) -> Result<(), Failure> {
-    check_target(&args.output, args.force.existing())?;
+    let read = [&args.root, &args.release, &args.offer].map(|keys| as_files(keys));
+    let target = Target::new(&args.output, args.force, read.iter().flatten())?;
     let roots = Party::read(&args.root, &args.passphrase, ui)?;
     let releases = Party::read(&args.release, &args.passphrase, ui)?;
     let offers = Party::read(&args.offer, &args.passphrase, ui)?;
@@ -220,13 +222,7 @@ fn new(args: &NewArgs, ui: &Ui) -> Result<(), Failure> {
             max_security_version: args.max_security_version,
         },
     )?;
-    finish(
-        keyset,
-        &roots.signers,
-        &args.output,
-        args.force.existing(),
-        ui,
-    )
+    finish(keyset, &roots.signers, target.path(), target.existing(), ui)
 }
 
 fn rotate(args: &RotateArgs, ui: &Ui) -> Result<(), Failure> {
@@ -235,6 +231,8 @@ fn rotate(args: &RotateArgs, ui: &Ui) -> Result<(), Failure> {
     } else {
         Existing::Replace
     };
+    let read = [&args.root, &args.release, &args.offer, &args.sign].map(|keys| as_files(keys));
+    distinct(read.iter().flatten(), &args.output)?;
     check_target(&args.output, existing)?;
     let before = KeysetFile::read(args.from.as_ref().unwrap_or(&args.output))?;
     let roots = Party::read(&args.root, &args.passphrase, ui)?;
@@ -266,19 +264,14 @@ fn sign(args: &SignArgs, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn sign_request(args: &SignRequestArgs, ui: &Ui) -> Result<(), Failure> {
+    let target = Target::new(&args.output, args.force, [&args.file])?;
     let request = KeysetFile::read(&args.file)?.sign_request();
-    distinct([&args.file], &args.output)?;
-    write_file(
-        &args.output,
-        &request,
-        args.force.existing(),
-        Access::Public,
-    )?;
+    target.write(&request, Access::Public)?;
     let next = format!(
         "airseal keyset attach {} SIGNATURE --key PUB",
         args.file.display()
     );
-    request_written(&args.output, request.len(), next, ui)
+    request_written(&target, request.len(), next, ui)
 }
 
 fn attach(args: &AttachArgs, ui: &Ui) -> Result<(), Failure> {

@@ -1,13 +1,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use airseal_pack::output::{Access, write_file};
-use clap::CommandFactory;
-
-use crate::cli::Cli;
+use crate::cli;
 use crate::commands::shared::ForceArgs;
 use crate::failure::Failure;
 use crate::ui::Ui;
+use airseal_pack::output::{Access, write_file};
 
 /// Write a manual page for every command into a folder
 #[derive(Debug, clap::Args)]
@@ -27,7 +25,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             &error,
         )
     })?;
-    let mut root = Cli::command().disable_help_flag(true);
+    let mut root = cli::shown().disable_help_flag(true);
     root.build();
     let mut pages = 0_usize;
     write_pages(&root, "airseal", args, &mut pages)?;
@@ -50,15 +48,17 @@ fn write_pages(
     pages: &mut usize,
 ) -> Result<(), Failure> {
     let mut page = Vec::new();
-    // clap wants a name that lives as long as the program; there are some forty of them.
+    // clap wants a name that lives as long as the program; there are some eighty of them.
     let title: &'static str = Box::leak(name.to_owned().into_boxed_str());
     clap_mangen::Man::new(command.clone().name(title))
         .title(title)
         .render(&mut page)
         .map_err(|error| Failure::io("can't write a manual page", &error))?;
+    // The usual heading for what stands behind the options.
+    let page = String::from_utf8_lossy(&page).replace(".SH EXTRA", ".SH NOTES");
     write_file(
         &page_path(&args.directory, name),
-        &page,
+        page.as_bytes(),
         args.force.existing(),
         Access::Public,
     )?;

@@ -5,7 +5,7 @@ use airseal_pack::bundle::BundleFile;
 use airseal_pack::open::{OpenKey, open};
 use airseal_pack::output::is_stdout;
 
-use crate::commands::shared::{ForceArgs, TrustArgs, bundle_of, distinct};
+use crate::commands::shared::{ForceArgs, TrustArgs, distinct, subject};
 use crate::dates;
 use crate::failure::Failure;
 use crate::passphrase::PassphraseArgs;
@@ -15,10 +15,11 @@ use crate::work;
 /// Decrypt a sealed file with a device or group key; verifies before it writes
 #[derive(Debug, clap::Args)]
 #[command(
-    override_usage = "airseal open [OPTIONS] <BUNDLE> --trust <PUB>... | --keyset <FILE> --key <KEY> -o <OUT>"
+    override_usage = "airseal open [OPTIONS] <BUNDLE> --trust <PUB>... | --keyset <FILE> --key <KEY> -o <OUT>",
+    after_help = "Example: airseal open 1.2.0.seal --trust vendor.pub --key device.key -o firmware.bin"
 )]
 pub(crate) struct Args {
-    /// The sealed file, always needed; - is standard input
+    /// The sealed file; - is standard input
     #[arg(value_name = "BUNDLE")]
     bundle: Option<PathBuf>,
 
@@ -47,12 +48,12 @@ pub(crate) struct Args {
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     args.passphrase.check()?;
     let mut trust = args.trust.clone();
-    let path = bundle_of(args.bundle.as_ref(), &mut trust.trust)?;
+    let path = subject(args.bundle.as_ref(), &mut trust.trust, "the sealed file")?;
     let trust = trust.read(ui)?;
     let key = match &args.key {
         Some(path) => {
             let loaded = OpenKey::read(path, &args.passphrase)?;
-            loaded.warnings.iter().for_each(|warning| ui.warn(warning));
+            ui.warn_all(&loaded.warnings);
             Some(loaded.key)
         }
         None => None,

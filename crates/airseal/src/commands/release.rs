@@ -100,10 +100,7 @@ fn publish(args: &PublishArgs, ui: &Ui) -> Result<(), Failure> {
         Some(trust) => client.publish_with(&trust, &args.bundle)?,
         None => client.upload("releases", &args.bundle)?,
     };
-    published
-        .warnings
-        .iter()
-        .for_each(|warning| ui.warn(warning));
+    ui.warn_all(&published.warnings);
     ui.result(&published, |published| {
         let release = &published.release;
         let what = match (published.is_new, release.yanked_at) {

@@ -1,17 +1,18 @@
 //! Arguments that several commands have.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use airseal_format::signature::SigningPublicKey;
-use airseal_pack::key::{GroupKey, KeyFile, KeyRole, NoPassphrase, PrivateKey, PublicKey};
+use airseal_pack::key::{
+    GroupKey, KeyFile, KeyRole, NoPassphrase, PrivateKey, PublicKey, readable_by_others,
+};
 use airseal_pack::keyset::KeysetFile;
 use airseal_pack::open::NamedTrust;
-use airseal_pack::output::{Existing, is_stdout};
+use airseal_pack::output::Existing;
 use airseal_pack::recipient::{Recipient, Recipients};
 use airseal_pack::release::Changed;
 use airseal_pack::signer::{Signer, open_signer};
+use airseal_pack::source::Source;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
@@ -19,11 +20,15 @@ use crate::keys;
 use crate::passphrase::PassphraseArgs;
 use crate::ui::Ui;
 
+mod files;
+
+pub(crate) use files::{ChangedArgs, FileArgs, OutputArgs, Target};
+
 /// What to do when the output is there already.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct ForceArgs {
     /// Replace an existing output
-    #[arg(long)]
+    #[arg(long, display_order = 500)]
     pub(crate) force: bool,
 }
 
@@ -61,25 +66,26 @@ impl TrustArgs {
             return Ok(NamedTrust::Keyset(KeysetFile::read(keyset)?));
         }
         let loaded = NamedTrust::read_keys(&self.trust, &NoPassphrase)?;
-        loaded.warnings.iter().for_each(|warning| ui.warn(warning));
+        ui.warn_all(&loaded.warnings);
         Ok(loaded.key)
     }
 }
 
-/// The sealed file that a command works on.
+/// The file that a command works on, which is `what`.
 ///
 /// An option that takes several files, given last, swallows the file behind it: then that last file is the one meant.
 ///
 /// # Errors
 /// Usage, if there is none.
-pub(crate) fn bundle_of(
-    bundle: Option<&PathBuf>,
+pub(crate) fn subject(
+    named: Option<&PathBuf>,
     list: &mut Vec<PathBuf>,
+    what: &str,
 ) -> Result<PathBuf, Failure> {
-    match bundle {
-        Some(bundle) => Ok(bundle.clone()),
+    match named {
+        Some(named) => Ok(named.clone()),
         None if list.len() > 1 => Ok(list.pop().unwrap_or_default()),
-        None => Err(Failure::usage("the sealed file is not named")
+        None => Err(Failure::usage(format_args!("{what} is not named"))
             .hint("give its name first, then the options")),
     }
 }
@@ -109,12 +115,12 @@ impl RecipientArgs {
         let mut recipients = Recipients::new();
         for path in &self.to {
             let loaded = Recipient::read(path, passphrase)?;
-            loaded.warnings.iter().for_each(|warning| ui.warn(warning));
+            ui.warn_all(&loaded.warnings);
             recipients.add(loaded.key);
         }
         if let Some(list) = &self.to_list {
             let warnings = recipients.add_list(list, self.tag.as_deref())?;
-            warnings.iter().for_each(|warning| ui.warn(warning));
+            ui.warn_all(&warnings);
         }
         Ok(recipients)
     }
@@ -133,7 +139,7 @@ pub(crate) fn signers(
     let mut signers: Vec<Box<dyn Signer>> = Vec::new();
     for spec in specs {
         let loaded = open_signer(spec, passphrase)?;
-        loaded.warnings.iter().for_each(|warning| ui.warn(warning));
+        ui.warn_all(&loaded.warnings);
         let id = loaded.key.public_key().key_id();
         if signers
             .iter()
@@ -190,23 +196,16 @@ pub(crate) fn group_key(
 /// # Errors
 /// Refused if it is too long for one, environment if it can't be read.
 pub(crate) fn read_signature(path: &Path) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    let read = if path.as_os_str() == "-" {
-        io::stdin()
-            .lock()
-            .take(SIGNATURE_MAX + 1)
-            .read_to_end(&mut bytes)
-    } else {
-        File::open(path).and_then(|file| file.take(SIGNATURE_MAX + 1).read_to_end(&mut bytes))
-    };
-    read.map_err(|error| Failure::io(format_args!("can't read {}", path.display()), &error))?;
-    if bytes.len() as u64 > SIGNATURE_MAX {
+    let source = Source::open(path)?;
+    if source.len() > SIGNATURE_MAX {
         return Err(Failure::refused(format_args!(
             "{}: is too long for a signature",
-            path.display()
+            source.name()
         ))
         .hint("give the signature alone: 64 raw bytes, or DER for P-256"));
     }
+    let mut bytes = vec![0; usize::try_from(source.len()).unwrap_or(usize::MAX)];
+    source.read_at(0, &mut bytes)?;
     Ok(bytes)
 }
 
@@ -238,21 +237,29 @@ const TOKEN_MAX: usize = 64;
 /// # Errors
 /// Output closed, or environment.
 pub(crate) fn request_written(
-    output: &Path,
+    target: &Target<'_>,
     bytes: usize,
     next: String,
     ui: &Ui,
 ) -> Result<(), Failure> {
-    if is_stdout(output) {
-        return Ok(());
-    }
-    let written = serde_json::json!({"request": output, "bytes": bytes, "then": next});
-    ui.result(&written, |_| {
-        format!(
-            "{}\nto sign      {bytes} bytes, as they are\nthen         {next}",
-            output.display()
-        )
+    let name = target.path().display().to_string();
+    let written = serde_json::json!({"request": name, "bytes": bytes, "then": next});
+    target.report(&written, ui, |_| {
+        format!("a request\nto sign      {bytes} bytes, as they are\nthen         {next}")
     })
+}
+
+/// Key arguments as the files that they may name.
+pub(crate) fn as_files(keys: &[String]) -> Vec<PathBuf> {
+    keys.iter().map(PathBuf::from).collect()
+}
+
+/// Warns of files with secrets that others can read. A name that is no file, as `command:PROGRAM`, is passed over.
+pub(crate) fn warn_of_readable<'a>(secrets: impl IntoIterator<Item = &'a PathBuf>, ui: &Ui) {
+    let readable = secrets
+        .into_iter()
+        .filter_map(|path| readable_by_others(path));
+    ui.warn_all(readable);
 }
 
 /// Refuses an output that is one of the inputs, which no `--force` makes right.

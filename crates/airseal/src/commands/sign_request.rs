@@ -1,10 +1,10 @@
 use std::path::PathBuf;
 
 use airseal_pack::bundle::BundleFile;
-use airseal_pack::output::{Access, write_file};
+use airseal_pack::output::Access;
 use airseal_pack::release::sign_request;
 
-use crate::commands::shared::{ForceArgs, distinct, request_written};
+use crate::commands::shared::{ForceArgs, Target, request_written};
 use crate::failure::Failure;
 use crate::ui::Ui;
 
@@ -24,17 +24,12 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let target = Target::new(&args.output, args.force, [&args.bundle])?;
     let request = sign_request(&BundleFile::open(&args.bundle)?);
-    distinct([&args.bundle], &args.output)?;
-    write_file(
-        &args.output,
-        &request,
-        args.force.existing(),
-        Access::Public,
-    )?;
+    target.write(&request, Access::Public)?;
     let next = format!(
         "airseal attach {} SIGNATURE --key PUB",
         args.bundle.display()
     );
-    request_written(&args.output, request.len(), next, ui)
+    request_written(&target, request.len(), next, ui)
 }

@@ -1,37 +1,27 @@
 use std::fs;
-use std::io;
-use std::path::PathBuf;
 
-use airseal_esp::Chip;
-use airseal_format::SecurityVersion;
-use airseal_format::component::FlashEncryption;
-use airseal_pack::bundle::read_small;
-use airseal_pack::key::{DevicePublicKey, PublicKey, public_to_pem};
-use airseal_pack::keyset::{KeysetFile, KeysetKeys, NewKeyset};
-use airseal_pack::output::{Access, Existing, check_target, write_file};
-use airseal_pack::seal::{class_id, vendor_id};
+use airseal_pack::output::{Access, write_file};
+use airseal_sim::SimDevice;
 use airseal_sim::agent::{Agent, Cuts, Outcome};
 use airseal_sim::home::Home;
 use airseal_sim::https::HttpsClient;
-use airseal_sim::random::Noise;
 use airseal_sim::source::{SealedFile, Source};
-use airseal_sim::{Model, SimDevice};
 use airseal_update::boot::ResetReason;
-use airseal_update::{Factory, Policy};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use zeroize::Zeroizing;
 
-use crate::commands::shared::{ForceArgs, checked_token, group_key, signing_public_key};
-use crate::dates;
+use crate::commands::shared::{Target, checked_token};
 use crate::failure::Failure;
-use crate::passphrase::PassphraseArgs;
 use crate::ui::Ui;
 
+mod args;
+mod device;
 mod flash;
 mod from;
 mod report;
 
+use args::DeviceArgs;
 use from::{exported, faults, sealed_file};
 use report::{Report, client_failure, count_cuts, finish, refused, text, verdict};
 
@@ -47,140 +37,16 @@ enum Command {
     Device(Box<DeviceArgs>),
 }
 
-/// One device: flash, two slots, a boot loader, keys of its own; it lives in a folder
-#[derive(Debug, clap::Args)]
-#[command(
-    after_help = "The first run makes the device and needs --vendor, --class and --trust or --keyset. STATE/device.pub is the key to seal to. Without --server and --from it only boots. Exit code 0: it runs the newest release it can have."
-)]
-struct DeviceArgs {
-    /// The folder the device lives in
-    #[arg(long, value_name = "DIR")]
-    state: PathBuf,
-
-    /// Ask this server for an update: https://HOST:PORT
-    #[arg(long, value_name = "URL")]
-    server: Option<String>,
-
-    /// The certificate the device trusts the server by, PEM
-    #[arg(long, value_name = "FILE", default_value = "airseal-data/ca.pem")]
-    ca: PathBuf,
-
-    /// Enrol first, with the claim token in this file (or in AIRSEAL_CLAIM)
-    #[arg(long, value_name = "FILE")]
-    claim_file: Option<PathBuf>,
-
-    /// Take a sealed file without any server (- is standard input), or DIR/CAPABILITY or https://HOST/CAPABILITY/ of `export static`
-    #[arg(long, value_name = "FROM", conflicts_with = "server")]
-    from: Option<PathBuf>,
-
-    /// The way it takes: https with --server, static with --from [default: the one that fits]
-    #[arg(long, value_name = "https|static|noise", value_parser = ["https", "static", "noise"], hide_possible_values = true)]
-    transport: Option<String>,
-
-    /// Let power fail after every N chunks until the update is done, or at random
-    #[arg(long, value_name = "N|random", allow_negative_numbers = true, value_parser = cuts)]
-    cut_power_at: Option<Cuts>,
-
-    /// Faults of the network or cable: a file with one per line, or cut@63%, stall@1000:5s, short@0, ...
-    #[arg(long, value_name = "FILE")]
-    faults: Option<String>,
-
-    /// The new image fails its self-test
-    #[arg(long)]
-    fail_self_test: bool,
-
-    /// The device holds this group key too, in this run (repeatable)
-    #[arg(long, value_name = "FILE")]
-    group_key: Vec<PathBuf>,
-
-    /// The device's clock, to test the expiry date of releases [default: dates do not matter]
-    #[arg(long, value_name = "TIME", value_parser = dates::parse)]
-    clock: Option<u64>,
-
-    /// Also write what happened to this file, as JSON
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
-
-    #[command(flatten)]
-    force: ForceArgs,
-
-    /// Vendor of a new device
-    #[arg(long, value_name = "NAME", help_heading = "A new device")]
-    vendor: Option<String>,
-
-    /// Class of a new device
-    #[arg(long, value_name = "NAME", help_heading = "A new device")]
-    class: Option<String>,
-
-    /// Keyset built into its firmware
-    #[arg(
-        long,
-        value_name = "FILE",
-        conflicts_with = "trust",
-        help_heading = "A new device"
-    )]
-    keyset: Option<PathBuf>,
-
-    /// Or: the key whose releases it takes
-    #[arg(long, value_name = "PUB", help_heading = "A new device")]
-    trust: Option<PathBuf>,
-
-    /// Board revision [default: 1]
-    #[arg(
-        long,
-        value_name = "N",
-        allow_negative_numbers = true,
-        help_heading = "A new device"
-    )]
-    hw_rev: Option<u16>,
-
-    /// Chip [default: esp32c3]
-    #[arg(long, value_name = "CHIP", help_heading = "A new device")]
-    chip: Option<String>,
-
-    /// Size of each of its two slots, KiB [default: 4096]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(16..=65536), help_heading = "A new device")]
-    slot_kib: Option<u32>,
-
-    /// Its slots are the first two OTA slots of this partition table, CSV or binary
-    #[arg(
-        long,
-        value_name = "FILE",
-        conflicts_with = "slot_kib",
-        help_heading = "A new device"
-    )]
-    partitions: Option<PathBuf>,
-
-    /// Its flash is encrypted under the key in this file, for releases made with seal --raw-flash-key; only the key's check value is kept
-    #[arg(long, value_name = "FILE", help_heading = "A new device")]
-    flash_key: Option<PathBuf>,
-
-    /// Its keys come from the 32-byte seed in this file, as `esp line run --simulate BOARD` keeps it in BOARD/seed [default: a new seed]
-    #[arg(long, value_name = "FILE", help_heading = "A new device")]
-    seed: Option<PathBuf>,
-
-    /// Security version of the image it is born with [default: 0]
-    #[arg(
-        long,
-        value_name = "N",
-        allow_negative_numbers = true,
-        help_heading = "A new device"
-    )]
-    security_version: Option<u32>,
-
-    /// It takes releases that are not encrypted
-    #[arg(long, help_heading = "A new device")]
-    allow_plain: bool,
-}
-
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let Command::Device(args) = &args.command;
     check_transport(args)?;
     let home = Home::new(&args.state);
     if let Some(path) = &args.report {
-        check_target(path, args.force.existing())?;
+        let keys = args.keyset.iter().chain(&args.trust).chain(&args.flash_key);
+        let read = keys.chain(&args.group_key).chain(&args.from);
+        Target::new(path, args.force, read.chain(&args.claim_file))?;
     }
-    let device = open(&home, args, ui)?;
+    let device = device::open(&home, args, ui)?;
     let before = device.flash().operations();
     let mut report = Report::default();
     let (mut device, result) = match (&args.server, &args.from) {
@@ -286,186 +152,6 @@ fn agent<S: Source>(device: SimDevice, source: S, args: &DeviceArgs) -> Agent<S>
     agent
 }
 
-fn open(home: &Home, args: &DeviceArgs, ui: &Ui) -> Result<SimDevice, Failure> {
-    let failed =
-        |error: io::Error| Failure::io(format_args!("can't use {}", home.dir().display()), &error);
-    let mut device = if home.exists() {
-        let device = home.open().map_err(failed)?;
-        same(device.model(), args, ui)?;
-        if args.seed.is_some() && home.seed().map_err(failed)? != *seed(args)? {
-            return Err(made_otherwise(args, "--seed"));
-        }
-        device
-    } else {
-        home.create(model(args, ui)?, &*seed(args)?)
-            .map_err(failed)?
-    };
-    let public = PublicKey::Device(DevicePublicKey::X25519(device.public()));
-    write_file(
-        &home.dir().join("device.pub"),
-        public_to_pem(&public).as_bytes(),
-        Existing::Replace,
-        Access::Public,
-    )?;
-    device.model_mut().policy.now = args.clock;
-    for path in &args.group_key {
-        let key = group_key(path, &PassphraseArgs::default(), ui)?;
-        device.add_group(key.identity());
-    }
-    Ok(device)
-}
-
-fn seed(args: &DeviceArgs) -> Result<Zeroizing<[u8; 32]>, Failure> {
-    let mut seed = Zeroizing::new([0; 32]);
-    let Some(path) = &args.seed else {
-        getrandom::fill(&mut *seed).map_err(|error| {
-            Failure::environment(format_args!("the system gives no random bytes: {error}"))
-        })?;
-        return Ok(seed);
-    };
-    let bytes = Zeroizing::new(read_small(path, 32, "a seed")?);
-    *seed = bytes.as_slice().try_into().map_err(|_| {
-        Failure::refused(format_args!(
-            "{}: has {} bytes, a seed has 32",
-            path.display(),
-            bytes.len()
-        ))
-    })?;
-    Ok(seed)
-}
-
-fn model(args: &DeviceArgs, ui: &Ui) -> Result<Model, Failure> {
-    let missing = || {
-        Failure::usage(format_args!("{} holds no device yet", args.state.display()))
-            .hint("to make one, give --vendor NAME --class NAME and --trust PUB or --keyset FILE")
-    };
-    let vendor = args.vendor.as_deref().ok_or_else(missing)?;
-    let class = args.class.as_deref().ok_or_else(missing)?;
-    if args.keyset.is_none() && args.trust.is_none() {
-        return Err(missing());
-    }
-    let keyset = keyset(vendor, args, ui)?.ok_or_else(missing)?;
-    let chip = chip(args.chip.as_deref().unwrap_or("esp32c3"))?;
-    let vendor_id = vendor_id(vendor);
-    Ok(Model {
-        vendor_id,
-        class_id: class_id(vendor_id, class),
-        hw_rev: args.hw_rev.unwrap_or(1),
-        chip: chip.id(),
-        keyset,
-        policy: Policy {
-            allow_plain: args.allow_plain,
-            ..Policy::default()
-        },
-        flash_encryption: flash::encryption(args, chip)?,
-        slot_len: args.slot_kib.unwrap_or(4096) * 1024,
-        slots: flash::slots(args, chip)?,
-        factory: Some(Factory {
-            security_version: SecurityVersion(args.security_version.unwrap_or(0)),
-            ..Factory::default()
-        }),
-    })
-}
-
-/// The keyset that is built into the firmware, if one is named.
-fn keyset(vendor: &str, args: &DeviceArgs, ui: &Ui) -> Result<Option<Vec<u8>>, Failure> {
-    match (&args.keyset, &args.trust) {
-        (Some(path), _) => {
-            let file = KeysetFile::read(path)?;
-            file.trust(None)?;
-            Ok(Some(file.last()?.keyset.signed_bytes().to_vec()))
-        }
-        (None, Some(path)) => {
-            let keys = [signing_public_key(path, ui)?];
-            let keys = KeysetKeys {
-                roots: &keys,
-                releases: &keys,
-                offers: &[],
-                root_threshold: 1,
-                release_threshold: 1,
-            };
-            let new = NewKeyset {
-                vendor,
-                class: None,
-                keys,
-                max_security_version: u32::MAX,
-            };
-            Ok(Some(
-                KeysetFile::create("keyset", &new)?.as_bytes().to_vec(),
-            ))
-        }
-        (None, None) => Ok(None),
-    }
-}
-
-fn chip(name: &str) -> Result<Chip, Failure> {
-    Chip::from_name(name).ok_or_else(|| {
-        Failure::usage(format_args!("no chip is called {name}")).hint("for example esp32c3")
-    })
-}
-
-/// Refuses options that describe another device than the one that lives in the folder.
-fn same(model: &Model, args: &DeviceArgs, ui: &Ui) -> Result<(), Failure> {
-    let vendor = args.vendor.as_deref().map(vendor_id);
-    let class = args
-        .class
-        .as_deref()
-        .map(|class| class_id(vendor.unwrap_or(model.vendor_id), class));
-    let chip = args.chip.as_deref().map(chip).transpose()?;
-    let (slots, flash_encryption) = match chip.or_else(|| Chip::from_id(model.chip)) {
-        Some(chip) => (flash::slots(args, chip)?, flash::encryption(args, chip)?),
-        None => (None, FlashEncryption::None),
-    };
-    let keyset = match &args.vendor {
-        Some(vendor) => keyset(vendor, args, ui)?,
-        None => None,
-    };
-    let differs = [
-        ("--vendor", vendor.is_some_and(|id| id != model.vendor_id)),
-        ("--class", class.is_some_and(|id| id != model.class_id)),
-        ("--hw-rev", args.hw_rev.is_some_and(|n| n != model.hw_rev)),
-        ("--chip", chip.is_some_and(|chip| chip.id() != model.chip)),
-        (
-            "--slot-kib",
-            args.slot_kib.is_some_and(|n| n * 1024 != model.slot_len),
-        ),
-        (
-            "--partitions",
-            args.partitions.is_some() && slots != model.slots,
-        ),
-        (
-            "--flash-key",
-            args.flash_key.is_some() && flash_encryption != model.flash_encryption,
-        ),
-        (
-            "--security-version",
-            args.security_version.is_some_and(|n| {
-                model.factory.map(|factory| factory.security_version) != Some(SecurityVersion(n))
-            }),
-        ),
-        (
-            "--allow-plain",
-            args.allow_plain && !model.policy.allow_plain,
-        ),
-        (
-            "--trust or --keyset",
-            keyset.is_some_and(|bytes| bytes != model.keyset),
-        ),
-    ];
-    match differs.iter().find(|(_, differs)| *differs) {
-        None => Ok(()),
-        Some((option, _)) => Err(made_otherwise(args, option)),
-    }
-}
-
-fn made_otherwise(args: &DeviceArgs, option: &str) -> Failure {
-    Failure::usage(format_args!(
-        "{} holds a device already, and {option} says something else than it was made with",
-        args.state.display()
-    ))
-    .hint("leave the options of a new device out, or name another folder")
-}
-
 fn client(url: &str, home: &Home, args: &DeviceArgs) -> Result<HttpsClient, Failure> {
     let ca = fs::read(&args.ca).map_err(|error| {
         Failure::io(
@@ -502,22 +188,3 @@ fn claim(args: &DeviceArgs) -> Result<Option<Zeroizing<String>>, Failure> {
             .transpose(),
     }
 }
-
-fn cuts(text: &str) -> Result<Cuts, String> {
-    match text.parse::<u64>() {
-        Ok(chunks) if chunks >= FEWEST_CHUNKS => Ok(Cuts::Every(chunks * OPERATIONS_PER_CHUNK)),
-        _ if text == "random" => Ok(Cuts::Random(
-            RANDOM_CHUNKS * OPERATIONS_PER_CHUNK,
-            Noise::new(0x5EED),
-        )),
-        _ => Err(format!(
-            "write a number of chunks from {FEWEST_CHUNKS}, or random"
-        )),
-    }
-}
-
-/// With less between two cuts the download gets nowhere.
-const FEWEST_CHUNKS: u64 = 4;
-const RANDOM_CHUNKS: u64 = 60;
-/// A 4 KiB chunk is erased, written and entered in the journal.
-const OPERATIONS_PER_CHUNK: u64 = 3;

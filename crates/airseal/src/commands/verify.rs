@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use airseal_pack::bundle::BundleFile;
 use airseal_pack::open::verify;
 
-use crate::commands::shared::{TrustArgs, bundle_of};
+use crate::commands::shared::{TrustArgs, subject};
 use crate::dates;
 use crate::failure::Failure;
 use crate::ui::Ui;
@@ -11,9 +11,12 @@ use crate::work;
 
 /// Check signatures, policy and every chunk of a sealed file; needs no decryption key
 #[derive(Clone, Debug, clap::Args)]
-#[command(override_usage = "airseal verify [OPTIONS] <BUNDLE> --trust <PUB>... | --keyset <FILE>")]
+#[command(
+    override_usage = "airseal verify [OPTIONS] <BUNDLE> --trust <PUB>... | --keyset <FILE>",
+    after_help = "Example: airseal verify 1.2.0.seal --trust vendor.pub"
+)]
 pub(crate) struct Args {
-    /// The sealed file, always needed; - is standard input
+    /// The sealed file; - is standard input
     #[arg(value_name = "BUNDLE")]
     bundle: Option<PathBuf>,
 
@@ -23,7 +26,7 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let mut trust = args.trust.clone();
-    let path = bundle_of(args.bundle.as_ref(), &mut trust.trust)?;
+    let path = subject(args.bundle.as_ref(), &mut trust.trust, "the sealed file")?;
     let trust = trust.read(ui)?;
     let bundle = BundleFile::open(&path)?;
     let verified = work::run(ui, |control| verify(&bundle, &trust, control))?;

@@ -96,12 +96,32 @@ fn completions_and_manual_pages_come_from_the_definitions() {
             script.contains("sign-request") && script.contains("--content-key-out"),
             "{shell}"
         );
+        for word in ["flash-encrypt", "flash-crypt-conf", "aes-cbc", "mcuboot"] {
+            assert!(script.contains(word), "{shell} completes no {word}");
+        }
     }
     room.ok("man pages");
     let pages = std::fs::read_dir(room.file("pages")).unwrap().count();
     assert!(pages > 30, "{pages}");
     let page = String::from_utf8(room.read("pages/airseal-seal.1")).unwrap();
     assert!(page.contains("security\\-version"), "{page}");
+    for (name, word) in [
+        ("esp-flash-encrypt", "Example: airseal esp flash\\-encrypt"),
+        ("esp-otadata-select", "OUT"),
+        (
+            "bridge-aes-cbc-decrypt",
+            "Example: airseal bridge aes\\-cbc decrypt",
+        ),
+        (
+            "bridge-mcuboot-verify",
+            "Example: airseal bridge mcuboot verify",
+        ),
+        ("verify", "<\\fIBUNDLE\\fR>"),
+        ("esp-flash-check", "<\\fIDUMP\\fR>"),
+    ] {
+        let page = String::from_utf8(room.read(&format!("pages/airseal-{name}.1"))).unwrap();
+        assert!(page.contains(word), "{name}: no {word} in\n{page}");
+    }
     assert!(room.fails(1, "man pages").contains("--force"));
 }
 
@@ -394,6 +414,16 @@ fn an_output_that_is_read_is_refused_even_with_force() {
         format!("seal fw.bin -o new.seal --content-key-out vendor.key --force {SEAL}"),
         "open fw.seal --trust vendor.pub --key dev.key -o fw.seal --force".to_owned(),
         "sign-request fw.seal -o fw.seal --force".to_owned(),
+        "cosign fw.seal --sign vendor.key -o vendor.key --force".to_owned(),
+        "attach fw.seal fw.bin --key vendor.key -o vendor.key --force".to_owned(),
+        "attach fw.seal fw.bin --key vendor.pub -o fw.bin --force".to_owned(),
+        "envelope add fw.seal --content-key vendor.key --to dev.pub -o vendor.key --force"
+            .to_owned(),
+        "keyset new --vendor v --root vendor.key --release vendor.pub -o vendor.key --force"
+            .to_owned(),
+        "keyset rotate --from fw.bin --sign vendor.key -o vendor.key --force".to_owned(),
+        "key rotate vendor.key -o vendor.key --force".to_owned(),
+        "simulate device --state d --group-key vendor.key --report vendor.key --force".to_owned(),
     ] {
         let error = room.fails(2, &line);
         assert!(error.contains("can't be its output"), "{line}: {error}");

@@ -25,7 +25,7 @@ fn room() -> Room {
         room.write(name, &vector(path));
     }
     room.write("k24", &[7; 24]);
-    room.write("k32", &[7; 32]);
+    room.write_secret("k32", &[7; 32]);
     room.write("k64", &[7; 64]);
     room.write("64.bin", &[1; 64]);
     room.write("37.bin", &[1; 37]);
@@ -419,4 +419,112 @@ fn a_bootloader_whose_header_a_flashing_tool_rewrote_after_signing() {
         stderr.contains("bootloader at 0x0") && stderr.contains("rewrote the header"),
         "{stderr}"
     );
+}
+
+#[test]
+fn encrypted_otadata_is_not_read_as_records() {
+    let room = room();
+    room.write("k", &[9; 32]);
+    room.write("ota.bin", &[0xFF; 0x2000]);
+    room.ok("esp flash-encrypt ota.bin ota.enc --chip esp32c3 --key k --address 0xd000");
+    let select = "otadata select --slots 2 --running ota_0 --slot ota_1 ota.enc x";
+    let key = "--chip esp32c3 --address 0xd000 --slots 2";
+    refused(
+        &room,
+        &[
+            (select, &["without structure", "flash-decrypt"]),
+            ("otadata show ota.enc --slots 2", &["without structure"]),
+            (
+                &format!("otadata show ota.enc --key k32 {key}"),
+                &["another key or address"],
+            ),
+            (
+                &format!("otadata show ota.bin --key k {key}"),
+                &["without structure"],
+            ),
+        ],
+    );
+    room.ok(&format!("esp otadata show ota.enc --key k {key}"));
+}
+
+#[test]
+fn another_key_or_address_of_encrypted_data() {
+    let room = room();
+    let encrypt = "esp flash-encrypt app.bin app.enc --chip esp32c3 --key k32 --address 0x110000";
+    room.ok(encrypt);
+    refused(
+        &room,
+        &[(
+            "flash-decrypt app.enc x --chip esp32c3 --key k32 --address 0x10000",
+            &["encrypted for 0x110000"],
+        )],
+    );
+    room.write("other", &[8; 32]);
+    let line = "esp flash-decrypt app.enc app.dec --chip esp32c3 --address 0x110000 --key";
+    let done = room.run(&format!("{line} other"));
+    assert!(
+        done.stderr.contains("another key or address"),
+        "{}",
+        done.stderr
+    );
+    let done = room.run(&format!("{line} k32 --force"));
+    assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+    assert_eq!(room.read("app.dec"), room.read("app.bin"));
+}
+
+#[test]
+fn what_no_chip_reads_through_flash_encryption() {
+    let room = room();
+    room.write("app.elf", b"\x7FELF\x01\x01\x01\0");
+    room.write("t.csv", b"a,data,nvs,0x9000,0x4000\n");
+    let place = "--chip esp32c3 --key k32 --address 0x10000";
+    refused(
+        &room,
+        &[
+            (
+                &format!("flash-encrypt app.elf x {place}"),
+                &["ELF", "elf2image"],
+            ),
+            (
+                &format!("flash-encrypt t.csv x {place}"),
+                &["as CSV", "to-bin"],
+            ),
+        ],
+    );
+    room.write(
+        "n.csv",
+        b"key,type,encoding,value\nspace,namespace,,\nnumber,data,u8,7\n",
+    );
+    room.ok("esp nvs to-bin n.csv nvs.bin --size 0x3000");
+    room.write("flash.bin", &flash());
+    for (file, word) in [("nvs.bin", "NVS partition"), ("flash.bin", "whole flash")] {
+        let done = room.run(&format!(
+            "esp flash-encrypt {file} {file}.enc --chip esp32c3 --key k32 --address 0"
+        ));
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        assert!(done.stderr.contains(word), "{file}: {}", done.stderr);
+    }
+}
+
+#[test]
+fn a_container_of_what_is_no_firmware() {
+    let room = room();
+    let mut damaged = vector("images/app.bin");
+    damaged[100] ^= 1;
+    room.write("damaged.bin", &damaged);
+    room.write("table.bin", &vector("partitions/two_ota_factory.bin"));
+    room.write("app.elf", b"\x7FELF\x01\x01\x01\0");
+    let line = |name: &str| format!("encrypted-img encrypt --key fleet.pem {name} x");
+    refused(
+        &room,
+        &[
+            (&line("damaged.bin"), &["the image is damaged"]),
+            (&line("table.bin"), &["partition table"]),
+            (&line("app.elf"), &["ELF"]),
+            (&line("container"), &["encrypted already"]),
+        ],
+    );
+    room.ok("esp flash-encrypt app.bin app.enc --chip esp32c3 --key k32 --address 0x10000");
+    let done = room.run(&format!("esp {}", line("app.enc")));
+    assert!(done.stderr.contains("no structure"), "{}", done.stderr);
 }

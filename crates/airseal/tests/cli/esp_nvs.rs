@@ -126,6 +126,8 @@ fn the_result_says_what_is_in_the_partition() {
     assert_eq!(made["nvs"]["pages"], 5);
     assert_eq!(made["nvs"]["usable_pages"], 6);
     assert_eq!(made["nvs"]["encrypted"], false);
+    let read = room.json("esp nvs to-csv out.bin back.csv");
+    assert_eq!(read["nvs"], made["nvs"]);
 }
 
 #[test]
@@ -190,4 +192,21 @@ fn what_can_not_be_made_is_refused_and_nothing_is_written() {
     );
     assert!(error.contains("read by this command"), "{error}");
     assert_eq!(room.files(), before);
+}
+
+#[test]
+fn the_rows_of_the_wifi_driver_are_left_out_on_request() {
+    let room = Room::new();
+    room.write(
+        "in.csv",
+        b"key,type,encoding,value\nwifi,namespace,,\nsta.ssid,data,string,home\n",
+    );
+    let line = "esp nvs to-bin in.csv out.bin --size 0x3000";
+    let pairs = |made: serde_json::Value| made["nvs"]["pairs"].clone();
+    assert_eq!(pairs(room.json(line)), 4);
+    let line = format!("{line} --force --no-wifi-rows");
+    assert_eq!(pairs(room.json(&line)), 1);
+    let done = room.run("esp nvs to-csv out.bin -");
+    assert!(done.stderr.contains("--no-wifi-rows"), "{}", done.stderr);
+    assert!(done.stdout.ends_with("sta.ssid,data,string,home\n"));
 }

@@ -45,6 +45,17 @@ impl Room {
         path
     }
 
+    /// A file with a secret, readable by its owner alone.
+    pub(crate) fn write_secret(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.write(name, bytes);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        path
+    }
+
     pub(crate) fn read(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.file(name)).unwrap()
     }

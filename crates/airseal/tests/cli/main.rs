@@ -8,6 +8,7 @@ mod bridge;
 #[cfg(feature = "serve")]
 mod demo;
 mod edges;
+mod esp_advice;
 mod esp_bad_input;
 mod esp_containers;
 mod esp_data;
@@ -28,3 +29,4 @@ mod seal_raw;
 #[cfg(feature = "serve")]
 mod server;
 mod static_https;
+mod wrong_use;

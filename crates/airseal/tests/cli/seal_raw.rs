@@ -17,12 +17,12 @@ fn room() -> Room {
     room.ok("key new --kind signing -o vendor");
     room.ok("key new --kind device -o dev");
     for key in ["k192", "k256", "x128d", "x256", "x512"] {
-        room.write(
+        room.write_secret(
             &format!("{key}.key"),
             &vector(&format!("flashenc/{key}.key")),
         );
     }
-    room.write("other.key", &[0x42; 32]);
+    room.write_secret("other.key", &[0x42; 32]);
     room.write("app.bin", &vector("images/app.bin"));
     room.write("app-esp32.bin", &vector("images/app-esp32.bin"));
     room.write("table.csv", &vector("partitions/two_ota_factory.csv"));
@@ -457,4 +457,17 @@ fn stock_devices_get_the_vendors_container_with_the_warning_that_it_proves_no_or
         assert!(done.stderr.contains(word), "{line}: {}", done.stderr);
         assert_eq!(room.files(), before, "{line}");
     }
+}
+
+#[test]
+fn stock_devices_keep_no_record_behind_the_image() {
+    let room = room();
+    room.write("fleet.pem", &vector("enc_img/rsa3072-pub.pem"));
+    let size = room.read("app.bin").len().next_multiple_of(4096);
+    let table = format!("ota_0,app,ota_0,0x10000,{size}\nota_1,app,ota_1,0x110000,{size}\n");
+    room.write("tight.csv", table.as_bytes());
+    let line = "seal app.bin -o x --stock-container fleet.pem --fits tight.csv";
+    room.ok(line);
+    let stderr = room.fails(1, &format!("{line} --secure-boot-sector --force"));
+    assert!(stderr.contains("image, signature sector need"), "{stderr}");
 }

@@ -1,28 +1,26 @@
 //! The signature TLVs: RSA-2048 PSS, ECDSA P-256, Ed25519 over the hash.
 
-use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::digest::{Digest, SHA256};
 use aws_lc_rs::signature::{
     RSA_PSS_2048_8192_SHA256, RSA_PSS_SHA256, RsaKeyPair, UnparsedPublicKey,
 };
 use ed25519_dalek::Signer as _;
 use p256::ecdsa::signature::hazmat::{PrehashSigner, PrehashVerifier};
 
-use super::{Parsed, TLV_ECDSA, TLV_ED25519, TLV_KEY_HASH, TLV_RSA2048, key_hash};
+use super::key_hash;
+use super::layout::{Parsed, TLV_ECDSA, TLV_ED25519, TLV_KEY_HASH, TLV_RSA2048};
 use crate::Error;
 use crate::bridge::keys::{BridgeKey, rsa_pkcs1};
 
-/// Type and value of the signature over `image`, whose SHA-256 is `digest`.
-pub(super) fn sign(
-    key: &BridgeKey,
-    image: &[u8],
-    digest: &[u8; 32],
-) -> Result<(u16, Vec<u8>), Error> {
+/// Type and value of the signature over the image whose SHA-256 is `digest`.
+pub(super) fn sign(key: &BridgeKey, digest: &[u8; 32]) -> Result<(u16, Vec<u8>), Error> {
     let failed = || Error::refused("signing key", "can't sign", "make a new one");
     match key {
         BridgeKey::RsaPrivate(der) => {
             let pair = RsaKeyPair::from_pkcs8(der).map_err(|_| failed())?;
             let mut signature = vec![0; pair.public_modulus_len()];
-            pair.sign(&RSA_PSS_SHA256, &SystemRandom::new(), image, &mut signature)
+            Digest::import_less_safe(digest, &SHA256)
+                .and_then(|digest| pair.sign_digest(&RSA_PSS_SHA256, &digest, &mut signature))
                 .map_err(|_| failed())?;
             Ok((TLV_RSA2048, signature))
         }
@@ -48,9 +46,8 @@ pub(super) fn sign(
 pub(super) fn verify(
     name: &str,
     signer: &BridgeKey,
-    image: &[u8],
     digest: &[u8; 32],
-    parsed: &Parsed<'_>,
+    parsed: &Parsed,
 ) -> Result<(), Error> {
     let public = signer.public()?;
     let kind = match &public {
@@ -89,8 +86,11 @@ pub(super) fn verify(
     match &public {
         BridgeKey::RsaPublic(der) => {
             let key = rsa_pkcs1(der).unwrap_or_default();
-            UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, key)
-                .verify(image, signature)
+            Digest::import_less_safe(digest, &SHA256)
+                .and_then(|digest| {
+                    UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, key)
+                        .verify_digest(&digest, signature)
+                })
                 .map_err(|_| bad())
         }
         BridgeKey::P256Public(key) => {

@@ -1,6 +1,6 @@
 //! Wrapping the key of one image: RSA-OAEP, AES key wrap, ECIES on P-256 and X25519.
 
-use aes::cipher::{KeyIvInit, StreamCipher};
+use aes::cipher::{KeyIvInit as _, StreamCipher, StreamCipherSeek};
 use aes::{Aes128, Aes256};
 use aws_lc_rs::hmac;
 use aws_lc_rs::key_wrap::{AES_128, AES_256, AesKek, KeyWrap};
@@ -13,7 +13,9 @@ use hkdf::Hkdf;
 use sha2::{Sha256, Sha512};
 use zeroize::Zeroizing;
 
-use super::{TLV_WRAP_AES, TLV_WRAP_P256, TLV_WRAP_RSA, TLV_WRAP_X25519, TLV_WRAP_X25519_SHA512};
+use super::layout::{
+    TLV_WRAP_AES, TLV_WRAP_P256, TLV_WRAP_RSA, TLV_WRAP_X25519, TLV_WRAP_X25519_SHA512,
+};
 use crate::Error;
 use crate::bridge::keys::{BridgeKey, rsa_bits};
 use crate::entropy::{Entropy, SystemEntropy};
@@ -115,7 +117,7 @@ impl Unwrap {
     pub(super) fn unwrap(
         &self,
         name: &str,
-        tlvs: &[(u16, &[u8])],
+        tlvs: &[(u16, Vec<u8>)],
         len: usize,
     ) -> Result<Zeroizing<Vec<u8>>, Error> {
         let wanted: &[u16] = match self {
@@ -159,18 +161,20 @@ impl Unwrap {
     }
 }
 
-/// AES-CTR from counter 0 in place.
-pub(super) fn counter_mode(key: &[u8], bytes: &mut [u8]) -> Result<(), Error> {
+/// AES-CTR in place, on bytes at `offset` of what begins with counter 0.
+pub(super) fn counter_mode(key: &[u8], offset: u64, bytes: &mut [u8]) -> Result<(), Error> {
+    fn apply(mut cipher: impl StreamCipher + StreamCipherSeek, offset: u64, bytes: &mut [u8]) {
+        cipher.seek(offset);
+        cipher.apply_keystream(bytes);
+    }
     let wrong = |_| Error::refused("key", "has no length of AES", "");
     let nonce = [0; 16];
     if key.len() == 16 {
-        Ctr128BE::<Aes128>::new_from_slices(key, &nonce)
-            .map_err(wrong)?
-            .apply_keystream(bytes);
+        let cipher = Ctr128BE::<Aes128>::new_from_slices(key, &nonce).map_err(wrong)?;
+        apply(cipher, offset, bytes);
     } else {
-        Ctr128BE::<Aes256>::new_from_slices(key, &nonce)
-            .map_err(wrong)?
-            .apply_keystream(bytes);
+        let cipher = Ctr128BE::<Aes256>::new_from_slices(key, &nonce).map_err(wrong)?;
+        apply(cipher, offset, bytes);
     }
     Ok(())
 }
@@ -205,7 +209,7 @@ impl Secrets {
 
     fn seal(&self, point: &[u8], key: &[u8]) -> Result<Vec<u8>, Error> {
         let mut sealed = key.to_vec();
-        counter_mode(&self.cipher, &mut sealed)?;
+        counter_mode(&self.cipher, 0, &mut sealed)?;
         let tag = hmac::sign(&self.mac, &sealed);
         Ok([point, tag.as_ref(), &sealed].concat())
     }
@@ -213,7 +217,7 @@ impl Secrets {
     fn open(&self, tag: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         hmac::verify(&self.mac, sealed, tag).ok()?;
         let mut key = Zeroizing::new(sealed.to_vec());
-        counter_mode(&self.cipher, &mut key).ok()?;
+        counter_mode(&self.cipher, 0, &mut key).ok()?;
         Some(key)
     }
 }
@@ -307,3 +311,26 @@ fn unwrap_shared(shared: &[u8], value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 const INFO: &[u8] = b"MCUBoot_ECIES_v1";
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        reason = "a test may unwrap, and documents itself by its name"
+    )]
+    use super::*;
+
+    #[test]
+    fn counter_mode_in_pieces_is_counter_mode_of_the_whole() {
+        for key in [&[1; 16][..], &[2; 32]] {
+            let mut whole = [0; 100];
+            counter_mode(key, 0, &mut whole).unwrap();
+            let mut pieces = [0; 100];
+            for (offset, piece) in (0..).step_by(37).zip(pieces.chunks_mut(37)) {
+                counter_mode(key, offset, piece).unwrap();
+            }
+            assert_eq!(pieces, whole);
+        }
+        assert!(counter_mode(&[3; 24], 0, &mut [0; 16]).is_err());
+    }
+}

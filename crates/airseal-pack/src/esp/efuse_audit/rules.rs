@@ -2,7 +2,13 @@
 
 use airseal_esp::Chip;
 
-use super::{Base, EfuseState, Field, OwnRule, Repair, Verdict};
+use super::{Base, EfuseState, Field, Repair, Verdict};
+
+mod flash_key;
+mod own;
+mod secure_boot;
+
+pub(super) use own::own;
 
 /// The field that switches flash encryption on.
 pub(super) fn counter(chip: Chip) -> &'static str {
@@ -43,91 +49,49 @@ pub(super) fn of(chip: Chip, base: Base, state: &EfuseState) -> Vec<Verdict> {
         rules.equals("UART_DOWNLOAD_DIS", 1, Repair::Later);
         return rules.verdicts;
     }
-    rules.equals("DIS_DOWNLOAD_MANUAL_ENCRYPT", 1, Repair::Now);
-    rules.first_of(&["DIS_PAD_JTAG", "HARD_DIS_JTAG"]);
-    for field in [
+    for field in ways_in(chip) {
+        rules.equals(field, 1, Repair::Now);
+    }
+    if !matches!(chip.name(), "esp32c2" | "esp32p4" | "esp32h4" | "esp32s31") {
+        rules.locked("DIS_ICACHE");
+    }
+    rules.locked("RD_DIS");
+    if !state.field("DIS_DOWNLOAD_MODE").is_some_and(Field::is_set) {
+        rules.equals("ENABLE_SECURITY_DOWNLOAD", 1, Repair::Later);
+    }
+    rules.verdicts
+}
+
+/// The fields of a chip that close a way in (ESP-IDF `flash_encryption_secure_features.c`, espefuse `efuse_defs`). They
+/// are told by the chip and not by the summary: a field that is missing there is not one that needs no look.
+fn ways_in(chip: Chip) -> impl Iterator<Item = &'static str> {
+    let has = move |field: &str| match (field, chip.name()) {
+        ("DIS_PAD_JTAG" | "DIS_DIRECT_BOOT", name) => name != "esp32s2",
+        ("HARD_DIS_JTAG" | "DIS_LEGACY_SPI_BOOT", name) => name == "esp32s2",
+        ("DIS_USB_JTAG", name) => !matches!(name, "esp32s2" | "esp32c2"),
+        ("DIS_DOWNLOAD_ICACHE", name) => matches!(
+            name,
+            "esp32s2" | "esp32c3" | "esp32s3" | "esp32c2" | "esp32c6"
+        ),
+        ("DIS_DOWNLOAD_DCACHE", name) => matches!(name, "esp32s2" | "esp32s3"),
+        ("SPI_DOWNLOAD_MSPI_DIS", name) => {
+            !matches!(name, "esp32s2" | "esp32c3" | "esp32s3" | "esp32c2")
+        }
+        _ => true,
+    };
+    [
+        "DIS_DOWNLOAD_MANUAL_ENCRYPT",
+        "DIS_PAD_JTAG",
+        "HARD_DIS_JTAG",
         "DIS_USB_JTAG",
         "DIS_DIRECT_BOOT",
         "DIS_LEGACY_SPI_BOOT",
         "DIS_DOWNLOAD_ICACHE",
         "DIS_DOWNLOAD_DCACHE",
         "SPI_DOWNLOAD_MSPI_DIS",
-    ] {
-        if state.field(field).is_some() {
-            rules.equals(field, 1, Repair::Now);
-        }
-    }
-    if state.field("DIS_ICACHE").is_some() {
-        rules.locked("DIS_ICACHE");
-    }
-    rules.locked("RD_DIS");
-    if !state
-        .field("DIS_DOWNLOAD_MODE")
-        .is_some_and(|field| field.used)
-    {
-        rules.equals("ENABLE_SECURITY_DOWNLOAD", 1, Repair::Later);
-    }
-    rules.verdicts
-}
-
-/// The verdict of a rule from a file; `None` if the chip has no such field.
-pub(super) fn own(rule: &OwnRule, state: &EfuseState) -> Option<Verdict> {
-    let field = state.field(&rule.field)?;
-    let mut want = Vec::new();
-    let mut verdict = Verdict::good(&rule.field, "", &describe(field));
-    let mut fail = |repair: Repair, message: &str| {
-        if verdict.repair != Some(Repair::Never) {
-            verdict.ok = false;
-            verdict.repair = Some(repair);
-            message.clone_into(&mut verdict.message);
-        }
-    };
-    if let Some(value) = rule.value {
-        want.push(format!("{value:#x}"));
-        if field.bits != Some(value) {
-            match burnable(field, value) {
-                Ok(()) => fail(Repair::Now, "burn it"),
-                Err(why) => fail(Repair::Never, why),
-            }
-        }
-    }
-    if let Some(readable) = rule.readable {
-        want.push(
-            if readable {
-                "readable"
-            } else {
-                "read-protected"
-            }
-            .to_owned(),
-        );
-        if readable != field.readable {
-            let locked = state.field("RD_DIS").is_some_and(|field| !field.writeable);
-            match (readable, locked) {
-                (true, _) => fail(Repair::Never, "read protection can't be taken back"),
-                (false, true) => fail(Repair::Never, "RD_DIS is write-protected"),
-                (false, false) => fail(Repair::Now, "read-protect it"),
-            }
-        }
-    }
-    if let Some(writeable) = rule.writeable {
-        want.push(
-            if writeable {
-                "writeable"
-            } else {
-                "write-protected"
-            }
-            .to_owned(),
-        );
-        if writeable != field.writeable {
-            if writeable {
-                fail(Repair::Never, "write protection can't be taken back");
-            } else {
-                fail(Repair::Now, "write-protect it");
-            }
-        }
-    }
-    verdict.want = want.join(", ");
-    Some(verdict)
+    ]
+    .into_iter()
+    .filter(move |field| has(field))
 }
 
 struct Rules<'s> {
@@ -158,9 +122,15 @@ impl Rules<'_> {
         self.verdicts.push(verdict);
     }
 
-    fn first_of(&mut self, names: &[&str]) {
-        let there = names.iter().find(|name| self.state.field(name).is_some());
-        self.equals(there.or(names.first()).unwrap_or(&""), 1, Repair::Now);
+    /// A field that shuts the chip if it is burned before something else.
+    fn equals_after(&mut self, name: &str, want: u64, message: &str) {
+        self.equals(name, want, Repair::Later);
+        if let Some(verdict) = self.verdicts.last_mut()
+            && verdict.repair == Some(Repair::Later)
+            && self.state.field(name).is_some()
+        {
+            message.clone_into(&mut verdict.message);
+        }
     }
 
     /// Write protection; of RD_DIS it comes after every key.
@@ -192,7 +162,11 @@ impl Rules<'_> {
             let verdict = Verdict::good(name, &text, &describe(field));
             return self.verdicts.push(verdict);
         }
-        self.equals(name, full, Repair::Now);
+        if self.verdicts.iter().all(|verdict| verdict.ok) {
+            self.equals(name, full, Repair::Now);
+        } else {
+            self.equals_after(name, full, "burn it after the flash encryption key");
+        }
         if must_lock {
             self.locked(name);
         }
@@ -208,70 +182,6 @@ impl Rules<'_> {
                 Verdict::bad(name, WANT, field, repair, "burn one more bit")
             }
             Some(field) => Verdict::bad(name, WANT, field, Repair::Never, "it is write-protected"),
-        };
-        self.verdicts.push(verdict);
-    }
-
-    /// A flash key that nobody can read or change.
-    fn flash_key(&mut self, chip: Chip) {
-        match chip.name() {
-            "esp32" => return self.key_block("BLOCK1", false),
-            "esp32c2" => return self.key_block("BLOCK_KEY0_LOW_128", false),
-            _ => {}
-        }
-        let halves = ["XTS_AES_256_KEY_1", "XTS_AES_256_KEY_2"];
-        let whole = self.state.blocks_for("XTS_AES_128_KEY");
-        let (first, second) = (
-            self.state.blocks_for(halves[0]),
-            self.state.blocks_for(halves[1]),
-        );
-        let blocks: Vec<u8> = match (first.first(), second.first(), whole.first()) {
-            (Some(one), Some(two), _) => vec![*one, *two],
-            (Some(_), None, _) | (None, Some(_), _) => {
-                let there = if first.is_empty() {
-                    halves[1]
-                } else {
-                    halves[0]
-                };
-                return self.missing_key(&format!("only {there} is there, half of a key"));
-            }
-            (None, None, Some(block)) => vec![*block],
-            (None, None, None) => return self.missing_key("there is no flash encryption key"),
-        };
-        for block in blocks {
-            self.key_block(&format!("BLOCK_KEY{block}"), false);
-        }
-    }
-
-    /// The key is not there: can it still be burned, unreadable as it must be?
-    fn missing_key(&mut self, what: &str) {
-        const WANT: &str = "a flash encryption key, read- and write-protected";
-        let locked = self.state.field("RD_DIS").filter(|field| !field.writeable);
-        if let Some(field) = locked {
-            let why = format!(
-                "{what}, and RD_DIS is write-protected: none can be read-protected any more"
-            );
-            let verdict = Verdict::bad("RD_DIS", WANT, field, Repair::Never, &why);
-            return self.verdicts.push(verdict);
-        }
-        let free = (0..=5).find_map(|number| {
-            let name = format!("BLOCK_KEY{number}");
-            let block = self.state.field(&name)?;
-            let purpose = self.state.field(&format!("KEY_PURPOSE_{number}"))?;
-            let free = block.writeable && block.readable && !block.used && purpose.writeable;
-            free.then(|| (name, block.clone()))
-        });
-        let verdict = match free {
-            Some((name, block)) => {
-                let message =
-                    format!("{what}: burn one, for example here, before RD_DIS is write-protected");
-                Verdict::bad(&name, WANT, &block, self.by_cable(Repair::Now), &message)
-            }
-            None => Verdict {
-                repair: Some(Repair::Never),
-                message: format!("{what}, and no key block is free"),
-                ..Verdict::missing("BLOCK_KEY0", WANT)
-            },
         };
         self.verdicts.push(verdict);
     }
@@ -317,46 +227,6 @@ impl Rules<'_> {
             Some(block) => Verdict::good(name, want, &describe(block)),
         };
         self.verdicts.push(verdict);
-    }
-
-    fn secure_boot(&mut self, chip: Chip) {
-        match chip.name() {
-            "esp32" => {
-                let old = self
-                    .state
-                    .field("ABS_DONE_0")
-                    .is_some_and(|field| field.used);
-                let enable = if old { "ABS_DONE_0" } else { "ABS_DONE_1" };
-                self.key_block("BLOCK2", !old);
-                return self.equals(enable, 1, Repair::Now);
-            }
-            "esp32c2" => {
-                self.key_block("BLOCK_KEY0_HI_128", true);
-                return self.equals("SECURE_BOOT_EN", 1, Repair::Now);
-            }
-            _ => {}
-        }
-        let mut trusted = 0;
-        for slot in 0..chip.key_digests() {
-            let revoke = format!("SECURE_BOOT_KEY_REVOKE{slot}");
-            let blocks = self.state.blocks_for(&format!("SECURE_BOOT_DIGEST{slot}"));
-            let revoked = self.state.field(&revoke).is_some_and(|field| field.used);
-            match blocks.first() {
-                Some(block) if !revoked => {
-                    trusted += 1;
-                    self.key_block(&format!("BLOCK_KEY{block}"), true);
-                }
-                _ => self.equals(&revoke, 1, Repair::Now),
-            }
-        }
-        if trusted == 0 {
-            self.verdicts.push(Verdict {
-                repair: Some(self.by_cable(Repair::Now)),
-                message: "burn the digest of a signing key into a free block".to_owned(),
-                ..Verdict::missing("SECURE_BOOT_DIGEST0", "a digest that is not revoked")
-            });
-        }
-        self.equals("SECURE_BOOT_EN", 1, Repair::Now);
     }
 
     /// Once download mode is closed to tools, only the firmware can burn.

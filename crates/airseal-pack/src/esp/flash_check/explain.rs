@@ -1,12 +1,18 @@
 //! What lies in flash where something else was looked for.
 
 use airseal_esp::ImageFault;
+use airseal_esp::image::Descriptor;
+use airseal_esp::otadata::SECTOR_LEN;
 
-use super::Play;
+use super::play::{Play, examine};
 use crate::Error;
-use crate::esp::dump::{View, begins_image};
+use crate::esp::dump::{View, begins_image, begins_otadata};
 use crate::recognise::{FileKind, HEAD_LEN, recognise};
 
+/// What is said of one application in place of a dump.
+pub(super) const AN_APPLICATION: &str = "the file is an application, not the dump of a flash from address 0; airseal esp info looks at it";
+/// Where the chips look for a bootloader.
+const BOOTLOADER_PLACES: [u64; 3] = [0, 0x1000, 0x2000];
 const SECTOR: usize = 0x1000;
 /// Addresses that are tried as the one that something was encrypted for.
 const MAX_FLASH: u64 = 16 << 20;
@@ -14,6 +20,50 @@ const MAX_FLASH: u64 = 16 << 20;
 const PROBE_LEN: usize = 48;
 
 impl Play<'_> {
+    /// Why there is no bootloader: another file than a dump, or the dump of another chip.
+    pub(super) fn explain_bootloader(
+        &self,
+        view: View<'_>,
+        fault: &ImageFault,
+    ) -> Result<String, Error> {
+        for offset in BOOTLOADER_PLACES {
+            let raw = View::new(self.source, None, offset, u64::MAX);
+            let Ok((image, _)) = examine(raw)? else {
+                continue;
+            };
+            if offset == 0 && matches!(image.descriptor, Descriptor::App(_)) {
+                return Ok(AN_APPLICATION.to_owned());
+            }
+            let other = image.chip;
+            if other != self.check.chip && u64::from(other.bootloader_offset()) == offset {
+                return Ok(format!(
+                    "there is none for {}, and one for {other} at {offset:#x}: is it a dump of --chip {other}?",
+                    self.check.chip
+                ));
+            }
+        }
+        self.explain_image(view, fault)
+    }
+
+    /// Why the chip reads noise where a record of otadata should be; `None` for records and erased sectors.
+    pub(super) fn explain_otadata(&self, offset: u64) -> Result<Option<String>, Error> {
+        for sector in 0..2 {
+            let view = self.view(offset + sector * u64::from(SECTOR_LEN), SECTOR_LEN.into());
+            let is_noise = recognise(&view.head(SECTOR)?) == Some(FileKind::Encrypted);
+            let raw = view.raw().head(SECTOR)?;
+            if !is_noise || raw.iter().all(|byte| *byte == 0xFF) {
+                continue;
+            }
+            if self.cipher.is_some() && begins_otadata(&raw) {
+                return Ok(Some(format!(
+                    "is not encrypted, and the chip decrypts what it reads: encrypt it for address {offset:#x}"
+                )));
+            }
+            return self.explain(view, "otadata", &begins_otadata);
+        }
+        Ok(None)
+    }
+
     /// Why there is no image where one should be.
     pub(super) fn explain_image(
         &self,

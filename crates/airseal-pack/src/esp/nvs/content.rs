@@ -214,7 +214,8 @@ impl Fill {
         };
         let mut blob = Zeroizing::new(Vec::with_capacity(self.len + 4));
         if self.with_len {
-            blob.extend_from_slice(&(value.len() as u32).to_le_bytes());
+            // No longer than `len`, which is the longest blob at most.
+            blob.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_le_bytes());
         }
         blob.extend_from_slice(value);
         blob.extend(std::iter::repeat_n(self.byte, missing));

@@ -3,12 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use airseal_esp::nvs::{Item, Kind, Name, NvsFault, NvsKey, PAGE_LEN};
+use airseal_esp::nvs::{Item, Kind, Name, NvsFault, NvsKey, usable_pages};
 use zeroize::Zeroizing;
 
 use super::scan::{Scan, looks_like_nvs};
 use super::table::Table;
-use super::{Contents, MAX_PARTITION};
+use super::{Contents, MAX_PARTITION, wifi};
 use crate::Error;
 use crate::recognise::{FileKind, HEAD_LEN, recognise};
 use crate::source::Source;
@@ -103,7 +103,7 @@ pub fn parse_partition(bytes: &[u8], key: Option<&NvsKey>) -> Result<Dump, Refus
         namespaces: 0,
         pairs: 0,
         pages: scan.used_pages,
-        usable_pages: bytes.len() / PAGE_LEN,
+        usable_pages: usable_pages(bytes.len()),
     };
     let names = scan.namespaces();
     let mut warnings = std::mem::take(&mut scan.warnings);
@@ -156,8 +156,15 @@ pub fn parse_partition(bytes: &[u8], key: Option<&NvsKey>) -> Result<Dump, Refus
         }
     }
     warnings.append(&mut found.warnings);
+    let csv = table.finish();
+    if wifi::are_missing(&csv) {
+        warnings.push(
+            "it has keys of the Wi-Fi driver without those that to-bin adds to them: with --no-wifi-rows it makes the same partition again"
+                .to_owned(),
+        );
+    }
     Ok(Dump {
-        csv: table.finish(),
+        csv,
         contents,
         warnings,
     })

@@ -79,6 +79,7 @@ impl Rows {
             .from_reader(text.as_bytes());
         let mut record = csv::StringRecord::new();
         let mut columns = None;
+        let mut header = csv::StringRecord::new();
         let mut names = Names::default();
         loop {
             let start = reader.position().clone();
@@ -89,10 +90,25 @@ impl Rows {
                 Ok(false) => break,
                 Err(error) => return Err(rows.refused(line, error.to_string(), FORM)),
             }
-            let Some(columns) = columns else {
-                columns = Some(rows.columns(line, &record)?);
+            let Some((columns, width)) = columns else {
+                columns = Some((rows.columns(line, &record)?, record.len()));
+                header.clone_from(&record);
                 continue;
             };
+            if record == header {
+                return Err(rows.refused(
+                    line,
+                    "is a second line of column names".to_owned(),
+                    "leave it out; the first line names the columns",
+                ));
+            }
+            if record.iter().skip(width).any(|field| !field.is_empty()) {
+                return Err(rows.refused(
+                    line,
+                    format!("there are {} fields for {width} columns", record.len()),
+                    "put a value with a comma in it between double quotes; nvs_partition_gen cuts it at the comma",
+                ));
+            }
             let row = rows.row(line, columns, &record)?;
             if let Some(row) = names.check(&rows, row)? {
                 rows.rows.push(row);

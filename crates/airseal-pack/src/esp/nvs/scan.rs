@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use airseal_esp::nvs::{
-    FIRST_ENTRY, Item, Kind, Name, NvsFault, NvsKey, PAGE_LEN, Page, PageState,
+    FIRST_ENTRY, Item, Kind, Name, NvsFault, NvsKey, PAGE_LEN, Page, PageState, usable_pages,
 };
 use serde::Serialize;
 
@@ -20,6 +20,8 @@ pub struct NvsInfo {
     pub encrypted: bool,
     /// Pages.
     pub pages: usize,
+    /// Pages that pairs can be in: one is kept in reserve.
+    pub usable_pages: usize,
     /// Pages in use.
     pub used_pages: usize,
     /// Entries in use, the names of namespaces included.
@@ -53,6 +55,7 @@ pub fn describe(bytes: &[u8]) -> Option<(NvsInfo, Option<String>)> {
         version: scan.version,
         encrypted: scan.is_encrypted(),
         pages,
+        usable_pages: usable_pages(bytes.len()),
         used_pages: scan.used_pages,
         items: scan.items.len(),
         namespaces: namespaces

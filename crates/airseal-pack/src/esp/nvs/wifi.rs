@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 
 use airseal_esp::nvs::Name;
 use aws_lc_rs::pbkdf2;
@@ -66,6 +67,14 @@ pub(super) fn add(mut rows: Rows) -> Result<(Rows, Vec<String>), Error> {
     }
     rows.rows = all;
     Ok((rows, notes))
+}
+
+/// True if rows would be added to a CSV that was made of a partition.
+pub(super) fn are_missing(csv: &str) -> bool {
+    KEYS.iter().any(|key| csv.contains(key))
+        && Rows::parse("", PathBuf::new(), csv)
+            .and_then(add)
+            .is_ok_and(|(_, notes)| !notes.is_empty())
 }
 
 const KEYS: [&str; 5] = [

@@ -3,9 +3,9 @@ use std::path::PathBuf;
 use airseal_pack::bridge::aes_cbc::{Layout, decrypt, encrypt, read_key};
 use airseal_pack::bridge::keys::BridgeKey;
 use airseal_pack::bridge::read;
-use airseal_pack::output::{Access, check_target, is_stdout, write_file};
+use airseal_pack::output::Access;
 
-use crate::commands::shared::{ForceArgs, distinct};
+use crate::commands::shared::{FileArgs, Target, warn_of_readable};
 use crate::failure::Failure;
 use crate::ui::Ui;
 
@@ -23,14 +23,9 @@ enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-struct FileArgs {
-    /// Read this file
-    #[arg(value_name = "IN")]
-    input: PathBuf,
-
-    /// Write here; - is standard output
-    #[arg(value_name = "OUT")]
-    output: PathBuf,
+struct LayerArgs {
+    #[command(flatten)]
+    files: FileArgs,
 
     /// The key that the whole fleet has: 32 bare bytes
     #[arg(long, value_name = "FILE")]
@@ -43,16 +38,18 @@ struct FileArgs {
     /// The fields in the order of the file: iv, ct, sig, hex:BYTES; or a file with that line [default: iv,ct,sig with a signature, else iv,ct]
     #[arg(long, value_name = "FIELDS|FILE")]
     layout: Option<String>,
-
-    #[command(flatten)]
-    force: ForceArgs,
 }
 
 /// Encrypt firmware for a fleet in the field
 #[derive(Debug, clap::Args)]
+#[command(
+    mut_arg("input", |arg| arg.help("The firmware; - is standard input")),
+    mut_arg("output", |arg| arg.help("Write the container here; - is standard output")),
+    after_help = "Example: airseal bridge aes-cbc encrypt --key fleet.key --sign vendor.pem app.bin app.enc"
+)]
 struct EncryptArgs {
     #[command(flatten)]
-    file: FileArgs,
+    layer: LayerArgs,
 
     /// Sign with this P-256 private key
     #[arg(long, value_name = "PEM")]
@@ -61,9 +58,14 @@ struct EncryptArgs {
 
 /// Take the firmware out again
 #[derive(Debug, clap::Args)]
+#[command(
+    mut_arg("input", |arg| arg.help("The container; - is standard input")),
+    mut_arg("output", |arg| arg.help("Write the firmware here; - is standard output")),
+    after_help = "Example: airseal bridge aes-cbc decrypt --key fleet.key --verify vendor-pub.pem app.enc app.bin"
+)]
 struct DecryptArgs {
     #[command(flatten)]
-    file: FileArgs,
+    layer: LayerArgs,
 
     /// Refuse it without a signature by this P-256 public key
     #[arg(long, value_name = "PEM")]
@@ -78,53 +80,48 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn make(args: &EncryptArgs, ui: &Ui) -> Result<(), Failure> {
-    let file = &args.file;
+    let layer = &args.layer;
+    let target = layer.target(&args.sign)?;
+    warn_of_readable(args.sign.iter().chain([&layer.key]), ui);
     let signer = args.sign.as_deref().map(BridgeKey::read).transpose()?;
-    let layout = file.layout(signer.is_some())?;
-    file.check()?;
-    let key = read_key(&file.key, file.key_hex)?;
-    let (_, firmware) = read(&file.input)?;
+    let layout = layer.layout(signer.is_some())?;
+    let key = read_key(&layer.key, layer.key_hex)?;
+    let (name, firmware) = read(&layer.files.input)?;
+    if firmware.is_empty() {
+        ui.warn(format_args!("{name}: is empty"));
+    }
     let container = encrypt(&layout, &key, signer.as_ref(), &firmware)?;
-    file.write(&container)?;
+    target.write(&container, Access::Public)?;
     if signer.is_none() {
         ui.warn("nothing proves who made this: --sign does that");
     }
-    Ok(())
+    let made = serde_json::json!({"size": container.len(), "signed": signer.is_some()});
+    target.report(&made, ui, |_| format!("{} bytes", container.len()))
 }
 
 fn take_out(args: &DecryptArgs, ui: &Ui) -> Result<(), Failure> {
-    let file = &args.file;
+    let layer = &args.layer;
+    let target = layer.target(&args.verify)?;
+    warn_of_readable([&layer.key], ui);
     let signer = args.verify.as_deref().map(BridgeKey::read).transpose()?;
-    let layout = file.layout(signer.is_some())?;
-    file.check()?;
-    let key = read_key(&file.key, file.key_hex)?;
-    let (name, container) = read(&file.input)?;
+    let layout = layer.layout(signer.is_some())?;
+    let key = read_key(&layer.key, layer.key_hex)?;
+    let (name, container) = read(&layer.files.input)?;
     let (firmware, opened) = decrypt(&layout, &key, signer.as_ref(), &name, &container)?;
-    file.write(&firmware)?;
+    target.write(&firmware, Access::Public)?;
     if !opened.signed {
         ui.warn("no signature was checked: --verify does that");
     }
-    if is_stdout(&file.output) {
-        return Ok(());
-    }
-    ui.result(&opened, |opened| {
-        format!("{}: {} bytes", file.output.display(), opened.size)
-    })
+    target.report(&opened, ui, |opened| format!("{} bytes", opened.size))
 }
 
-impl FileArgs {
+impl LayerArgs {
     fn layout(&self, signed: bool) -> Result<Layout, Failure> {
         let default = if signed { "iv,ct,sig" } else { "iv,ct" };
         Ok(Layout::read(self.layout.as_deref().unwrap_or(default))?)
     }
 
-    fn check(&self) -> Result<(), Failure> {
-        distinct([&self.input, &self.key], &self.output)?;
-        Ok(check_target(&self.output, self.force.existing())?)
-    }
-
-    fn write(&self, bytes: &[u8]) -> Result<(), Failure> {
-        let existing = self.force.existing();
-        Ok(write_file(&self.output, bytes, existing, Access::Public)?)
+    fn target<'a>(&'a self, signer: &'a Option<PathBuf>) -> Result<Target<'a>, Failure> {
+        self.files.target(signer.iter().chain([&self.key]))
     }
 }

@@ -2,12 +2,14 @@ use std::path::{Path, PathBuf};
 
 use airseal_pack::bridge::keys::{BridgeKey, read_small};
 use airseal_pack::bridge::mcuboot::{Encrypt, KeyLen, Unwrap, Version, Wrap, encrypt, open};
-use airseal_pack::bridge::read;
-use airseal_pack::output::{Access, check_target, is_stdout, write_file};
+use airseal_pack::output::Access;
+use airseal_pack::source::Source;
 
-use crate::commands::shared::{ForceArgs, distinct};
+use crate::commands::esp::shared::address;
+use crate::commands::shared::{FileArgs, warn_of_readable};
 use crate::failure::Failure;
 use crate::ui::Ui;
+use crate::work;
 
 /// Images of MCUboot, as imgtool makes them
 #[derive(Debug, clap::Args)]
@@ -25,14 +27,14 @@ enum Command {
 
 /// Sign firmware and encrypt it, in one step
 #[derive(Debug, clap::Args)]
+#[command(
+    mut_arg("input", |arg| arg.help("The firmware, without a header of MCUboot; - is standard input")),
+    mut_arg("output", |arg| arg.help("Write the image here; - is standard output")),
+    after_help = "Example: airseal bridge mcuboot encrypt --sign vendor.pem --to device-pub.pem --version 1.2.3 app.bin app.img"
+)]
 struct EncryptArgs {
-    /// The firmware, without a header of MCUboot
-    #[arg(value_name = "IN")]
-    input: PathBuf,
-
-    /// Write the image here; - is standard output
-    #[arg(value_name = "OUT")]
-    output: PathBuf,
+    #[command(flatten)]
+    files: FileArgs,
 
     /// The private key that signs: RSA-2048, P-256 or Ed25519
     #[arg(long, value_name = "PEM")]
@@ -64,15 +66,12 @@ struct EncryptArgs {
     key_bits: String,
 
     /// Length of the header, bytes
-    #[arg(long, value_name = "N", default_value = "32")]
+    #[arg(long, value_name = "N", value_parser = header_size, default_value = "32")]
     header_size: u16,
 
-    /// The security counter
-    #[arg(long, value_name = "N")]
+    /// Security counter, which rises when older images must never run again [default: none]
+    #[arg(long, value_name = "N", value_parser = address)]
     security_counter: Option<u32>,
-
-    #[command(flatten)]
-    force: ForceArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -88,14 +87,14 @@ struct OpenArgs {
 
 /// Take the firmware out of an image, with the padding it was hashed with
 #[derive(Debug, clap::Args)]
+#[command(
+    mut_arg("input", |arg| arg.help("The image; - is standard input")),
+    mut_arg("output", |arg| arg.help("Write the firmware here; - is standard output")),
+    after_help = "Example: airseal bridge mcuboot decrypt --key device.pem --verify vendor-pub.pem app.img app.bin"
+)]
 struct DecryptArgs {
-    /// The image
-    #[arg(value_name = "IN")]
-    input: PathBuf,
-
-    /// Write the firmware here; - is standard output
-    #[arg(value_name = "OUT")]
-    output: PathBuf,
+    #[command(flatten)]
+    files: FileArgs,
 
     #[command(flatten)]
     open: OpenArgs,
@@ -103,15 +102,15 @@ struct DecryptArgs {
     /// Refuse it without a signature by this public key
     #[arg(long, value_name = "PEM")]
     verify: Option<PathBuf>,
-
-    #[command(flatten)]
-    force: ForceArgs,
 }
 
 /// Check hash and signature of an image
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: airseal bridge mcuboot verify --verify vendor-pub.pem --key device.pem app.img"
+)]
 struct VerifyArgs {
-    /// The image
+    /// The image; - is standard input
     #[arg(value_name = "IN")]
     input: PathBuf,
 
@@ -125,15 +124,16 @@ struct VerifyArgs {
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     match &args.command {
-        Command::Encrypt(args) => make(args),
+        Command::Encrypt(args) => make(args, ui),
         Command::Decrypt(args) => take_out(args, ui),
         Command::Verify(args) => check(args, ui),
     }
 }
 
-fn make(args: &EncryptArgs) -> Result<(), Failure> {
-    distinct([&args.input, &args.sign], &args.output)?;
-    check_target(&args.output, args.force.existing())?;
+fn make(args: &EncryptArgs, ui: &Ui) -> Result<(), Failure> {
+    let keys = args.to.iter().chain(&args.kek).chain([&args.sign]);
+    let target = args.files.target(keys)?;
+    warn_of_readable(args.kek.iter().chain([&args.sign]), ui);
     let signer = BridgeKey::read(&args.sign)?;
     let wrap = match (&args.to, &args.kek) {
         (Some(path), _) => Wrap::Public {
@@ -143,7 +143,10 @@ fn make(args: &EncryptArgs) -> Result<(), Failure> {
         (None, Some(path)) => Wrap::Shared(read_small(path)?),
         (None, None) => return Err(Failure::usage("neither --to nor --kek is given")),
     };
-    let (name, payload) = read(&args.input)?;
+    let payload = Source::open(&args.files.input)?;
+    if payload.is_empty() {
+        ui.warn(format_args!("{}: is empty", payload.name()));
+    }
     let how = Encrypt {
         version: args.version,
         header_len: args.header_size,
@@ -155,39 +158,45 @@ fn make(args: &EncryptArgs) -> Result<(), Failure> {
             _ => KeyLen::Aes128,
         },
     };
-    let image = encrypt(&name, &payload, &how)?;
-    let existing = args.force.existing();
-    Ok(write_file(&args.output, &image, existing, Access::Public)?)
+    let output = target.create(Access::Public)?;
+    let size = work::run(ui, |control| encrypt(&payload, &how, &output, control))?;
+    output.commit()?;
+    target.report(&serde_json::json!({"size": size}), ui, |_| {
+        format!("{size} bytes")
+    })
 }
 
 fn take_out(args: &DecryptArgs, ui: &Ui) -> Result<(), Failure> {
-    distinct([&args.input], &args.output)?;
-    let existing = args.force.existing();
-    check_target(&args.output, existing)?;
-    let signer = match &args.verify {
-        Some(path) => Some(BridgeKey::read(path)?),
-        None => None,
-    };
-    let unwrap = unwrap(&args.open)?;
-    let (name, image) = read(&args.input)?;
-    let (body, found) = open(&name, &image, unwrap.as_ref(), signer.as_ref())?;
-    write_file(&args.output, &body, existing, Access::Public)?;
+    let keys = args.open.key.iter().chain(&args.open.kek);
+    let target = args.files.target(keys.chain(&args.verify))?;
+    let signer = args.verify.as_deref().map(BridgeKey::read).transpose()?;
+    let unwrap = unwrap(&args.open, ui)?;
+    let image = Source::open(&args.files.input)?;
+    let output = target.create(Access::Public)?;
+    let found = work::run(ui, |control| {
+        open(
+            &image,
+            unwrap.as_ref(),
+            signer.as_ref(),
+            Some(&output),
+            control,
+        )
+    })?;
+    output.commit()?;
     if !found.signed {
         ui.warn("the signature was not checked; --verify does that");
     }
-    if is_stdout(&args.output) {
-        return Ok(());
-    }
-    ui.result(&found, |found| {
-        format!("{}: {} bytes", args.output.display(), found.size)
-    })
+    target.report(&found, ui, |found| format!("{} bytes", found.size))
 }
 
 fn check(args: &VerifyArgs, ui: &Ui) -> Result<(), Failure> {
     let signer = BridgeKey::read(&args.verify)?;
-    let unwrap = unwrap(&args.open)?;
-    let (name, image) = read(&args.input)?;
-    let (_, found) = open(&name, &image, unwrap.as_ref(), Some(&signer))?;
+    let unwrap = unwrap(&args.open, ui)?;
+    let image = Source::open(&args.input)?;
+    let found = work::run(ui, |control| {
+        open(&image, unwrap.as_ref(), Some(&signer), None, control)
+    })?;
+    let name = image.name();
     ui.result(&found, |found| {
         let version = found.version;
         format!(
@@ -197,7 +206,8 @@ fn check(args: &VerifyArgs, ui: &Ui) -> Result<(), Failure> {
     })
 }
 
-fn unwrap(args: &OpenArgs) -> Result<Option<Unwrap>, Failure> {
+fn unwrap(args: &OpenArgs, ui: &Ui) -> Result<Option<Unwrap>, Failure> {
+    warn_of_readable(args.key.iter().chain(&args.kek), ui);
     let read_key = |path: &Path| BridgeKey::read(path).map(Unwrap::Private);
     let read_kek = |path: &Path| read_small(path).map(Unwrap::Shared);
     Ok(match (&args.key, &args.kek) {
@@ -205,6 +215,12 @@ fn unwrap(args: &OpenArgs) -> Result<Option<Unwrap>, Failure> {
         (None, Some(path)) => Some(read_kek(path)?),
         (None, None) => None,
     })
+}
+
+fn header_size(text: &str) -> Result<u16, String> {
+    address(text)?
+        .try_into()
+        .map_err(|_| "needed is a number below 64 KiB, such as 0x200 or 512".to_owned())
 }
 
 fn version(text: &str) -> Result<Version, String> {

@@ -22,6 +22,9 @@ enum Command {
 
 /// Measure a chip against a policy, before anything is burned or shipped
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: airseal esp efuse audit --chip esp32c3 --policy release --state summary.json"
+)]
 struct AuditArgs {
     /// The chip
     #[arg(long, value_name = "CHIP", value_parser = chip())]
@@ -31,7 +34,7 @@ struct AuditArgs {
     #[arg(long, value_name = "POLICY")]
     policy: String,
 
-    /// What `espefuse summary --format json` printed
+    /// What `espefuse summary --format json` printed; - is standard input
     #[arg(long, value_name = "SUMMARY.json")]
     state: PathBuf,
 }

@@ -1,17 +1,17 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use airseal_pack::OutputFile;
 use airseal_pack::bridge::encrypted_img::{
-    OpenKey, SealKey, decrypt, device_key, encrypt, encrypt_each, public_pem, read_hmac_key,
-    read_vendor_devices,
+    OpenKey, SealKey, check_firmware, decrypt, device_key, encrypt, encrypt_each, public_pem,
+    read_hmac_key, read_vendor_devices,
 };
 use airseal_pack::entropy::SystemEntropy;
-use airseal_pack::output::{Access, is_stdout, write_file};
+use airseal_pack::output::Access;
 use airseal_pack::source::Source;
 
-use crate::commands::shared::{ForceArgs, count, distinct};
+use crate::commands::shared::{FileArgs, ForceArgs, Target, count, warn_of_readable};
 use crate::failure::Failure;
 use crate::ui::Ui;
+use crate::work;
 
 /// Espressif's pre-encrypted image (esp_encrypted_img), in both schemes
 #[derive(Debug, clap::Args)]
@@ -29,6 +29,10 @@ enum Command {
 
 /// Encrypt a firmware image; proves nothing about who made it
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples: airseal esp encrypted-img encrypt --key fleet-pub.pem app.bin app.enc
+          airseal esp encrypted-img encrypt app.bin --to-list devices.jsonl --out-dir images"
+)]
 struct EncryptArgs {
     /// The firmware; - is standard input
     #[arg(value_name = "IN")]
@@ -65,14 +69,14 @@ struct EncryptArgs {
 
 /// Open a container
 #[derive(Debug, clap::Args)]
+#[command(
+    mut_arg("input", |arg| arg.help("The container; - is standard input")),
+    mut_arg("output", |arg| arg.help("Write the firmware here; - is standard output")),
+    after_help = "Example: airseal esp encrypted-img decrypt --key fleet.pem app.enc app.bin"
+)]
 struct DecryptArgs {
-    /// The container; - is standard input
-    #[arg(value_name = "IN")]
-    input: PathBuf,
-
-    /// Write the firmware here; - is standard output
-    #[arg(value_name = "OUT")]
-    output: PathBuf,
+    #[command(flatten)]
+    files: FileArgs,
 
     /// The private key, RSA-3072 or P-256, as PEM
     #[arg(
@@ -86,13 +90,13 @@ struct DecryptArgs {
     /// The key in the device's eFuses (purpose HMAC_UP), 32 bare bytes
     #[arg(long, value_name = "FILE")]
     hmac_key: Option<PathBuf>,
-
-    #[command(flatten)]
-    force: ForceArgs,
 }
 
 /// Make the public key that belongs to a device's HMAC key
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: airseal esp encrypted-img device-key --hmac-key hmac.bin -o device-pub.pem"
+)]
 struct DeviceKeyArgs {
     /// The key in the device's eFuses (purpose HMAC_UP), 32 bare bytes
     #[arg(long, value_name = "FILE")]
@@ -115,14 +119,16 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn run_encrypt(args: &EncryptArgs, ui: &Ui) -> Result<(), Failure> {
-    let existing = args.force.existing();
-    ui.note("the container proves no origin: whoever has the public key can make one");
+    ui.warn(ORIGIN);
     if let (Some(list), Some(dir)) = (&args.to_list, &args.out_dir) {
         let devices = read_vendor_devices(list)?;
-        let source = Source::open(&args.input)?;
+        let source = firmware(&args.input, ui)?;
         std::fs::create_dir_all(dir)
             .map_err(|error| Failure::io(format_args!("can't create {}", dir.display()), &error))?;
-        let files = encrypt_each(&source, &devices, dir, existing, &SystemEntropy)?;
+        let existing = args.force.existing();
+        let files = work::run(ui, |control| {
+            encrypt_each(&source, &devices, dir, existing, &SystemEntropy, control)
+        })?;
         let names: Vec<String> = files
             .iter()
             .map(|file| file.display().to_string())
@@ -135,34 +141,50 @@ fn run_encrypt(args: &EncryptArgs, ui: &Ui) -> Result<(), Failure> {
             )
         });
     }
-    let (Some(key), Some(target)) = (&args.key, &args.output) else {
+    let (Some(key), Some(output)) = (&args.key, &args.output) else {
         return Err(Failure::usage("the key and the output are not named")
             .hint("give --key and OUT, or --to-list and --out-dir"));
     };
-    distinct([&args.input, key], target)?;
+    let target = Target::new(output, args.force, [&args.input, key])?;
     let key = SealKey::read(key)?;
-    let mut output = OutputFile::create(target, existing, Access::Public)?;
-    encrypt(
-        &Source::open(&args.input)?,
-        &key,
-        &SystemEntropy,
-        &mut output,
-    )?;
-    output.commit()?;
-    if is_stdout(target) {
-        return Ok(());
-    }
-    let scheme = key.scheme();
-    let file = target.display().to_string();
-    ui.result(
-        &serde_json::json!({ "file": file, "scheme": scheme }),
-        |_| format!("{file}: encrypted, {scheme}"),
-    )
+    make(&target, &firmware(&args.input, ui)?, &key, ORIGIN, ui)
 }
 
+fn firmware(path: &Path, ui: &Ui) -> Result<Source, Failure> {
+    let source = Source::open(path)?;
+    ui.warn_all(&check_firmware(&source)?);
+    Ok(source)
+}
+
+/// Encrypts `source` into `target`, and says so; `warning` goes to those who read the result as data.
+///
+/// # Errors
+/// Environment, or output closed.
+pub(crate) fn make(
+    target: &Target<'_>,
+    source: &Source,
+    key: &SealKey,
+    warning: &str,
+    ui: &Ui,
+) -> Result<(), Failure> {
+    if source.is_empty() {
+        ui.warn(format_args!("{}: is empty", source.name()));
+    }
+    let output = target.create(Access::Public)?;
+    work::run(ui, |control| {
+        encrypt(source, key, &SystemEntropy, &output, control)
+    })?;
+    output.commit()?;
+    let scheme = key.scheme();
+    let made = serde_json::json!({ "scheme": scheme, "warning": warning });
+    target.report(&made, ui, |_| format!("encrypted, {scheme}"))
+}
+
+const ORIGIN: &str = "the container proves no origin: whoever has the public key can make one";
+
 fn run_decrypt(args: &DecryptArgs, ui: &Ui) -> Result<(), Failure> {
-    let inputs = [Some(&args.input), args.key.as_ref(), args.hmac_key.as_ref()];
-    distinct(inputs.into_iter().flatten(), &args.output)?;
+    let target = args.files.target(args.key.iter().chain(&args.hmac_key))?;
+    warn_of_readable(args.key.iter().chain(&args.hmac_key), ui);
     let key = match (&args.key, &args.hmac_key) {
         (Some(key), _) => OpenKey::read(key)?,
         (None, Some(hmac)) => {
@@ -173,33 +195,22 @@ fn run_decrypt(args: &DecryptArgs, ui: &Ui) -> Result<(), Failure> {
             return Err(Failure::usage("no key is named").hint("give --key or --hmac-key"));
         }
     };
-    let source = Source::open(&args.input)?;
-    let mut output = OutputFile::create(&args.output, args.force.existing(), Access::Public)?;
-    let odd = decrypt(&source, &key, &mut output)?;
+    let source = Source::open(&args.files.input)?;
+    let output = target.create(Access::Public)?;
+    let warnings = work::run(ui, |control| decrypt(&source, &key, &output, control))?;
     output.commit()?;
-    odd.iter().for_each(|odd| ui.warn(odd));
-    if is_stdout(&args.output) {
-        return Ok(());
-    }
-    let file = args.output.display().to_string();
-    ui.result(
-        &serde_json::json!({ "file": file, "warnings": odd }),
-        |_| format!("{file}: opened, the tag fits"),
-    )
+    ui.warn_all(&warnings);
+    let opened = serde_json::json!({ "warnings": warnings });
+    target.report(&opened, ui, |_| "opened, the tag fits".to_owned())
 }
 
 fn run_device_key(args: &DeviceKeyArgs, ui: &Ui) -> Result<(), Failure> {
-    distinct([&args.hmac_key], &args.output)?;
+    let target = Target::new(&args.output, args.force, [&args.hmac_key])?;
+    warn_of_readable([&args.hmac_key], ui);
     let name = args.hmac_key.display().to_string();
     let secret = device_key(&name, &*read_hmac_key(&args.hmac_key)?)?;
-    let pem = public_pem(&secret)?;
-    let existing = args.force.existing();
-    write_file(&args.output, pem.as_bytes(), existing, Access::Public)?;
-    if is_stdout(&args.output) {
-        return Ok(());
-    }
-    let file = args.output.display().to_string();
-    ui.result(&serde_json::json!({ "file": file }), |_| {
-        format!("{file}: public key of the device")
+    target.write(public_pem(&secret)?.as_bytes(), Access::Public)?;
+    target.report(&serde_json::json!({}), ui, |_| {
+        "public key of the device".to_owned()
     })
 }

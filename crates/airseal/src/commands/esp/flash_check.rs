@@ -2,44 +2,43 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use airseal_esp::Chip;
-use airseal_esp::flash_encryption::FlashKey;
-use airseal_pack::esp::boot_key::BootPublicKey;
 use airseal_pack::esp::chip_state::{ChipState, FusedSecureBoot};
 use airseal_pack::esp::dump::FlashCipher;
 use airseal_pack::esp::efuse_audit::EfuseState;
-use airseal_pack::esp::flash_check::{FlashCheck, RollbackKind, SignatureCheck, Verdict};
-use airseal_pack::esp::flash_key;
-use airseal_pack::esp::signatures::BootKeys;
-use airseal_pack::esp::signatures_v1::{BootKeysV1, DigestKey};
+use airseal_pack::esp::flash_check::{CheckKeys, FlashCheck, RollbackKind, Verdict};
 use airseal_pack::source::Source;
 
 use super::otadata::records_text;
-use super::shared::{RollbackChoice, SchemeChoice, address, chip, crypt_config};
+use super::shared::{CryptConfigArgs, RollbackArgs, RollbackChoice, SchemeChoice, address, chip};
+use crate::commands::shared::{count, subject, warn_of_readable};
 use crate::failure::Failure;
 use crate::ui::Ui;
 
 /// Say whether a chip would boot from a flash dump, and what; if not, why not
 #[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "airseal esp flash-check [OPTIONS] --chip <CHIP> <DUMP>",
+    after_help = "Example: airseal esp flash-check dump.bin --chip esp32c3 --key flash.key --efuses summary.json"
+)]
 pub(crate) struct Args {
     /// The dump of the whole flash, from address 0; - is standard input
     #[arg(value_name = "DUMP")]
-    dump: PathBuf,
+    dump: Option<PathBuf>,
 
     /// The chip it belongs to
     #[arg(long, value_name = "CHIP", value_parser = chip())]
     chip: Chip,
 
     /// What `espefuse summary --format json` printed: says what would boot on that very chip
-    #[arg(long, value_name = "SUMMARY.json")]
+    #[arg(long, value_name = "SUMMARY.json", conflicts_with = "efuse_version")]
     efuses: Option<PathBuf>,
 
     /// The flash encryption key, as bare bytes; without it the flash is taken as it is
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
 
-    /// The original ESP32's FLASH_CRYPT_CONFIG
-    #[arg(long, value_name = "N", value_parser = crypt_config, default_value = "0xF", requires = "key")]
-    flash_crypt_conf: u8,
+    #[command(flatten)]
+    crypt_config: CryptConfigArgs,
 
     /// Check the signatures of secure boot: keys in PEM form, of which one must have signed. With --efuses the digests in them decide
     #[arg(long, value_name = "PEM", num_args = 1..)]
@@ -57,47 +56,55 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDRESS", value_parser = address, default_value = "0x8000")]
     table_offset: u32,
 
-    /// How the bootloader was built: no rollback, rollback, or rollback with anti-rollback
-    #[arg(long, value_enum, default_value = "none")]
-    rollback: RollbackChoice,
-
-    /// With anti-rollback: the secure version in the chip's eFuses
-    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "efuses")]
-    efuse_version: u32,
+    #[command(flatten)]
+    rollback: RollbackArgs,
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    let source = Source::open(&args.dump)?;
+    warn_of_readable(args.key.iter().chain(&args.sb_v1_key), ui);
+    let mut keys = args.sb_key.clone();
+    let dump = subject(args.dump.as_ref(), &mut keys, "the dump")?;
+    let source = Source::open(&dump)?;
     let efuses = match &args.efuses {
         Some(path) => Some(ChipState::of(args.chip, &EfuseState::read(path)?)?),
         None => None,
     };
-    let key = args.key(efuses.as_ref())?;
-    let signatures = args.signatures(efuses.as_ref())?;
+    let keys = CheckKeys {
+        chip: args.chip,
+        efuses: efuses.as_ref(),
+        flash_key: args.key.as_deref(),
+        crypt_config: args.crypt_config.flash_crypt_conf,
+        boot_keys: &keys,
+        is_v1: args.sb_scheme.map(|scheme| scheme == SchemeChoice::V1),
+        digest_key: args.sb_v1_key.as_deref(),
+    };
+    let key = keys.read_flash_key()?;
+    let signatures = keys.read_signatures()?;
     let verdict = FlashCheck {
         chip: args.chip,
         efuses: efuses.as_ref(),
         cipher: key.as_ref().map(|key| key as &dyn FlashCipher),
         table_offset: args.table_offset,
-        rollback: match args.rollback {
+        rollback: match args.rollback.rollback {
             RollbackChoice::None => RollbackKind::Off,
             RollbackChoice::On => RollbackKind::On,
             RollbackChoice::Anti => RollbackKind::Anti(
                 efuses
                     .as_ref()
-                    .map_or(args.efuse_version, |efuses| efuses.secure_version),
+                    .map_or(args.rollback.efuse_version, |efuses| efuses.secure_version),
             ),
         },
         signatures: signatures.as_deref(),
     }
     .run(&source)?;
-    verdict.warnings.iter().for_each(|warning| ui.warn(warning));
+    ui.warn_all(&verdict.warnings);
     ui.result(&verdict, text)?;
     match (&verdict.boots, &verdict.reason) {
         (None, Some(reason)) => Err(Failure::refused(format_args!(
             "{}: would not boot: {reason}",
             verdict.file
-        ))),
+        ))
+        .hint("put right what is named, and read the flash again")),
         (Some(boots), Some(reason)) => {
             ui.warn(format_args!(
                 "{boots} starts in place of what was selected: {reason}"
@@ -105,64 +112,6 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             Ok(())
         }
         _ => Ok(()),
-    }
-}
-
-impl Args {
-    fn key(&self, efuses: Option<&ChipState>) -> Result<Option<FlashKey>, Failure> {
-        let Some(path) = &self.key else {
-            return Ok(None);
-        };
-        let config = efuses.and_then(|efuses| efuses.flash_crypt_config);
-        let config = config.unwrap_or(self.flash_crypt_conf);
-        let key = flash_key::read(path, self.chip, config)?;
-        if let Some(efuses) = efuses.filter(|efuses| efuses.flash_encryption) {
-            efuses
-                .check_key_len(Source::open(path)?.len())
-                .map_err(|why| {
-                    Failure::refused(format_args!("{}: {why}", path.display()))
-                        .hint("give the key that was burned into this chip, and its own summary")
-                })?;
-        }
-        Ok(Some(key))
-    }
-
-    fn signatures(
-        &self,
-        efuses: Option<&ChipState>,
-    ) -> Result<Option<Box<dyn SignatureCheck>>, Failure> {
-        let fused = efuses.map(|efuses| &efuses.secure_boot);
-        let v1 = match self.sb_scheme {
-            Some(scheme) => scheme == SchemeChoice::V1,
-            None => self.sb_v1_key.is_some() || fused == Some(&FusedSecureBoot::V1),
-        };
-        let keys = self.sb_key.iter().map(|path| BootPublicKey::read(path));
-        let mut keys: Vec<BootPublicKey> = keys.collect::<Result<_, _>>()?;
-        if !v1 {
-            if self.sb_v1_key.is_some() {
-                return Err(Failure::usage("--sb-v1-key goes with version 1")
-                    .hint("leave out --sb-scheme v2"));
-            }
-            let keys = (!keys.is_empty()).then_some(BootKeys(keys));
-            return Ok(keys.map(|keys| Box::new(keys) as Box<dyn SignatureCheck>));
-        }
-        if !self.chip.secure_boot().v1 {
-            return Err(Failure::usage(format_args!(
-                "the {} has no secure boot version 1",
-                self.chip
-            ))
-            .hint("that is for the original ESP32 alone"));
-        }
-        if keys.len() > 1 {
-            return Err(
-                Failure::usage("version 1 has one signature by one key").hint("give one --sb-key")
-            );
-        }
-        let digest_key = match &self.sb_v1_key {
-            Some(path) => Some(DigestKey::read(path)?),
-            None => None,
-        };
-        Ok(Some(Box::new(BootKeysV1::new(keys.pop(), digest_key)?)))
     }
 }
 
@@ -197,7 +146,11 @@ fn efuses_text(efuses: &ChipState) -> String {
         FusedSecureBoot::V1 => "v1".to_owned(),
         FusedSecureBoot::V2 {
             trusted, revoked, ..
-        } => format!("v2, {} digests, {} revoked", trusted.len(), revoked.len()),
+        } => format!(
+            "v2, {}, {} revoked",
+            count(trusted.len(), "digest", "digests"),
+            revoked.len()
+        ),
     };
     let revision = efuses.chip_revision;
     format!(

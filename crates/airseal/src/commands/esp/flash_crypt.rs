@@ -3,16 +3,20 @@ use std::path::PathBuf;
 use airseal_esp::Chip;
 use airseal_pack::esp::flash_files::{Direction, convert};
 use airseal_pack::esp::flash_key;
-use airseal_pack::output::is_stdout;
 
-use super::shared::{address, chip, crypt_config};
-use crate::commands::shared::{ForceArgs, distinct};
+use super::shared::{CryptConfigArgs, address, chip};
+use crate::commands::shared::{FileArgs, warn_of_readable};
 use crate::failure::Failure;
 use crate::ui::Ui;
 use crate::work;
 
 /// Encrypt a file as the chip stores it in flash
 #[derive(Debug, clap::Args)]
+#[command(
+    mut_arg("input", |arg| arg.help("What is to lie in flash: an image, a table; - is standard input")),
+    mut_arg("output", |arg| arg.help("Write what the flash will hold here; - is standard output")),
+    after_help = "Example: airseal esp flash-encrypt --chip esp32c3 --key flash.key --address 0x10000 app.bin app.enc"
+)]
 pub(crate) struct EncryptArgs {
     #[command(flatten)]
     region: RegionArgs,
@@ -20,6 +24,11 @@ pub(crate) struct EncryptArgs {
 
 /// Decrypt what was read from a flash
 #[derive(Debug, clap::Args)]
+#[command(
+    mut_arg("input", |arg| arg.help("What was read from the flash; - is standard input")),
+    mut_arg("output", |arg| arg.help("Write the plain bytes here; - is standard output")),
+    after_help = "Example: airseal esp flash-decrypt --chip esp32c3 --key flash.key --address 0x10000 app.enc app.bin"
+)]
 pub(crate) struct DecryptArgs {
     #[command(flatten)]
     region: RegionArgs,
@@ -27,19 +36,14 @@ pub(crate) struct DecryptArgs {
 
 #[derive(Debug, clap::Args)]
 struct RegionArgs {
-    /// The file to read; - is standard input
-    #[arg(value_name = "IN")]
-    input: PathBuf,
-
-    /// Write the result here; - is standard output
-    #[arg(value_name = "OUT")]
-    output: PathBuf,
+    #[command(flatten)]
+    files: FileArgs,
 
     /// The chip, which decides the scheme
     #[arg(long, value_name = "CHIP", value_parser = chip())]
     chip: Chip,
 
-    /// The flash encryption key, as bare bytes
+    /// The flash encryption key, as bare bytes: 32; also 64 for XTS-256, 16 on the ESP32-C2, 24 on an ESP32 with 3/4 coding
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
 
@@ -47,12 +51,8 @@ struct RegionArgs {
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     address: u32,
 
-    /// The original ESP32's FLASH_CRYPT_CONFIG
-    #[arg(long, value_name = "N", value_parser = crypt_config, default_value = "0xF")]
-    flash_crypt_conf: u8,
-
     #[command(flatten)]
-    force: ForceArgs,
+    crypt_config: CryptConfigArgs,
 }
 
 pub(super) fn encrypt(args: &EncryptArgs, ui: &Ui) -> Result<(), Failure> {
@@ -64,31 +64,25 @@ pub(super) fn decrypt(args: &DecryptArgs, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn run(args: &RegionArgs, direction: Direction, ui: &Ui) -> Result<(), Failure> {
-    distinct([&args.input, &args.key], &args.output)?;
-    let key = flash_key::read(&args.key, args.chip, args.flash_crypt_conf)?;
+    let target = args.files.target([&args.key])?;
+    warn_of_readable([&args.key], ui);
+    let crypt_config = args.crypt_config.flash_crypt_conf;
+    let key = flash_key::read(&args.key, args.chip, crypt_config)?;
     let converted = work::run(ui, |control| {
         convert(
-            (&args.input, &args.output),
+            (&args.files.input, target.path()),
             (args.chip, &key),
             args.address,
             direction,
-            args.force.existing(),
+            target.existing(),
             control,
         )
     })?;
-    converted
-        .warnings
-        .iter()
-        .for_each(|warning| ui.warn(warning));
-    if is_stdout(&args.output) {
-        return Ok(());
-    }
-    ui.result(&converted, |converted| {
+    ui.warn_all(&converted.warnings);
+    target.report(&converted, ui, |converted| {
         format!(
-            "{}: {} bytes for address {:#x}",
-            args.output.display(),
-            converted.len,
-            converted.address
+            "{} bytes for address {:#x}",
+            converted.len, converted.address
         )
     })
 }

@@ -12,6 +12,7 @@ use crate::ui::Ui;
 
 /// Tell what a file is and whether it is whole: image, partition table, otadata, NVS or a whole flash
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: airseal esp info app.bin --json")]
 pub(crate) struct Args {
     /// The file; - is standard input
     #[arg(value_name = "FILE")]
@@ -24,7 +25,7 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let info = read(&args.file, args.table_offset)?;
-    info.warnings.iter().for_each(|warning| ui.warn(warning));
+    ui.warn_all(&info.warnings);
     ui.result(&info, text)?;
     match &info.damage {
         Some(damage) => Err(Failure::refused(format_args!("{}: {damage}", info.file))
@@ -127,6 +128,7 @@ fn image_text(text: &mut String, image: &ImageInfo) -> std::fmt::Result {
     let behind = match image.trailing {
         Trailing::Nothing => "",
         Trailing::Erased => ", then 0xFF",
+        Trailing::Signature => ", then padding and the signature sector",
         Trailing::Data => ", then other data",
     };
     writeln!(text, "length       {} bytes{behind}", image.image_len)
@@ -153,8 +155,14 @@ fn nvs_text(text: &mut String, nvs: &NvsInfo) -> std::fmt::Result {
     writeln!(text, "NVS partition, format {}{encrypted}", nvs.version)?;
     writeln!(
         text,
-        "pages        {} of {} in use",
-        nvs.used_pages, nvs.pages
+        "pages        {} of {} in use{}",
+        nvs.used_pages,
+        nvs.usable_pages,
+        if nvs.usable_pages < nvs.pages {
+            ", one more in reserve"
+        } else {
+            ""
+        }
     )?;
     if !nvs.encrypted {
         writeln!(text, "items        {}", nvs.items)?;

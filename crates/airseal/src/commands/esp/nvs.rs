@@ -1,14 +1,14 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use airseal_esp::nvs::{NvsKey, Version, keys_partition};
 use airseal_pack::entropy::SystemEntropy;
 use airseal_pack::esp::nvs::{
     Contents, Layout, make_keys, read_hmac_keys, read_keys, to_bin, to_csv,
 };
-use airseal_pack::output::{Access, check_target, is_stdout, write_file};
+use airseal_pack::output::Access;
 
 use super::shared::flash_size;
-use crate::commands::shared::{ForceArgs, count, distinct};
+use crate::commands::shared::{FileArgs, OutputArgs, Target, count, warn_of_readable};
 use crate::failure::Failure;
 use crate::ui::Ui;
 
@@ -28,14 +28,14 @@ enum Command {
 
 /// Make a partition, as nvs_partition_gen.py does
 #[derive(Debug, clap::Args)]
+#[command(
+    mut_arg("input", |arg| arg.value_name("IN.csv").help(CSV_HELP)),
+    mut_arg("output", |arg| arg.help("Write the partition here; - is standard output")),
+    after_help = "Example: airseal esp nvs to-bin factory.csv nvs.bin --size 0x6000 --keys nvs-keys.bin"
+)]
 struct ToBinArgs {
-    /// The CSV with the columns key,type,encoding,value; files it names lie beside it; - is standard input
-    #[arg(value_name = "IN.csv")]
-    input: PathBuf,
-
-    /// Write the partition here; - is standard output
-    #[arg(value_name = "OUT")]
-    output: PathBuf,
+    #[command(flatten)]
+    files: FileArgs,
 
     /// The partition's size, as in the partition table: 0x6000, 24K
     #[arg(long, value_name = "SIZE", value_parser = partition_size)]
@@ -45,44 +45,44 @@ struct ToBinArgs {
     #[arg(long, value_name = "N", default_value = "2", value_parser = clap::builder::PossibleValuesParser::new(["1", "2"]))]
     version: String,
 
-    #[command(flatten)]
-    keys: KeyArgs,
+    /// Leave out the rows that nvs_partition_gen.py adds to keys of the Wi-Fi driver
+    #[arg(long)]
+    no_wifi_rows: bool,
 
     #[command(flatten)]
-    force: ForceArgs,
+    keys: KeyArgs,
 }
 
 /// Read a partition, as far as a device would find what is in it
 #[derive(Debug, clap::Args)]
+#[command(
+    mut_arg("input", |arg| arg.help("The partition, cut out of a flash; - is standard input")),
+    mut_arg("output", |arg| arg.value_name("OUT.csv").help("Write the CSV here; - is standard output")),
+    after_help = "Example: airseal esp nvs to-csv nvs.bin found.csv --keys nvs-keys.bin"
+)]
 struct ToCsvArgs {
-    /// The partition, cut out of a flash; - is standard input
-    #[arg(value_name = "IN")]
-    input: PathBuf,
-
-    /// Write the CSV here; - is standard output
-    #[arg(value_name = "OUT.csv")]
-    output: PathBuf,
+    #[command(flatten)]
+    files: FileArgs,
 
     #[command(flatten)]
     keys: KeyArgs,
-
-    #[command(flatten)]
-    force: ForceArgs,
 }
 
 /// Make a keys partition, with new keys or with those that a device derives
 #[derive(Debug, clap::Args)]
+#[command(
+    mut_arg("output", |arg| arg.help(
+        "Write the partition here, readable by its owner alone; - is standard output"
+    )),
+    after_help = "Example: airseal esp nvs keys nvs-keys.bin"
+)]
 struct KeysArgs {
-    /// Write the partition here, readable by its owner alone; - is standard output
-    #[arg(value_name = "OUT")]
-    output: PathBuf,
+    #[command(flatten)]
+    output: OutputArgs,
 
     /// Derive them from the key in the device's eFuses (purpose HMAC_UP), 32 bare bytes
     #[arg(long, value_name = "FILE")]
     hmac_key: Option<PathBuf>,
-
-    #[command(flatten)]
-    force: ForceArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -97,7 +97,8 @@ struct KeyArgs {
 }
 
 impl KeyArgs {
-    fn read(&self) -> Result<Option<NvsKey>, Failure> {
+    fn read(&self, ui: &Ui) -> Result<Option<NvsKey>, Failure> {
+        warn_of_readable(self.files(), ui);
         match (&self.keys, &self.hmac_key) {
             (Some(file), _) => Ok(Some(read_keys(file)?)),
             (None, Some(file)) => {
@@ -112,9 +113,8 @@ impl KeyArgs {
         }
     }
 
-    fn apart_from(&self, input: &PathBuf, output: &Path) -> Result<(), Failure> {
-        let keys = self.keys.iter().chain(&self.hmac_key);
-        distinct(keys.chain([input]), output)
+    fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.keys.iter().chain(&self.hmac_key)
     }
 }
 
@@ -127,10 +127,8 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn run_to_bin(args: &ToBinArgs, ui: &Ui) -> Result<(), Failure> {
-    args.keys.apart_from(&args.input, &args.output)?;
-    let existing = args.force.existing();
-    check_target(&args.output, existing)?;
-    let key = args.keys.read()?;
+    let target = args.files.target(args.keys.files())?;
+    let key = args.keys.read(ui)?;
     let version = match args.version.as_str() {
         "1" => Version::One,
         _ => Version::Two,
@@ -139,62 +137,46 @@ fn run_to_bin(args: &ToBinArgs, ui: &Ui) -> Result<(), Failure> {
         size: args.size,
         version,
         key: key.as_ref(),
+        wifi_rows: !args.no_wifi_rows,
     };
-    let made = to_bin(&args.input, &layout)?;
-    made.warnings.iter().for_each(|warning| ui.warn(warning));
+    let made = to_bin(&args.files.input, &layout)?;
+    ui.warn_all(&made.warnings);
     made.notes.iter().for_each(|note| ui.note(note));
-    write_file(&args.output, &made.bytes, existing, Access::Public)?;
-    report(&args.output, &made.contents, ui)
+    target.write(&made.bytes, Access::Public)?;
+    report(&target, &made.contents, ui)
 }
 
 fn run_to_csv(args: &ToCsvArgs, ui: &Ui) -> Result<(), Failure> {
-    args.keys.apart_from(&args.input, &args.output)?;
-    let existing = args.force.existing();
-    check_target(&args.output, existing)?;
-    let key = args.keys.read()?;
-    let dump = to_csv(&args.input, key.as_ref())?;
-    dump.warnings.iter().for_each(|warning| ui.warn(warning));
+    let target = args.files.target(args.keys.files())?;
+    let key = args.keys.read(ui)?;
+    let dump = to_csv(&args.files.input, key.as_ref())?;
+    ui.warn_all(&dump.warnings);
     // What was encrypted is secret.
     let access = match key {
         Some(_) => Access::Owner,
         None => Access::Public,
     };
-    write_file(&args.output, dump.csv.as_bytes(), existing, access)?;
-    report(&args.output, &dump.contents, ui)
+    target.write(dump.csv.as_bytes(), access)?;
+    report(&target, &dump.contents, ui)
 }
 
 fn run_keys(args: &KeysArgs, ui: &Ui) -> Result<(), Failure> {
-    distinct(&args.hmac_key, &args.output)?;
-    let existing = args.force.existing();
-    check_target(&args.output, existing)?;
+    let target = args.output.target(&args.hmac_key)?;
+    warn_of_readable(&args.hmac_key, ui);
     let (keys, from) = match &args.hmac_key {
         Some(file) => (read_hmac_keys(file)?, "derived"),
         None => (make_keys(&SystemEntropy)?, "new"),
     };
-    write_file(
-        &args.output,
-        &keys_partition(&keys)[..],
-        existing,
-        Access::Owner,
-    )?;
-    if is_stdout(&args.output) {
-        return Ok(());
-    }
-    let written = serde_json::json!({"output": args.output, "keys": from});
-    ui.result(&written, |_| {
-        format!("{}: {from} NVS keys", args.output.display())
-    })
+    target.write(&keys_partition(&keys)[..], Access::Owner)?;
+    let written = serde_json::json!({ "keys": from });
+    target.report(&written, ui, |_| format!("{from} NVS keys"))
 }
 
-fn report(output: &Path, contents: &Contents, ui: &Ui) -> Result<(), Failure> {
-    if is_stdout(output) {
-        return Ok(());
-    }
-    let written = serde_json::json!({"output": output, "nvs": contents});
-    ui.result(&written, |_| {
+fn report(target: &Target<'_>, contents: &Contents, ui: &Ui) -> Result<(), Failure> {
+    let written = serde_json::json!({ "nvs": contents });
+    target.report(&written, ui, |_| {
         format!(
-            "{}: {} in {}, {} of {} in use{}",
-            output.display(),
+            "{} in {}, {} of {} in use{}",
             count(contents.pairs, "key", "keys"),
             count(contents.namespaces, "namespace", "namespaces"),
             contents.pages,
@@ -207,6 +189,8 @@ fn report(output: &Path, contents: &Contents, ui: &Ui) -> Result<(), Failure> {
         )
     })
 }
+
+const CSV_HELP: &str = "The CSV with the columns key,type,encoding,value; files it names lie beside it; - is standard input";
 
 fn partition_size(text: &str) -> Result<u32, String> {
     let size = u32::try_from(flash_size(text)?);

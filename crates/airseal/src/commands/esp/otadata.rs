@@ -7,11 +7,11 @@ use airseal_esp::otadata::{
 };
 use airseal_pack::esp::flash_key;
 use airseal_pack::esp::otadata::{OtaInfo, describe, parse, select, to_partition};
-use airseal_pack::output::{Access, check_target, is_stdout, write_file};
+use airseal_pack::output::Access;
 use airseal_pack::source::Source;
 
-use super::shared::{RollbackChoice, address, chip, crypt_config};
-use crate::commands::shared::{ForceArgs, distinct};
+use super::shared::{CryptConfigArgs, RollbackArgs, RollbackChoice, address, chip};
+use crate::commands::shared::{FileArgs, warn_of_readable};
 use crate::failure::Failure;
 use crate::ui::Ui;
 
@@ -30,6 +30,7 @@ enum Command {
 
 /// Say which slot the bootloader starts, and what it writes before
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: airseal esp otadata show otadata.bin --slots 2 --rollback on")]
 struct ShowArgs {
     /// The otadata partition, 0x2000 bytes; - is standard input
     #[arg(value_name = "FILE")]
@@ -38,13 +39,8 @@ struct ShowArgs {
     #[command(flatten)]
     layout: LayoutArgs,
 
-    /// How the bootloader was built: no rollback, rollback, or rollback with anti-rollback
-    #[arg(long, value_enum, default_value = "none")]
-    rollback: RollbackChoice,
-
-    /// With anti-rollback: the secure version in the chip's eFuses
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    efuse_version: u32,
+    #[command(flatten)]
+    rollback: RollbackArgs,
 
     /// With anti-rollback: the secure version of the application in each slot, ota_0 first
     #[arg(long, value_name = "N,N..", value_delimiter = ',')]
@@ -62,21 +58,20 @@ struct ShowArgs {
     #[arg(long, value_name = "ADDRESS", value_parser = address, requires = "key")]
     address: Option<u32>,
 
-    /// The original ESP32's FLASH_CRYPT_CONFIG
-    #[arg(long, value_name = "N", value_parser = crypt_config, default_value = "0xF", requires = "key")]
-    flash_crypt_conf: u8,
+    #[command(flatten)]
+    crypt_config: CryptConfigArgs,
 }
 
 /// Make the partition in which another slot is chosen
 #[derive(Debug, clap::Args)]
+#[command(
+    mut_arg("input", |arg| arg.help("The partition as it is now, 0x2000 bytes; - is standard input")),
+    mut_arg("output", |arg| arg.help("Write the new one here; - is standard output")),
+    after_help = "Example: airseal esp otadata select --slots 2 --running ota_0 --slot ota_1 otadata.bin new.bin"
+)]
 struct SelectArgs {
-    /// The partition as it is now; - is standard input
-    #[arg(value_name = "IN")]
-    input: PathBuf,
-
-    /// Write the new one here; - is standard output
-    #[arg(value_name = "OUT")]
-    output: PathBuf,
+    #[command(flatten)]
+    files: FileArgs,
 
     #[command(flatten)]
     layout: LayoutArgs,
@@ -92,9 +87,6 @@ struct SelectArgs {
     /// What is known of it: new for a bootloader with rollback, undefined for one without
     #[arg(long, value_enum, default_value = "undefined")]
     state: StateChoice,
-
-    #[command(flatten)]
-    force: ForceArgs,
 }
 
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -193,7 +185,8 @@ pub(crate) fn records_text(info: &OtaInfo) -> String {
 fn show(args: &ShowArgs, ui: &Ui) -> Result<(), Failure> {
     let mut bytes = read_bytes(&args.file)?;
     if let (Some(key), Some(chip), Some(address)) = (&args.key, args.chip, args.address) {
-        let key = flash_key::read(key, chip, args.flash_crypt_conf)?;
+        warn_of_readable([key], ui);
+        let key = flash_key::read(key, chip, args.crypt_config.flash_crypt_conf)?;
         key.decrypt(address, &mut bytes).map_err(|fault| {
             Failure::refused(format_args!("{}: {fault}", args.file.display()))
                 .hint("give the offset of the partition, and the whole partition of 0x2000 bytes")
@@ -201,17 +194,19 @@ fn show(args: &ShowArgs, ui: &Ui) -> Result<(), Failure> {
     }
     let data = parse(&args.file.display().to_string(), &bytes)?;
     let versions: Vec<Option<u32>> = args.slot_versions.iter().copied().map(Some).collect();
-    if args.rollback == RollbackChoice::Anti && versions.len() != usize::from(args.layout.slots) {
+    if args.rollback.rollback == RollbackChoice::Anti
+        && versions.len() != usize::from(args.layout.slots)
+    {
         return Err(
             Failure::usage("anti-rollback depends on the secure version of every slot")
                 .hint("give --slot-versions, one number for each slot"),
         );
     }
-    let rollback = match args.rollback {
+    let rollback = match args.rollback.rollback {
         RollbackChoice::None => Rollback::Off,
         RollbackChoice::On => Rollback::On,
         RollbackChoice::Anti => Rollback::Anti(SecureVersions {
-            efuse: args.efuse_version,
+            efuse: args.rollback.efuse_version,
             slots: &versions,
         }),
     };
@@ -220,11 +215,10 @@ fn show(args: &ShowArgs, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn choose(args: &SelectArgs, ui: &Ui) -> Result<(), Failure> {
-    distinct([&args.input], &args.output)?;
-    check_target(&args.output, args.force.existing())?;
-    let data = read(&args.input)?;
+    let target = args.files.target([])?;
+    let data = read(&args.files.input)?;
     let layout = args.layout.into();
-    let name = args.input.display().to_string();
+    let name = args.files.input.display().to_string();
     let after = select(
         &name,
         &data,
@@ -233,16 +227,9 @@ fn choose(args: &SelectArgs, ui: &Ui) -> Result<(), Failure> {
         args.slot,
         args.state.into(),
     )?;
-    let bytes = to_partition(&after);
-    let existing = args.force.existing();
-    write_file(&args.output, &bytes, existing, Access::Public)?;
-    if is_stdout(&args.output) {
-        return Ok(());
-    }
+    target.write(&to_partition(&after), Access::Public)?;
     let info = describe(&after, Some(layout), Rollback::Off);
-    ui.result(&info, |info| {
-        format!("{}\n{}", args.output.display(), records_text(info))
-    })
+    target.report(&info, ui, |info| format!("otadata\n{}", records_text(info)))
 }
 
 fn read(path: &Path) -> Result<OtaData, Failure> {

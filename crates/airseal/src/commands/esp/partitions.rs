@@ -1,11 +1,9 @@
-use std::path::PathBuf;
-
 use airseal_esp::Chip;
 use airseal_pack::esp::partitions::{TablePlace, read, rows};
-use airseal_pack::output::{Access, is_stdout, write_file};
+use airseal_pack::output::Access;
 
 use super::shared::{address, chip, flash_size};
-use crate::commands::shared::{ForceArgs, distinct};
+use crate::commands::shared::{FileArgs, count};
 use crate::failure::Failure;
 use crate::ui::Ui;
 
@@ -24,6 +22,10 @@ enum Command {
 
 /// Make the binary table, as gen_esp32part.py does
 #[derive(Debug, clap::Args)]
+#[command(
+    mut_arg("output", |arg| arg.help("Write the table for the flash here; - is standard output")),
+    after_help = "Example: airseal esp partitions to-bin partitions.csv partitions.bin --flash-size 4MB"
+)]
 struct ToBinArgs {
     #[command(flatten)]
     table: TableArgs,
@@ -35,20 +37,20 @@ struct ToBinArgs {
 
 /// Make the CSV that people edit
 #[derive(Debug, clap::Args)]
+#[command(
+    mut_arg("output", |arg| arg.help("Write the CSV here; - is standard output")),
+    after_help = "Example: airseal esp partitions to-csv partitions.bin partitions.csv"
+)]
 struct ToCsvArgs {
     #[command(flatten)]
     table: TableArgs,
 }
 
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("input", |arg| arg.help("The table, as CSV or binary; - is standard input")))]
 struct TableArgs {
-    /// The table to read, as CSV or binary; - is standard input
-    #[arg(value_name = "IN")]
-    input: PathBuf,
-
-    /// Write the other form here; - is standard output
-    #[arg(value_name = "OUT")]
-    output: PathBuf,
+    #[command(flatten)]
+    files: FileArgs,
 
     /// Where the table will lie in flash
     #[arg(long, value_name = "ADDRESS", value_parser = address, default_value = "0x8000")]
@@ -61,42 +63,41 @@ struct TableArgs {
     /// The chip, where the table has a row for the bootloader
     #[arg(long, value_name = "CHIP", value_parser = chip())]
     chip: Option<Chip>,
-
-    #[command(flatten)]
-    force: ForceArgs,
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    let (table_args, md5) = match &args.command {
+    let (args, md5) = match &args.command {
         Command::ToBin(args) => (&args.table, Some(!args.no_md5)),
         Command::ToCsv(args) => (&args.table, None),
     };
-    distinct([&table_args.input], &table_args.output)?;
+    let target = args.files.target([])?;
     let place = TablePlace {
-        offset: table_args.offset,
-        flash_size: table_args.flash_size,
-        chip: table_args.chip,
+        offset: args.offset,
+        flash_size: args.flash_size,
+        chip: args.chip,
     };
-    let (table, warnings) = read(&table_args.input, place)?;
-    warnings.iter().for_each(|warning| ui.warn(warning));
+    let (table, warnings) = read(&args.files.input, place)?;
+    ui.warn_all(&warnings);
     let bytes = match md5 {
         Some(md5) => table
             .to_binary(md5)
             .map_err(|fault| {
-                Failure::refused(format_args!("{}: {fault}", table_args.input.display()))
+                Failure::refused(format_args!("{}: {fault}", args.files.input.display()))
                     .hint("merge partitions, or leave out the checksum with --no-md5")
             })?
             .to_vec(),
-        None => table.csv().to_string().into_bytes(),
+        None => table
+            .csv()
+            .map_err(|fault| {
+                Failure::refused(format_args!("{}: {fault}", args.files.input.display()))
+                    .hint("airseal esp info shows the table as it is")
+            })?
+            .to_string()
+            .into_bytes(),
     };
-    let existing = table_args.force.existing();
-    write_file(&table_args.output, &bytes, existing, Access::Public)?;
-    if is_stdout(&table_args.output) {
-        return Ok(());
-    }
-    let written = serde_json::json!({"output": table_args.output, "partitions": rows(&table)});
-    ui.result(&written, |_| {
-        let count = table.as_slice().len();
-        format!("{}: {count} partitions", table_args.output.display())
+    target.write(&bytes, Access::Public)?;
+    let written = serde_json::json!({"partitions": rows(&table)});
+    target.report(&written, ui, |_| {
+        count(table.as_slice().len(), "partition", "partitions")
     })
 }

@@ -11,6 +11,26 @@ pub(crate) enum RollbackChoice {
     Anti,
 }
 
+/// What decides whether the bootloader goes back to an older application.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct RollbackArgs {
+    /// How the bootloader was built: no rollback, rollback, or rollback with anti-rollback
+    #[arg(long, value_enum, value_name = "HOW", default_value = "none")]
+    pub(crate) rollback: RollbackChoice,
+
+    /// With anti-rollback: the secure version in the chip's eFuses
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) efuse_version: u32,
+}
+
+/// A setting of the original ESP32 that belongs to the flash encryption key.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct CryptConfigArgs {
+    /// The original ESP32's FLASH_CRYPT_CONFIG, 0 to 0xF
+    #[arg(long, value_name = "N", value_parser = crypt_config, default_value = "0xF", requires = "key")]
+    pub(crate) flash_crypt_conf: u8,
+}
+
 /// A version of secure boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum SchemeChoice {

@@ -5,25 +5,27 @@ use airseal_pack::esp::sign::{
     SignOptions, Signed, Unsigned, random_iv, read_iv, sign_bootloader_v1, sign_v1, verify_v1,
     verify_v2,
 };
-use airseal_pack::esp::signatures_v1::DigestKey;
-use airseal_pack::output::{Access, is_stdout, write_file};
+use airseal_pack::esp::signatures_v1::{DigestKey, read_p256};
+use airseal_pack::output::Access;
 use airseal_pack::source::Source;
 
 use super::shared::SchemeChoice;
-use crate::commands::shared::{ForceArgs, distinct, read_signature, request_written};
+use crate::commands::shared::{
+    FileArgs, ForceArgs, Target, as_files, read_signature, request_written, warn_of_readable,
+};
 use crate::failure::Failure;
 use crate::ui::Ui;
 
 /// Sign an image for secure boot
 #[derive(Debug, clap::Args)]
+#[command(
+    mut_arg("input", |arg| arg.help("The image; - is standard input")),
+    mut_arg("output", |arg| arg.help("Write the signed image here; - is standard output")),
+    after_help = "Example: airseal esp sign --scheme v2 --key boot.pem app.bin app-signed.bin"
+)]
 pub(crate) struct SignArgs {
-    /// The image; - is standard input
-    #[arg(value_name = "IN")]
-    input: PathBuf,
-
-    /// Write the signed image here; - is standard output
-    #[arg(value_name = "OUT")]
-    output: PathBuf,
+    #[command(flatten)]
+    files: FileArgs,
 
     /// v2, or v1 for the original ESP32 before revision 3
     #[arg(long, value_enum)]
@@ -41,20 +43,15 @@ pub(crate) struct SignArgs {
     #[arg(long, value_name = "FILE", requires = "bootloader")]
     iv: Option<PathBuf>,
 
-    /// Add to the signatures that are there
-    #[arg(long)]
-    append: bool,
-
-    /// Sign bytes that are no image of a chip, as they are
-    #[arg(long)]
-    any_data: bool,
-
     #[command(flatten)]
-    force: ForceArgs,
+    options: OptionArgs,
 }
 
 /// Check the signature of secure boot
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: airseal esp verify-signature --scheme v2 --key boot-pub.pem app-signed.bin"
+)]
 pub(crate) struct VerifyArgs {
     /// The signed image; - is standard input
     #[arg(value_name = "IN")]
@@ -71,8 +68,9 @@ pub(crate) struct VerifyArgs {
 
 /// Show or write the digest of a key that is burned into the eFuses; with v1 write the key of a bootloader's digest
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: airseal esp key-digest --key boot-pub.pem digest.bin")]
 pub(crate) struct DigestArgs {
-    /// Write its 32 bytes here
+    /// Write its 32 bytes here; - is standard output [default: with v2 it is shown as hexadecimal]
     #[arg(value_name = "OUT")]
     output: Option<PathBuf>,
 
@@ -90,12 +88,13 @@ pub(crate) struct DigestArgs {
 
 /// Write the bytes that a key elsewhere has to sign
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: airseal esp sign-request --scheme v2 app.bin -o app.req")]
 pub(crate) struct RequestArgs {
     /// The image; - is standard input
     #[arg(value_name = "IN")]
     input: PathBuf,
 
-    /// Write the padded bytes here, and what to do with them to OUT.json
+    /// Write the padded bytes here, and what to do with them to OUT.json; - is standard output, without the second file
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
 
@@ -103,13 +102,8 @@ pub(crate) struct RequestArgs {
     #[arg(long, value_enum)]
     scheme: SchemeChoice,
 
-    /// Add to the signatures that are there
-    #[arg(long)]
-    append: bool,
-
-    /// Sign bytes that are no image of a chip, as they are
-    #[arg(long)]
-    any_data: bool,
+    #[command(flatten)]
+    options: OptionArgs,
 
     #[command(flatten)]
     force: ForceArgs,
@@ -117,14 +111,14 @@ pub(crate) struct RequestArgs {
 
 /// Put a signature that was made elsewhere behind the image
 #[derive(Debug, clap::Args)]
+#[command(
+    mut_arg("input", |arg| arg.help("The image of which the request was made; - is standard input")),
+    mut_arg("output", |arg| arg.help("Write the signed image here; - is standard output")),
+    after_help = "Example: airseal esp attach-signature --scheme v2 --key boot-pub.pem --signature app.sig app.bin app-signed.bin"
+)]
 pub(crate) struct AttachArgs {
-    /// The image of which the request was made; - is standard input
-    #[arg(value_name = "IN")]
-    input: PathBuf,
-
-    /// Write the signed image here; - is standard output
-    #[arg(value_name = "OUT")]
-    output: PathBuf,
+    #[command(flatten)]
+    files: FileArgs,
 
     /// Requests are for v2
     #[arg(long, value_enum)]
@@ -138,6 +132,13 @@ pub(crate) struct AttachArgs {
     #[arg(long, value_name = "SIG")]
     signature: PathBuf,
 
+    #[command(flatten)]
+    options: OptionArgs,
+}
+
+/// What is signed, and beside which signatures.
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct OptionArgs {
     /// Add to the signatures that are there
     #[arg(long)]
     append: bool,
@@ -145,29 +146,38 @@ pub(crate) struct AttachArgs {
     /// Sign bytes that are no image of a chip, as they are
     #[arg(long)]
     any_data: bool,
+}
 
-    #[command(flatten)]
-    force: ForceArgs,
+impl From<OptionArgs> for SignOptions {
+    fn from(args: OptionArgs) -> SignOptions {
+        SignOptions {
+            append: args.append,
+            any_data: args.any_data,
+        }
+    }
 }
 
 pub(super) fn sign(args: &SignArgs, ui: &Ui) -> Result<(), Failure> {
-    distinct([&args.input], &args.output)?;
-    let source = Source::open(&args.input)?;
-    let options = SignOptions {
-        append: args.append,
-        any_data: args.any_data,
-    };
+    let keys = as_files(&args.key);
+    let target = args.files.target(keys.iter().chain(&args.iv))?;
+    warn_of_readable(&keys, ui);
+    let source = Source::open(&args.files.input)?;
     if args.bootloader {
-        let signed = digest_bootloader(args, &source)?;
-        return write(&signed, &args.output, args.force, ui);
+        return write(
+            &digest_bootloader(args, &source)?,
+            "digest (v1)",
+            &target,
+            ui,
+        );
     }
+    let options = args.options.into();
     let signers = args
         .key
         .iter()
         .map(|key| BootSigner::open(key))
         .collect::<Result<Vec<_>, _>>()?;
     let signed = match (args.scheme, signers.as_slice()) {
-        (SchemeChoice::V1, [signer]) if !args.append => sign_v1(&source, signer, options)?,
+        (SchemeChoice::V1, [signer]) if !args.options.append => sign_v1(&source, signer, options)?,
         (SchemeChoice::V1, _) => {
             return Err(Failure::usage("version 1 has one signature by one key")
                 .hint("give one --key and no --append"));
@@ -180,7 +190,7 @@ pub(super) fn sign(args: &SignArgs, ui: &Ui) -> Result<(), Failure> {
             unsigned.finish()?
         }
     };
-    write(&signed, &args.output, args.force, ui)
+    write(&signed, signed_as(&signed), &target, ui)
 }
 
 fn digest_bootloader(args: &SignArgs, source: &Source) -> Result<Signed, Failure> {
@@ -198,10 +208,9 @@ fn digest_bootloader(args: &SignArgs, source: &Source) -> Result<Signed, Failure
 
 pub(super) fn verify(args: &VerifyArgs, ui: &Ui) -> Result<(), Failure> {
     let source = Source::open(&args.input)?;
-    let key = BootPublicKey::read(&args.key)?;
     let verdict = match args.scheme {
-        SchemeChoice::V1 => verify_v1(&source, &key)?,
-        SchemeChoice::V2 => verify_v2(&source, &key)?,
+        SchemeChoice::V1 => verify_v1(&source, &read_p256(&args.key)?)?,
+        SchemeChoice::V2 => verify_v2(&source, &BootPublicKey::read(&args.key)?)?,
     };
     let report = serde_json::json!({"file": source.name(), "verified": true, "found": verdict});
     ui.result(&report, |_| format!("{}: {verdict}", source.name()))
@@ -211,81 +220,87 @@ pub(super) fn key_digest(args: &DigestArgs, ui: &Ui) -> Result<(), Failure> {
     if args.scheme == SchemeChoice::V1 {
         return key_digest_v1(args, ui);
     }
+    let target = args.target()?;
     let key = BootPublicKey::read(&args.key)?;
     let digest = key.key_digest()?;
-    if let Some(output) = &args.output {
-        distinct([&args.key], output)?;
-        write_file(output, &digest, args.force.existing(), Access::Public)?;
-        if is_stdout(output) {
-            return Ok(());
+    let shown = hex::encode(digest);
+    let report = serde_json::json!({"scheme": key.scheme().name(), "key_digest": shown});
+    match target {
+        Some(target) => {
+            target.write(&digest, Access::Public)?;
+            target.report(&report, ui, |_| shown)
         }
+        None => ui.result(&report, |_| shown),
     }
-    let digest = hex::encode(digest);
-    let report = serde_json::json!({"scheme": key.scheme().name(), "key_digest": digest});
-    ui.result(&report, |_| digest.clone())
 }
 
 /// The result is a secret: it goes into a file of its owner's, and is not shown.
 fn key_digest_v1(args: &DigestArgs, ui: &Ui) -> Result<(), Failure> {
-    let Some(output) = &args.output else {
+    let Some(target) = args.target()? else {
         return Err(
             Failure::usage("with v1 the digest is a secret key, and is not shown")
                 .hint("name OUT, the file to write it to"),
         );
     };
-    distinct([&args.key], output)?;
+    warn_of_readable([&args.key], ui);
     let key = DigestKey::of_signer(&args.key)?;
-    write_file(output, key.as_bytes(), args.force.existing(), Access::Owner)?;
-    if is_stdout(output) {
-        return Ok(());
-    }
-    let file = output.display().to_string();
-    ui.result(&serde_json::json!({"file": file, "scheme": "v1"}), |_| {
-        format!("{file}: key for BLOCK2 (espefuse burn-key secure_boot_v1)")
+    target.write(key.as_bytes(), Access::Owner)?;
+    target.report(&serde_json::json!({"scheme": "v1"}), ui, |_| {
+        "key for BLOCK2 (espefuse burn-key secure_boot_v1)".to_owned()
     })
+}
+
+impl DigestArgs {
+    fn target(&self) -> Result<Option<Target<'_>>, Failure> {
+        let output = self.output.as_deref();
+        output
+            .map(|output| Target::new(output, self.force, [&self.key]))
+            .transpose()
+    }
 }
 
 pub(super) fn request(args: &RequestArgs, ui: &Ui) -> Result<(), Failure> {
     only_v2(args.scheme)?;
-    distinct([&args.input], &args.output)?;
-    let source = Source::open(&args.input)?;
-    let options = SignOptions {
-        append: args.append,
-        any_data: args.any_data,
+    let target = Target::new(&args.output, args.force, [&args.input])?;
+    let about_name = about_name(&args.output);
+    let about_target = match target.is_stdout() {
+        false => Some(Target::new(&about_name, args.force, [&args.input])?),
+        true => None,
     };
-    let unsigned = Unsigned::read(&source, options)?;
-    let existing = args.force.existing();
-    if !is_stdout(&args.output) {
-        let mut name = args.output.clone().into_os_string();
-        name.push(".json");
-        let about = serde_json::to_vec_pretty(&unsigned.request())
-            .map_err(|error| Failure::environment(format_args!("{error}")))?;
-        airseal_pack::output::check_target(&args.output, existing)?;
-        write_file(Path::new(&name), &about, existing, Access::Public)?;
+    let unsigned = Unsigned::read(&Source::open(&args.input)?, args.options.into())?;
+    let message = target.fill(unsigned.message(), Access::Public)?;
+    if let Some(target) = about_target {
+        let mut about =
+            serde_json::to_vec_pretty(&unsigned.request()).map_err(Failure::environment)?;
+        about.push(b'\n');
+        target.write(&about, Access::Public)?;
     }
-    let message = unsigned.message();
-    write_file(&args.output, message, existing, Access::Public)?;
+    message.commit()?;
     let next = format!(
         "airseal esp attach-signature --scheme v2 --key PUB --signature SIG {} OUT",
         args.input.display()
     );
-    request_written(&args.output, message.len(), next, ui)
+    request_written(&target, unsigned.message().len(), next, ui)
+}
+
+/// `OUT.json`.
+fn about_name(output: &Path) -> PathBuf {
+    let mut name = output.as_os_str().to_owned();
+    name.push(".json");
+    PathBuf::from(name)
 }
 
 pub(super) fn attach(args: &AttachArgs, ui: &Ui) -> Result<(), Failure> {
     only_v2(args.scheme)?;
-    distinct([&args.input, &args.signature, &args.key], &args.output)?;
-    let source = Source::open(&args.input)?;
+    let target = args.files.target([&args.signature, &args.key])?;
+    let source = Source::open(&args.files.input)?;
     let key = BootPublicKey::read(&args.key)?;
     let name = args.signature.display().to_string();
     let signature = parse_signature(&name, key.scheme(), &read_signature(&args.signature)?)?;
-    let options = SignOptions {
-        append: args.append,
-        any_data: args.any_data,
-    };
-    let mut unsigned = Unsigned::read(&source, options)?;
+    let mut unsigned = Unsigned::read(&source, args.options.into())?;
     unsigned.attach(&name, &key, &signature)?;
-    write(&unsigned.finish()?, &args.output, args.force, ui)
+    let signed = unsigned.finish()?;
+    write(&signed, signed_as(&signed), &target, ui)
 }
 
 fn only_v2(scheme: SchemeChoice) -> Result<(), Failure> {
@@ -296,20 +311,19 @@ fn only_v2(scheme: SchemeChoice) -> Result<(), Failure> {
     }
 }
 
-fn write(signed: &Signed, output: &Path, force: ForceArgs, ui: &Ui) -> Result<(), Failure> {
-    let report = &signed.report;
-    report.warnings.iter().for_each(|warning| ui.warn(warning));
-    write_file(output, &signed.bytes, force.existing(), Access::Public)?;
-    if is_stdout(output) {
-        return Ok(());
+/// What was done, for people.
+fn signed_as(signed: &Signed) -> &'static str {
+    match signed.report.scheme {
+        "v1" => "signed (v1), signature",
+        _ => "signed (v2), signature",
     }
-    ui.result(report, |report| {
-        let mut text = format!(
-            "{}: signed ({}), signature at {:#x}",
-            output.display(),
-            report.scheme,
-            report.signature_offset
-        );
+}
+
+fn write(signed: &Signed, what: &str, target: &Target<'_>, ui: &Ui) -> Result<(), Failure> {
+    ui.warn_all(&signed.report.warnings);
+    target.write(&signed.bytes, Access::Public)?;
+    target.report(&signed.report, ui, |report| {
+        let mut text = format!("{what} at {:#x}", report.signature_offset);
         for digest in &report.key_digests {
             text.push_str("\nkey digest   ");
             text.push_str(digest);

@@ -6,26 +6,19 @@ use airseal_pack::firmware::Firmware;
 use airseal_pack::seal::{RawFlash, RawFlashFiles, Sealed};
 
 use crate::commands::esp::shared::crypt_config;
+use crate::commands::shared::warn_of_readable;
 use crate::failure::Failure;
+use crate::ui::Ui;
 
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Raw images for encrypted flash")]
 pub(super) struct RawFlashArgs {
     /// Encrypt the image for the flash of devices with this flash encryption key (bare bytes), once for each slot of --partitions; such devices write it as it comes
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "partitions",
-        help_heading = "Raw images for encrypted flash"
-    )]
+    #[arg(long, value_name = "FILE", requires = "partitions")]
     raw_flash_key: Option<PathBuf>,
 
     /// The partition table of these devices, CSV or binary
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "raw_flash_key",
-        help_heading = "Raw images for encrypted flash"
-    )]
+    #[arg(long, value_name = "FILE", requires = "raw_flash_key")]
     partitions: Option<PathBuf>,
 
     /// The original ESP32's FLASH_CRYPT_CONFIG [default: 0xF]
@@ -33,8 +26,7 @@ pub(super) struct RawFlashArgs {
         long,
         value_name = "N",
         value_parser = crypt_config,
-        requires = "raw_flash_key",
-        help_heading = "Raw images for encrypted flash"
+        requires = "raw_flash_key"
     )]
     flash_crypt_conf: Option<u8>,
 }
@@ -46,7 +38,8 @@ impl RawFlashArgs {
     }
 
     /// Reads key and table, if they are given.
-    pub(super) fn read(&self, firmware: &Firmware) -> Result<Option<RawFlash>, Failure> {
+    pub(super) fn read(&self, firmware: &Firmware, ui: &Ui) -> Result<Option<RawFlash>, Failure> {
+        warn_of_readable(&self.raw_flash_key, ui);
         let (Some(key), Some(partitions)) = (&self.raw_flash_key, &self.partitions) else {
             return Ok(None);
         };

@@ -2,24 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
-use airseal_pack::OutputFile;
-use airseal_pack::bridge::encrypted_img::{SealKey, encrypt};
-use airseal_pack::entropy::SystemEntropy;
-use airseal_pack::output::{Access, is_stdout};
+use airseal_pack::bridge::encrypted_img::SealKey;
 
 use super::{Args, firmware};
-use crate::commands::shared::distinct;
+use crate::commands::esp::encrypted_img;
+use crate::commands::shared::Target;
 use crate::failure::Failure;
 use crate::ui::Ui;
 
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Devices with stock firmware")]
 pub(super) struct StockArgs {
     /// In place of a release, make Espressif's esp_encrypted_img container for this RSA-3072 or P-256 key: it hides the image and proves no origin
     #[arg(
         long,
         value_name = "PEM",
-        conflicts_with_all = RELEASE_ONLY,
-        help_heading = "Devices with stock firmware"
+        conflicts_with_all = RELEASE_ONLY
     )]
     pub(super) stock_container: Option<PathBuf>,
 }
@@ -52,24 +50,16 @@ const RELEASE_ONLY: [&str; 23] = [
 ];
 
 pub(super) fn run(args: &Args, key: &Path, ui: &Ui) -> Result<(), Failure> {
-    let target = &args.output;
-    let inputs = [&args.firmware, &key.to_owned()];
-    distinct(inputs.into_iter().chain(&args.fits), target)?;
+    let key_file = key.to_owned();
+    let read = [&args.firmware, &key_file];
+    let target = Target::new(
+        &args.output,
+        args.force,
+        read.into_iter().chain(&args.image.fits),
+    )?;
     ui.warn(WARNING);
     let key = SealKey::read(key)?;
-    let firmware = firmware(args)?;
-    let mut output = OutputFile::create(target, args.force.existing(), Access::Public)?;
-    encrypt(firmware.source(), &key, &SystemEntropy, &mut output)?;
-    output.commit()?;
-    if is_stdout(target) {
-        return Ok(());
-    }
-    let scheme = key.scheme();
-    let file = target.display().to_string();
-    ui.result(
-        &serde_json::json!({ "file": file, "scheme": scheme, "warning": WARNING }),
-        |_| format!("{file}: encrypted, {scheme}; not signed"),
-    )
+    encrypted_img::make(&target, firmware(args)?.source(), &key, WARNING, ui)
 }
 
-const WARNING: &str = "the container proves no origin: whoever has the public key can make one, so whoever can replace the file decides what devices run, unless secure boot checks the image";
+const WARNING: &str = "the container is not signed and proves no origin: whoever has the public key can make one, so whoever can replace the file decides what devices run, unless secure boot checks the image";

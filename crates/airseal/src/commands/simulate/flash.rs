@@ -7,7 +7,7 @@ use airseal_pack::esp::partitions::{self, TablePlace};
 use airseal_sim::device::STATE_LEN;
 use airseal_update::flash::Region;
 
-use super::DeviceArgs;
+use super::args::DeviceArgs;
 use crate::failure::Failure;
 
 /// Scheme and check value of the flash key, if one is named.
@@ -38,12 +38,7 @@ pub(super) fn slots(args: &DeviceArgs, chip: Chip) -> Result<Option<[Region; 2]>
         chip: Some(chip),
     };
     let (table, _) = partitions::read(path, place)?;
-    let mut rows: Vec<_> = table
-        .as_slice()
-        .iter()
-        .filter(|row| row.is_ota_slot())
-        .collect();
-    rows.sort_by_key(|row| row.ota_slot());
+    let rows = partitions::ota_slots(&table);
     let wrong = |what: String, hint: &str| {
         Err(Failure::refused(format_args!("{}: {what}", path.display())).hint(hint))
     };

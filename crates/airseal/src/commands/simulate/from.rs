@@ -8,7 +8,8 @@ use airseal_sim::home::Home;
 use airseal_sim::source::SealedFile;
 use airseal_sim::static_files::{Exported, Folder};
 
-use super::{DeviceArgs, client};
+use super::args::DeviceArgs;
+use super::client;
 use crate::failure::Failure;
 
 /// A sealed file, which must be there. What is a known kind of another file does not get as far as the device.
