@@ -67,6 +67,7 @@ struct StationArgs {
 
 /// Count the boards of a batch by how far they are
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: airseal esp line status --batch 2648-A")]
 struct StatusArgs {
     /// The batch's folder
     #[arg(long, value_name = "DIR")]
@@ -75,6 +76,9 @@ struct StatusArgs {
 
 /// Write a finished board anew, as it left the line; its keys must have been kept (escrow)
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: airseal esp line reflash --batch 2648-A --key line.key --port /dev/ttyUSB0 --serial AL-2648-A-00001"
+)]
 struct ReflashArgs {
     #[command(flatten)]
     station: StationArgs,
@@ -98,6 +102,9 @@ struct ReflashArgs {
 
 /// Give a board up: its serial and keys are never used again
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: airseal esp line scrap --batch 2648-A --serial AL-2648-A-00001 --reason drowned"
+)]
 struct ScrapArgs {
     #[command(flatten)]
     station: StationArgs,
@@ -113,6 +120,9 @@ struct ScrapArgs {
 
 /// Take in flash keys of boards that were burned elsewhere, so that they can be written anew
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: airseal esp line import-keys --batch 2648-A --key line.key old-keys"
+)]
 struct ImportArgs {
     #[command(flatten)]
     station: StationArgs,
@@ -124,6 +134,7 @@ struct ImportArgs {
 
 /// Close a batch: unused keys are destroyed, the report is written
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: airseal esp line close --batch 2648-A --key line.key")]
 struct CloseArgs {
     #[command(flatten)]
     station: StationArgs,

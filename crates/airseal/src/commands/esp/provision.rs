@@ -14,6 +14,7 @@ use crate::work;
 ///
 /// Run again on the same folder it makes what is missing; a serial never gets new keys.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: airseal esp provision --config acme.toml --out 2648-A")]
 pub(crate) struct Args {
     /// The batch's configuration
     #[arg(long, value_name = "FILE")]

@@ -16,6 +16,9 @@ use crate::ui::Ui;
 
 /// Do what the board on the bench needs; safe to repeat at any time
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: airseal esp line run --batch 2648-A --key line.key --port /dev/ttyUSB0"
+)]
 pub(super) struct Args {
     #[command(flatten)]
     station: StationArgs,
