@@ -336,6 +336,32 @@ fn a_damaged_block_or_a_wrong_purpose_is_scrap_for_good() {
     }
 }
 
+/// A finished board can be burned further by its own firmware, and one that was taken in was burned to another plan.
+#[test]
+fn a_finished_or_imported_board_is_never_scrap() {
+    let plan = plan();
+    let Board::Open { mac, efuses, .. } = open(&chip(&plan, &|_| true)) else {
+        panic!("open")
+    };
+    let damaged = Board::Open {
+        mac,
+        efuses,
+        block_error: Some("BLOCK4: 1 error".to_owned()),
+    };
+    let mut further = chip(&plan, &|_| true);
+    further["SECURE_BOOT_KEY_REVOKE0"]["value"] = json!(true);
+    further["SECURE_BOOT_KEY_REVOKE0"]["raw_value"] = json!("0x1");
+    let imported = [(Step::Import, Outcome::Done)];
+    for steps in [&[BOUND, BURNING, LOCKING, RECORDED][..], &imported] {
+        assert_refused(&decide(&damaged, steps), "recorded as finished");
+        assert_refused(&decide(&open(&further), steps), "SECURE_BOOT_KEY_REVOKE0");
+    }
+    // A finding that was journalled is no verdict.
+    let looked_at = [BOUND, BURNING, (Step::Scrap, Outcome::Begun)];
+    let board = open(&chip(&plan, &|field| !is_lock(field)));
+    assert!(matches!(decide(&board, &looked_at), Next::Work { .. }));
+}
+
 /// R01: read protection was closed before the flash key was there.
 #[test]
 fn a_chip_that_can_never_hide_a_key_is_seen_before_anything_is_written() {

@@ -63,7 +63,7 @@ pub enum Next {
         /// The serial.
         serial: String,
     },
-    /// It can't be finished: its serial and keys are given up.
+    /// It looks like one that can't be finished. That is for a person to say: keys and serial stay until `esp line scrap`.
     Scrap {
         /// The serial, if one is bound.
         serial: Option<String>,
@@ -224,11 +224,19 @@ fn open(
             ),
         };
     };
+    // A finished board may have been burned further since: by its firmware, or by who burned it elsewhere.
+    let found = |finding: String| match history.recorded {
+        true => refuse(
+            format!("{bound} is recorded as finished, and now: {finding}"),
+            "write it anew with `esp line reflash`, or give it up with `esp line scrap`",
+        ),
+        false => Next::Scrap {
+            serial: serial.clone(),
+            why: finding,
+        },
+    };
     if let Some(error) = block_error {
-        return Next::Scrap {
-            serial,
-            why: format!("an eFuse block has an error: {error}"),
-        };
+        return found(format!("an eFuse block has an error: {error}"));
     }
     let other_chip = |what: &str| {
         refuse(
@@ -239,10 +247,7 @@ fn open(
         )
     };
     match progress {
-        Progress::Spoiled { field, why } => Next::Scrap {
-            serial,
-            why: format!("{field}: {why}"),
-        },
+        Progress::Spoiled { field, why } => found(format!("{field}: {why}")),
         Progress::Burned if history.recorded && !plan.is_locked(efuses) => {
             other_chip("its loader is open")
         }

@@ -214,11 +214,12 @@ impl<'c> Station<'c> {
             Next::Scrap { serial, why } => {
                 let serial = serial.unwrap_or_default();
                 let mac = self.mac_of(&board, &serial);
-                self.give_up(&serial, &mac, &why)?;
+                // A finding is no verdict: the box stays until a person gives the board up.
+                self.note(&serial, &mac, Step::Scrap, Outcome::Begun, &why, None)?;
                 Err(Error::refused(
                     format!("board {serial}"),
-                    format!("is scrap: {why}"),
-                    "take another board; serial and keys of this one are never used again",
+                    format!("looks like scrap: {why}"),
+                    "look at cable and port and run again; if it stays so, `esp line scrap` gives it up with its keys",
                 ))
             }
             Next::Work { serial, tasks } => {

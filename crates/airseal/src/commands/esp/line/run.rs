@@ -128,10 +128,10 @@ fn dry_run(
         ))
         .hint("nothing is to be done; a returned board is written anew with `esp line reflash`")),
         Next::Scrap { serial, why } => Err(Failure::refused(format_args!(
-            "board {}: it would be scrapped: {why}",
+            "board {}: it looks like scrap: {why}",
             serial.unwrap_or_default()
         ))
-        .hint("take another board; serial and keys of this one are never used again")),
+        .hint("look at cable and port and run again; if it stays so, `esp line scrap` gives it up with its keys")),
         Next::Refuse { why, remedy } => {
             Err(Failure::refused(format_args!("the board: {why}")).hint(remedy))
         }
