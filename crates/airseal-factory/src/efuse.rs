@@ -11,11 +11,13 @@ use serde::{Deserialize, Serialize};
 
 mod blocks;
 mod command;
+mod custom;
 mod family;
 mod remaining;
 
 pub use blocks::{Blocks, KeyBlock};
 pub use command::arguments;
+pub use custom::custom_names;
 use family::Family;
 pub use remaining::Progress;
 
@@ -119,7 +121,7 @@ impl EfusePlan {
         let family = Family::of(wish.chip)?;
         let blocks = Blocks::assign(wish, &family)?;
         let mut fields = family.fields(wish)?;
-        check_custom(wish, &fields)?;
+        custom::check(wish)?;
         fields.extend(wish.custom.iter().cloned());
         let protect = family.protected(wish);
         let lock = family.lock(wish)?;
@@ -240,24 +242,6 @@ impl Expectation {
             writeable: None,
         }
     }
-}
-
-/// `custom` sets what nothing else sets, and never what protects.
-fn check_custom(wish: &EfuseWish, planned: &[(String, u64)]) -> Result<(), Error> {
-    for (name, _) in &wish.custom {
-        let upper = name.to_ascii_uppercase();
-        let why = if upper == "RD_DIS" || upper == "WR_DIS" {
-            "protection is planned with the keys, a wrong bit can't be taken back"
-        } else if upper.starts_with("KEY_PURPOSE_") || upper.starts_with("BLOCK") {
-            "keys and their purposes are planned from [flash_encryption], [device_key] and [secure_boot]"
-        } else if planned.iter().any(|(known, _)| *known == upper) {
-            "another setting decides it already"
-        } else {
-            continue;
-        };
-        return Err(refuse(&format!("efuse.custom.{name}"), why, "leave it out"));
-    }
-    Ok(())
 }
 
 fn refuse(setting: &str, what: &str, remedy: &str) -> Error {

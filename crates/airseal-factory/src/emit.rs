@@ -268,11 +268,20 @@ fn key_file(key: BurnedKey) -> PathBuf {
     })
 }
 
+/// A word of a shell script; names that are plainly safe stay as they are.
+fn quoted(word: &str) -> String {
+    let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./@=".contains(&byte);
+    if !word.is_empty() && word.bytes().all(safe) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
 /// `ESPEFUSE` in the environment takes the place of the program, so that a script can be tried on virtual eFuses.
 fn script(path: &Path, what: &str, chip: &str, call: &[Burn]) -> Result<(), Error> {
     let words: Vec<String> = arguments(call, key_file)
         .iter()
-        .map(|word| word.to_string_lossy().into_owned())
+        .map(|word| quoted(&word.to_string_lossy()))
         .collect();
     let text = format!(
         "#!/bin/sh\n# {what}\n# Then: {} PORT\nset -eu\ncd \"$(dirname \"$0\")\"\nport=${{1-}}\n\
@@ -283,4 +292,17 @@ fn script(path: &Path, what: &str, chip: &str, call: &[Burn]) -> Result<(), Erro
     private(path, text.as_bytes())?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o700))
         .map_err(|error| Error::io("change", path, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_a_script_are_quoted() {
+        assert_eq!(quoted("BLOCK_KEY0"), "BLOCK_KEY0");
+        assert_eq!(quoted("X;touch x"), "'X;touch x'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted(""), "''");
+    }
 }

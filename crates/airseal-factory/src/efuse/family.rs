@@ -20,12 +20,16 @@ pub(super) enum Family {
 pub(super) struct Doors {
     /// Burned with release encryption.
     encryption: &'static [&'static str],
+    /// Other ways to start code than the bootloader; burned with release encryption and with secure boot.
+    boot: &'static [&'static str],
     /// Burned when the debug port is closed for good.
     jtag: &'static [&'static str],
     /// The hardware can't use block 5 for flash keys.
     key5_takes_no_xts: bool,
     /// Bits of `SOFT_DIS_JTAG`, all set.
     soft_jtag: u64,
+    /// Whether protecting `DIS_ICACHE` protects it too.
+    soft_jtag_protected: bool,
 }
 
 impl Family {
@@ -34,50 +38,44 @@ impl Family {
             "esp32" => return Ok(Family::Esp32),
             "esp32c2" => return Ok(Family::Esp32C2),
             "esp32s2" => Doors {
-                encryption: &[
-                    "DIS_DOWNLOAD_ICACHE",
-                    "DIS_DOWNLOAD_DCACHE",
-                    "DIS_LEGACY_SPI_BOOT",
-                ],
+                encryption: &["DIS_DOWNLOAD_ICACHE", "DIS_DOWNLOAD_DCACHE"],
+                boot: &["DIS_LEGACY_SPI_BOOT", "DIS_BOOT_REMAP"],
                 jtag: &["HARD_DIS_JTAG"],
                 key5_takes_no_xts: false,
                 soft_jtag: 1,
+                soft_jtag_protected: true,
             },
             "esp32s3" => Doors {
-                encryption: &[
-                    "DIS_DOWNLOAD_ICACHE",
-                    "DIS_DOWNLOAD_DCACHE",
-                    "DIS_DIRECT_BOOT",
-                ],
+                encryption: &["DIS_DOWNLOAD_ICACHE", "DIS_DOWNLOAD_DCACHE"],
+                boot: &["DIS_DIRECT_BOOT"],
                 jtag: &["DIS_USB_JTAG", "DIS_PAD_JTAG"],
                 key5_takes_no_xts: true,
                 soft_jtag: 7,
+                soft_jtag_protected: false,
             },
             "esp32c3" => Doors {
-                encryption: &["DIS_DOWNLOAD_ICACHE", "DIS_DIRECT_BOOT"],
+                encryption: &["DIS_DOWNLOAD_ICACHE"],
+                boot: &["DIS_DIRECT_BOOT"],
                 jtag: &["DIS_USB_JTAG", "DIS_PAD_JTAG"],
                 key5_takes_no_xts: true,
                 soft_jtag: 7,
+                soft_jtag_protected: false,
             },
             "esp32c6" => Doors {
-                encryption: &[
-                    "DIS_DOWNLOAD_ICACHE",
-                    "DIS_DIRECT_BOOT",
-                    "SPI_DOWNLOAD_MSPI_DIS",
-                ],
+                encryption: &["DIS_DOWNLOAD_ICACHE", "SPI_DOWNLOAD_MSPI_DIS"],
+                boot: &["DIS_DIRECT_BOOT"],
                 jtag: &["DIS_USB_JTAG", "DIS_PAD_JTAG"],
                 key5_takes_no_xts: false,
                 soft_jtag: 7,
+                soft_jtag_protected: false,
             },
             "esp32h2" => Doors {
-                encryption: &[
-                    "DIS_DIRECT_BOOT",
-                    "SPI_DOWNLOAD_MSPI_DIS",
-                    "XTS_DPA_PSEUDO_LEVEL",
-                ],
+                encryption: &["SPI_DOWNLOAD_MSPI_DIS", "XTS_DPA_PSEUDO_LEVEL"],
+                boot: &["DIS_DIRECT_BOOT"],
                 jtag: &["DIS_USB_JTAG", "DIS_PAD_JTAG"],
                 key5_takes_no_xts: false,
                 soft_jtag: 7,
+                soft_jtag_protected: false,
             },
             other => {
                 return Err(refuse(
@@ -134,6 +132,9 @@ impl Family {
     /// True if protecting `protected` write-protects `name` as well: names share bits of `WR_DIS`.
     pub(super) fn covers(&self, protected: &str, name: &str) -> bool {
         let group: &[&str] = match (self, protected) {
+            (Family::SixBlocks(doors), "DIS_ICACHE") if name == "SOFT_DIS_JTAG" => {
+                return doors.soft_jtag_protected;
+            }
             (Family::SixBlocks(_), "DIS_ICACHE") => &[
                 "DIS_DOWNLOAD_ICACHE",
                 "DIS_DOWNLOAD_DCACHE",
@@ -141,7 +142,7 @@ impl Family {
                 "DIS_USB_JTAG",
                 "DIS_PAD_JTAG",
                 "HARD_DIS_JTAG",
-                "SOFT_DIS_JTAG",
+                "DIS_BOOT_REMAP",
             ],
             _ => &[],
         };
@@ -216,11 +217,10 @@ fn esp32(wish: &EfuseWish, fields: &mut Fields) -> Result<(), Error> {
 fn esp32c2(wish: &EfuseWish, fields: &mut Fields) -> Result<(), Error> {
     counter(wish, fields);
     if wish.encryption == EncryptionMode::Release {
-        fields.set_all(&[
-            "DIS_DOWNLOAD_ICACHE",
-            "DIS_DIRECT_BOOT",
-            "DIS_DOWNLOAD_MANUAL_ENCRYPT",
-        ]);
+        fields.set_all(&["DIS_DOWNLOAD_ICACHE", "DIS_DOWNLOAD_MANUAL_ENCRYPT"]);
+    }
+    if closes_direct_boot(wish) {
+        fields.set("DIS_DIRECT_BOOT", 1);
     }
     match wish.secure_boot {
         BootScheme::Off => {}
@@ -239,6 +239,9 @@ fn six_blocks(wish: &EfuseWish, doors: &Doors, fields: &mut Fields) -> Result<()
     counter(wish, fields);
     if wish.encryption == EncryptionMode::Release {
         fields.set_all(doors.encryption);
+    }
+    if closes_direct_boot(wish) {
+        fields.set_all(doors.boot);
     }
     match wish.jtag {
         Jtag::Off => fields.set_all(doors.jtag),
@@ -272,6 +275,12 @@ fn six_blocks(wish: &EfuseWish, doors: &Doors, fields: &mut Fields) -> Result<()
     }
     fields.set("SECURE_BOOT_EN", 1);
     Ok(())
+}
+
+/// A strapped board would start code from flash that nobody signed or encrypted. ESP-IDF closes it with either of the two
+/// (`secure_boot_secure_features.c`, `flash_encryption_secure_features.c`).
+fn closes_direct_boot(wish: &EfuseWish) -> bool {
+    wish.encryption == EncryptionMode::Release || wish.secure_boot != BootScheme::Off
 }
 
 fn counter(wish: &EfuseWish, fields: &mut Fields) {
