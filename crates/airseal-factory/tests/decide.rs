@@ -180,6 +180,9 @@ fn a_blank_chip_that_is_bound_keeps_its_serial() {
         &[(Step::Bind, Outcome::Begun)][..],
         &[BOUND],
         &[BOUND, (Step::Flash, Outcome::Failed)],
+        // The chip says what was burned, not the journal.
+        &[BOUND, BURNING],
+        &[BOUND, BURNING, (Step::Burn, Outcome::Failed)],
     ] {
         let next = decide(&open(&chip(&plan(), &|_| false)), steps);
         assert_eq!(
@@ -194,7 +197,11 @@ fn a_blank_chip_that_is_bound_keeps_its_serial() {
 fn keys_that_are_burned_are_not_burned_again() {
     let plan = plan();
     let next = decide(&open(&chip(&plan, &is_key)), &[BOUND, BURNING]);
-    assert_eq!(steps_of(&next), FROM_BURN);
+    assert_eq!(
+        steps_of(&next),
+        [&[Step::Verify][..], &FROM_BURN].concat(),
+        "read back before more is burned"
+    );
     let calls = burned_by(&next);
     assert!(
         calls
@@ -235,6 +242,26 @@ fn of_some_names_only_the_missing_ones_are_burned() {
     };
     let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, missing);
+}
+
+/// Makers close some doors themselves: that is no board of somebody else, and what is burned is not burned again.
+#[test]
+fn doors_that_the_maker_closed_do_not_make_a_chip_begun() {
+    let plan = plan();
+    let doors = ["DIS_DIRECT_BOOT", "DIS_USB_JTAG"];
+    let next = decide(&open(&chip(&plan, &|field| doors.contains(&field))), &[]);
+    let all = [&[Step::Bind, Step::Flash, Step::Verify][..], &FROM_BURN].concat();
+    assert_eq!(steps_of(&next), all);
+    let calls = burned_by(&next);
+    let Burn::Fields(fields) = &calls[0][1] else {
+        panic!("names come second: {calls:?}")
+    };
+    assert!(
+        fields
+            .iter()
+            .all(|(name, _)| !doors.contains(&name.as_str())),
+        "{fields:?}"
+    );
 }
 
 #[test]

@@ -86,3 +86,96 @@ fn a_call_that_failed_is_no_finding_and_a_finding_is_no_verdict() {
     let done = station.run(&mut bench, None).expect("finished");
     assert_eq!(done.serial, serial(1));
 }
+
+/// Two boards and a jig that puts the second one in place after some calls.
+struct Exchanged<'b> {
+    boards: [&'b mut SimulatedBoard; 2],
+    left: usize,
+}
+
+impl Exchanged<'_> {
+    fn now(&mut self) -> &mut SimulatedBoard {
+        let [first, second] = &mut self.boards;
+        match self.left {
+            0 => second,
+            _ => {
+                self.left -= 1;
+                first
+            }
+        }
+    }
+}
+
+impl Connection for Exchanged<'_> {
+    // The jig is one port: the words name the board that is there for the call they are made for.
+    fn place(&self, program: Program) -> Vec<OsString> {
+        self.boards[usize::from(self.left == 0)].place(program)
+    }
+
+    fn call(&mut self, program: Program, words: &[OsString]) -> Result<String, Error> {
+        self.now().call(program, words)
+    }
+
+    fn listen(
+        &mut self,
+        reset: &[OsString],
+        enough: &dyn Fn(&str) -> bool,
+        wait: Duration,
+    ) -> Result<String, Error> {
+        self.now().listen(reset, enough, wait)
+    }
+}
+
+/// Whenever another blank board is put in place, no key goes into it, and the first one ends with keys of its own.
+#[test]
+fn a_board_that_is_exchanged_at_any_call_is_never_burned() {
+    let Some(line) = Line::new() else { return };
+    let calls = {
+        let mut station = line.station();
+        let mut board = line.board(200);
+        station
+            .run(&mut bench(&station, &mut board), Some(&serial(5)))
+            .expect("finished");
+        board.calls().len()
+    };
+    let burned = |board: &SimulatedBoard| {
+        board
+            .calls()
+            .iter()
+            .any(|call| call.iter().any(|word| word.starts_with("burn-")))
+    };
+    // After one call nothing is known of the first board yet: the second one is simply the board.
+    for left in 2..calls {
+        let folder = tempfile::tempdir().expect("a folder");
+        let batch = folder.path().join("batch");
+        common::bench::copy_tree(&line.batch(), &batch);
+        let mut first = line.board_in(&folder.path().join("first"), 1);
+        let mut second = line.board_in(&folder.path().join("second"), 2);
+        let mut station = line.station_in(&batch, "line.key", None, &common::bench::nothing);
+        let exchanged = Exchanged {
+            boards: [&mut first, &mut second],
+            left,
+        };
+        let mut bench = Bench::new(Box::new(exchanged), station.expected());
+        let done = station.run(&mut bench, Some(&serial(1)));
+        drop(bench);
+        // Between a look and the call that it allows no hand is fast enough; every other moment is seen.
+        let looks = first
+            .calls()
+            .iter()
+            .filter(|call| call.iter().any(|word| word == "summary"))
+            .count();
+        let just_looked = first
+            .calls()
+            .last()
+            .is_some_and(|call| call.iter().any(|word| word == "summary"));
+        if just_looked && (looks == 2 || looks == 4) {
+            continue;
+        }
+        assert!(done.is_err(), "exchanged after call {left}");
+        assert!(
+            !burned(&second),
+            "burned the second board, after call {left}"
+        );
+    }
+}

@@ -168,6 +168,8 @@ fn a_board_at_a_port_gets_these_words_and_is_finished() {
         format!("{esptool} flash-id"),
         format!("{esptool} write-flash --erase-all --flash-mode keep --flash-freq keep --flash-size keep {places}"),
         format!("{esptool} verify-flash {places}"),
+        format!("{esptool} get-security-info"),
+        format!("{espefuse} check-error summary --format json"),
         format!(
             "{espefuse} burn-key BLOCK_KEY0 WORK/flash-key.bin XTS_AES_128_KEY BLOCK_KEY1 WORK/seed.bin HMAC_UP \
              BLOCK_KEY2 COMMON/digest0.bin SECURE_BOOT_DIGEST0 BLOCK_KEY3 COMMON/digest1.bin SECURE_BOOT_DIGEST1 \
@@ -177,6 +179,8 @@ fn a_board_at_a_port_gets_these_words_and_is_finished() {
         format!("{esptool} get-security-info"),
         format!("{espefuse} check-error summary --format json"),
         "esptool --chip esp32c3 --port PORT --before default-reset --after hard-reset get-security-info".to_owned(),
+        format!("{esptool} get-security-info"),
+        format!("{espefuse} check-error summary --format json"),
         format!("{espefuse} burn-efuse ENABLE_SECURITY_DOWNLOAD 1"),
         format!("{esptool} get-security-info"),
     ];

@@ -111,6 +111,7 @@ const LOCK: &str = "burn-efuse ENABLE_SECURITY_DOWNLOAD 1";
 #[test]
 fn a_board_gets_exactly_the_steps_it_lacks() {
     let from_burn = vec![
+        Step::Verify,
         Step::Burn,
         Step::Audit,
         Step::Boot,

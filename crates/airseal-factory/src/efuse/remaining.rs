@@ -9,8 +9,9 @@ use super::{Burn, EfusePlan, Expectation, KeyBlock};
 /// A chip beside its plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// Nothing of the plan is burned.
-    Blank,
+    /// No key, counter or switch that gives a chip its owner is burned: these calls are the first one. A door that the maker
+    /// closed already, as the debug console of the original chip, is left out of them.
+    Blank(Vec<Vec<Burn>>),
     /// Some of it is; these calls finish the first one.
     Begun(Vec<Vec<Burn>>),
     /// The first call is whole.
@@ -24,6 +25,21 @@ pub enum Progress {
     },
 }
 
+/// Counters and switches that take a chip out of its maker's state.
+const SWITCHES: [&str; 11] = [
+    "FLASH_CRYPT_CNT",
+    "SPI_BOOT_CRYPT_CNT",
+    "ABS_DONE_0",
+    "ABS_DONE_1",
+    "SECURE_BOOT_EN",
+    "SECURE_BOOT_KEY_REVOKE0",
+    "SECURE_BOOT_KEY_REVOKE1",
+    "SECURE_BOOT_KEY_REVOKE2",
+    "UART_DOWNLOAD_DIS",
+    "DIS_DOWNLOAD_MODE",
+    "ENABLE_SECURITY_DOWNLOAD",
+];
+
 enum Standing {
     Missing,
     Done,
@@ -35,12 +51,12 @@ impl EfusePlan {
     /// read-protected key a second time is refused by the tool, and forcing it would spoil the block.
     pub fn progress(&self, chip: &EfuseState) -> Progress {
         let mut missing = Vec::new();
-        let mut done = 0;
+        let mut owned = false;
         let mut spoiled = self.foreign(chip).or_else(|| self.no_more_secrets(chip));
         let mut sort = |name: &str, standing: Standing| -> bool {
             match standing {
                 Standing::Missing => return true,
-                Standing::Done => done += 1,
+                Standing::Done => owned |= !is_door(name),
                 Standing::Spoiled(why) => {
                     spoiled.get_or_insert((name.to_owned(), why.to_owned()));
                 }
@@ -79,8 +95,8 @@ impl EfusePlan {
         missing.retain(|burn| !burn.is_empty());
         if missing.is_empty() {
             Progress::Burned
-        } else if done == 0 {
-            Progress::Blank
+        } else if !owned {
+            Progress::Blank(into_calls(missing))
         } else {
             Progress::Begun(into_calls(missing))
         }
@@ -97,19 +113,6 @@ impl EfusePlan {
             "BLOCK_KEY3",
             "BLOCK_KEY4",
             "BLOCK_KEY5",
-        ];
-        const SWITCHES: [&str; 11] = [
-            "FLASH_CRYPT_CNT",
-            "SPI_BOOT_CRYPT_CNT",
-            "ABS_DONE_0",
-            "ABS_DONE_1",
-            "SECURE_BOOT_EN",
-            "SECURE_BOOT_KEY_REVOKE0",
-            "SECURE_BOOT_KEY_REVOKE1",
-            "SECURE_BOOT_KEY_REVOKE2",
-            "UART_DOWNLOAD_DIS",
-            "DIS_DOWNLOAD_MODE",
-            "ENABLE_SECURITY_DOWNLOAD",
         ];
         let planned = |name: &str| self.expect.iter().any(|want| want.field.starts_with(name));
         let block = BLOCKS
@@ -249,6 +252,14 @@ fn field(found: Option<&Field>, want: u64) -> Standing {
         Some((None, _)) => Standing::Spoiled("it can't be read"),
         None => Standing::Spoiled("the summary does not have it"),
     }
+}
+
+/// A name that only closes something: makers burn some of them, and none makes the chip anybody's.
+fn is_door(name: &str) -> bool {
+    !name.contains("KEY")
+        && !SWITCHES.contains(&name)
+        && !name.starts_with("BLOCK")
+        && !["flash_encryption", "secure_boot_v1", "secure_boot_v2"].contains(&name)
 }
 
 /// In one call if that can be: `espefuse` takes a single protected name of a chained call for letters.

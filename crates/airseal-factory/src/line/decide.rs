@@ -208,8 +208,10 @@ fn open(
     let progress = plan.progress(efuses);
     let Some(bound) = &serial else {
         return match (block_error, progress) {
-            (None, Progress::Blank) => work(plan, order, history, vec![plan.burn.clone()]),
-            (None, Progress::Burned) if plan.burn.is_empty() => work(plan, order, history, Vec::new()),
+            (None, Progress::Blank(calls)) => work(plan, order, history, Flash::Unwritten, calls),
+            (None, Progress::Burned) if plan.burn.is_empty() => {
+                work(plan, order, history, Flash::Unwritten, Vec::new())
+            }
             (Some(error), _) => refuse(
                 format!("an eFuse block has an error: {error}"),
                 "put the chip aside: it was never bound to a serial",
@@ -254,14 +256,17 @@ fn open(
         Progress::Burned if history.recorded => Next::Finished {
             serial: bound.clone(),
         },
-        Progress::Blank | Progress::Begun(_) if history.recorded => {
+        Progress::Blank(_) | Progress::Begun(_) if history.recorded => {
             other_chip("not all of its eFuses are burned")
         }
         Progress::Burned if !history.burn_begun && !plan.burn.is_empty() => other_tool(),
-        Progress::Burned => work(plan, order, history, Vec::new()),
-        Progress::Blank => work(plan, order, history, vec![plan.burn.clone()]),
+        Progress::Burned if plan.burn.is_empty() && !history.booted => {
+            work(plan, order, history, Flash::Unwritten, Vec::new())
+        }
+        Progress::Burned => work(plan, order, history, Flash::Proved, Vec::new()),
+        Progress::Blank(calls) => work(plan, order, history, Flash::Unwritten, calls),
         Progress::Begun(_) if !history.burn_begun => other_tool(),
-        Progress::Begun(calls) => work(plan, order, history, calls),
+        Progress::Begun(calls) => work(plan, order, history, Flash::Written, calls),
     }
 }
 
@@ -272,15 +277,33 @@ fn other_tool() -> Next {
     )
 }
 
-fn work(plan: &EfusePlan, order: Order, history: &History, calls: Vec<Vec<Burn>>) -> Next {
+/// What the flash must be taken for before anything more is burned. The chip says so, not the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flash {
+    /// No key is in the chip: write it and read it back, whatever was done before.
+    Unwritten,
+    /// Some of the plan is burned: read it back.
+    Written,
+    /// All of it is: the boot is the proof, and firmware that ran may have written to partitions of its own.
+    Proved,
+}
+
+fn work(
+    plan: &EfusePlan,
+    order: Order,
+    history: &History,
+    flash: Flash,
+    calls: Vec<Vec<Burn>>,
+) -> Next {
     let mut tasks = Vec::new();
     if history.bound.is_none() {
         tasks.push(Task::Bind);
     }
-    // Once burning began the flash is as it was verified; only a chip that nothing was burned into is written again.
     let flash_first = order == Order::FlashFirst;
-    if flash_first && !history.burn_begun {
-        tasks.extend([Task::Flash, Task::Verify]);
+    match flash {
+        Flash::Unwritten if flash_first => tasks.extend([Task::Flash, Task::Verify]),
+        Flash::Written if flash_first => tasks.push(Task::Verify),
+        _ => {}
     }
     if !calls.is_empty() {
         tasks.push(Task::Burn(calls));

@@ -52,13 +52,30 @@ impl Station<'_> {
             if tries == WRITES {
                 return Err(error);
             }
+            // Never a second time without a look: the board may have been exchanged.
+            self.look_again(job)?;
             tries += 1;
         }
         digest(&files)
     }
 
     fn burn(&self, job: &mut Job<'_, '_>, calls: &[Vec<Burn>]) -> Result<(), Error> {
-        for call in calls {
+        let efuses = self.look_again(job)?;
+        let lacks = match self.plan.progress(&efuses) {
+            Progress::Blank(calls) | Progress::Begun(calls) => calls,
+            Progress::Burned | Progress::Spoiled { .. } => Vec::new(),
+        };
+        if lacks != calls {
+            return Err(Error::refused(
+                "the eFuses",
+                "are not as they were when the work was decided",
+                "run again: what is missing is found anew",
+            ));
+        }
+        for (index, call) in calls.iter().enumerate() {
+            if index > 0 {
+                self.look_again(job)?;
+            }
             let files = self.key_files(job, call)?;
             let file_of = |key| files.get(&key).cloned().unwrap_or_default();
             let burned = job.bench.burn(&arguments(call, file_of));
@@ -103,30 +120,7 @@ impl Station<'_> {
 
     /// The chip against plan and policy, before anything that can't be looked behind.
     fn audit(&self, job: &mut Job<'_, '_>) -> Result<(), Error> {
-        let efuses = match job.bench.look()? {
-            Board::Open { efuses, mac, .. } if mac == job.mac => efuses,
-            Board::Open { mac, .. } => {
-                return Err(Error::refused(
-                    "the board",
-                    format!("is now {mac}, it was {}", job.mac),
-                    "put the first one back",
-                ));
-            }
-            Board::Locked => {
-                return Err(Error::refused(
-                    "the board",
-                    "was locked before it was audited",
-                    "see the journal",
-                ));
-            }
-            Board::Silent { why } => {
-                return Err(Error::refused(
-                    "the board",
-                    why,
-                    "look at cable, power and port, and run again",
-                ));
-            }
-        };
+        let efuses = self.look_again(job)?;
         let mut wrong = self.plan.differences(&efuses, false);
         if self.plan.progress(&efuses) != Progress::Burned {
             wrong.push("something of the plan is not burned".to_owned());
@@ -222,7 +216,39 @@ impl Station<'_> {
         Ok(Some(seed.map(|seed| device_id(&seed)).unwrap_or_default()))
     }
 
+    /// The board on the bench now, which must be the one that the work was decided for.
+    fn look_again(&self, job: &mut Job<'_, '_>) -> Result<EfuseState, Error> {
+        let refuse = |why: String, remedy: &str| Err(Error::refused("the board", why, remedy));
+        match job.bench.look()? {
+            Board::Open { mac, .. } if mac != job.mac => refuse(
+                format!("is now {mac}, it was {}", job.mac),
+                "put the first one back",
+            ),
+            Board::Open {
+                block_error: Some(error),
+                ..
+            } => refuse(
+                format!("has an error in an eFuse block: {error}"),
+                "run again; if it stays so, `esp line scrap`",
+            ),
+            Board::Open { efuses, .. } => Ok(efuses),
+            Board::Locked => refuse(
+                "was locked before its turn".to_owned(),
+                "see the journal; another board may be on the bench",
+            ),
+            Board::Silent { why } => refuse(why, "look at cable, power and port, and run again"),
+        }
+    }
+
     fn lock(&self, job: &mut Job<'_, '_>, call: &[Burn]) -> Result<(), Error> {
+        let efuses = self.look_again(job)?;
+        if self.plan.progress(&efuses) != Progress::Burned {
+            return Err(Error::refused(
+                "the eFuses",
+                "are not as they were audited",
+                "run again: what is missing is burned, what is wrong is named",
+            ));
+        }
         job.bench.burn(&arguments(call, |_| PathBuf::new()))?;
         match job.bench.look()? {
             Board::Locked => Ok(()),
