@@ -10,7 +10,10 @@
 //!
 //! The key is HKDF-SHA256(content key, "airseal1 box") and used once; a box is never changed, only made anew.
 
+use std::collections::BTreeSet;
+
 use airseal_format::Digest;
+use airseal_format::RecipientId;
 use airseal_format::cipher::ContentKey;
 use airseal_format::envelope::Envelope;
 use airseal_pack::Error;
@@ -134,6 +137,17 @@ pub fn open(context: BoxContext<'_>, bytes: &[u8], key: &OpenKey) -> Result<Devi
         )
         .map_err(|_| damaged())?;
     DeviceSecrets::decode(&body).ok_or_else(damaged)
+}
+
+/// Who can open a box, as it says itself; nobody if it is no box.
+pub(crate) fn holders(bytes: &[u8]) -> BTreeSet<RecipientId> {
+    let envelopes = Parts::split(bytes).map(|parts| parts.envelopes);
+    envelopes
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|bytes| Envelope::parse(bytes).ok())
+        .map(|envelope| envelope.header().recipient_id)
+        .collect()
 }
 
 struct Parts<'b> {

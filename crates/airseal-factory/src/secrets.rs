@@ -110,7 +110,20 @@ impl DeviceSecrets {
     }
 }
 
-/// Writes zeros over a secret file before it is removed; a file that is not there is no error, and a link is removed itself.
+/// Whether there is a file of this name; a folder that can't be looked into is an error, no answer.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn is_there(path: &Path) -> Result<bool, Error> {
+    match path.symlink_metadata() {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io("look at", path, error)),
+    }
+}
+
+/// Removes a secret file, then writes zeros over its bytes: a tool that opens it late finds no file, never a key of zeros. A
+/// file that is not there is no error, and a link is removed itself.
 ///
 /// # Errors
 /// `Io` if it is there and can't be overwritten or removed.
@@ -128,9 +141,9 @@ pub fn shred(path: &Path) -> Result<(), Error> {
         .write(true)
         .open(path)
         .and_then(|mut file| {
+            std::fs::remove_file(path)?;
             std::io::Write::write_all(&mut file, &zeros)?;
             file.sync_data()
         })
-        .and_then(|()| std::fs::remove_file(path))
         .map_err(|error| Error::io("remove", path, error))
 }

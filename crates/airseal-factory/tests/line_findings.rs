@@ -179,3 +179,40 @@ fn a_board_that_is_exchanged_at_any_call_is_never_burned() {
         );
     }
 }
+
+/// A box that can't be opened is not a box that is gone: nothing is finished, and the right key finishes it.
+#[test]
+fn a_key_that_does_not_open_the_box_does_not_make_its_keys_destroyed() {
+    let Some(line) = Line::new() else { return };
+    let wrong = airseal_pack::key::PrivateKey::generate(airseal_pack::key::KeyKind::Device)
+        .and_then(|key| airseal_pack::key::private_to_pem(&key, None))
+        .expect("a key");
+    std::fs::write(line.product.path("wrong.key"), wrong.as_bytes()).expect("a key");
+    let sealed = line.batch().join(format!("sealed/{}.box", serial(1)));
+    let mut board = line.board(1);
+    // The label can't be written: the record is there, and the box is not yet gone.
+    std::fs::write(line.batch().join("labels"), b"").expect("a file in the way");
+    let mut run = |key: &str, words: &str| {
+        let mut station = line.station_in(&line.batch(), key, None, &common::bench::nothing);
+        let done = station.run(&mut bench(&station, &mut board), Some(&serial(1)));
+        if let Err(error) = &done {
+            assert!(error.to_string().contains(words), "{error}");
+        }
+        done.is_ok()
+    };
+    assert!(!run("line.key", "labels"));
+    std::fs::remove_file(line.batch().join("labels")).expect("removed");
+    assert!(sealed.exists());
+    assert!(!run("wrong.key", "is not sealed to this key"));
+    assert!(
+        sealed.exists(),
+        "the box went with a key that does not open it"
+    );
+    assert!(run("line.key", ""));
+    assert!(!sealed.exists());
+    assert!(line.batch().join("labels/labels.csv").exists());
+    // A cut after the last line of the journal: the next start removes what should be gone.
+    std::fs::write(&sealed, b"left behind").expect("a box");
+    drop(line.station());
+    assert!(!sealed.exists());
+}

@@ -28,7 +28,7 @@ use crate::config::Config;
 use crate::efuse::{Burn, EfusePlan, arguments};
 use crate::journal::{Entry, Journal, Outcome, Step};
 use crate::prepare::CONFIG;
-use crate::secrets::{DeviceSecrets, shred};
+use crate::secrets::{DeviceSecrets, is_there, shred};
 use crate::status::is_closed;
 
 /// Largest file of a batch that a station reads, bytes.
@@ -121,7 +121,7 @@ impl<'c> Station<'c> {
             )
         })?;
         let journal = Journal::open(&folder.journal())?;
-        Ok(Station {
+        let station = Station {
             folder,
             description,
             config,
@@ -130,7 +130,9 @@ impl<'c> Station<'c> {
             journal,
             key,
             shift,
-        })
+        };
+        station.sweep()?;
+        Ok(station)
     }
 
     /// The journal.
@@ -358,7 +360,7 @@ impl<'c> Station<'c> {
     fn open_box(&self, serial: &str) -> Result<DeviceSecrets, Error> {
         let key = self.the_key(&format!("the box of {serial}"))?;
         let path = self.folder.box_of(serial);
-        if !path.exists() {
+        if !is_there(&path)? {
             return Err(Error::refused(
                 format!("the box of {serial}"),
                 "is not there",

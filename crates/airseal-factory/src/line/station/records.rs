@@ -1,5 +1,6 @@
 //! What is known of a finished board: its record, its label, and what becomes of its keys.
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::PathBuf;
@@ -17,11 +18,12 @@ use super::{Job, MAX_FILE, Station};
 use crate::batch::{RegionPlan, RegionSource};
 use crate::boxes;
 use crate::config::AfterVerification;
+use crate::journal::{Outcome, Step};
 use crate::labels::{self, LabelValues};
 use crate::line::simulated::KnownImage;
 use crate::prepare::{AT_REST, ESCROW};
 use crate::record::{DeviceKeys, DeviceRecord, FactoryImage, device_id};
-use crate::secrets::{DeviceSecrets, shred};
+use crate::secrets::{DeviceSecrets, is_there, shred};
 
 impl Station<'_> {
     pub(super) fn record(&self, job: &mut Job<'_, '_>) -> Result<String, Error> {
@@ -46,8 +48,9 @@ impl Station<'_> {
                 record
             }
         };
-        // A cut after the keys went: the label was written before them.
-        if self.secrets(job).is_ok() {
+        // A cut after the keys went: the label was written before them. Only a box that is not there says so; one that can't
+        // be opened is an error.
+        if is_there(&self.folder.box_of(&job.serial))? && !self.is_escrowed(job)? {
             self.label(job)?;
             self.keys_go(job)?;
         }
@@ -66,7 +69,7 @@ impl Station<'_> {
     /// All records; a last line that a cut tore is none.
     pub(super) fn records(&self) -> Result<Vec<DeviceRecord>, Error> {
         let path = self.records_path();
-        if !path.exists() {
+        if !is_there(&path)? {
             return Ok(Vec::new());
         }
         let text = read_small(&path, MAX_FILE, "device records")?;
@@ -98,7 +101,7 @@ impl Station<'_> {
     fn append(&self, record: &DeviceRecord) -> Result<(), Error> {
         let path = self.records_path();
         let io = |error| Error::io("write", &path, error);
-        let there = if path.exists() {
+        let there = if is_there(&path)? {
             read_small(&path, MAX_FILE, "device records")?
         } else {
             Vec::new()
@@ -153,10 +156,42 @@ impl Station<'_> {
                 shred(&path)
             }
             AfterVerification::Escrow => {
+                self.secrets(job)?;
                 let secrets = job.secrets.take().unwrap_or_default();
                 self.seal(&job.serial, &secrets, ESCROW)
             }
         }
+    }
+
+    /// True if a cut came after the box was sealed to those who keep it: the station's own key opens it no more.
+    fn is_escrowed(&self, job: &Job<'_, '_>) -> Result<bool, Error> {
+        if self.config.keys.after != AfterVerification::Escrow {
+            return Ok(false);
+        }
+        let path = self.folder.box_of(&job.serial);
+        let holders = boxes::holders(&read_small(&path, MAX_FILE, "a box")?);
+        let ids = |kind| {
+            let recipients = self.recipients(kind)?;
+            Ok::<_, Error>(
+                recipients
+                    .iter()
+                    .map(|(id, _)| *id)
+                    .collect::<BTreeSet<_>>(),
+            )
+        };
+        let escrow = ids(ESCROW)?;
+        Ok(holders == escrow && escrow != ids(AT_REST)?)
+    }
+
+    /// Removes the boxes that a cut left behind after the journal said that their keys are gone.
+    pub(super) fn sweep(&self) -> Result<(), Error> {
+        let destroys = self.config.keys.after == AfterVerification::Destroy;
+        let gone = self.journal.entries().iter().filter(|entry| {
+            let kind = entry.step == Step::Scrap || (destroys && entry.step == Step::Record);
+            kind && entry.outcome == Outcome::Done
+        });
+        gone.map(|entry| self.folder.box_of(&entry.serial))
+            .try_for_each(|path| shred(&path))
     }
 
     /// Seals a box anew, to those who hold its kind of keys.
