@@ -136,9 +136,16 @@ impl Journal {
             .map_err(io)?;
         let mut text = Vec::new();
         (&mut file)
-            .take(MAX_JOURNAL)
+            .take(MAX_JOURNAL + 1)
             .read_to_end(&mut text)
             .map_err(io)?;
+        if text.len() as u64 > MAX_JOURNAL {
+            return Err(Error::refused(
+                path.display().to_string(),
+                "is longer than any journal of a batch",
+                "close the batch and make another one",
+            ));
+        }
         let chain = Chain::read(path, &text)?;
         if chain.len < text.len() {
             file.set_len(chain.len as u64).map_err(io)?;

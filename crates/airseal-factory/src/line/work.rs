@@ -14,6 +14,9 @@ use sha2::{Digest, Sha256};
 
 use crate::secrets::shred;
 
+/// Files that never reach a disk.
+const MEMORY: &str = "/dev/shm";
+
 /// A folder for one board; dropping it removes it.
 pub struct WorkFolder {
     path: PathBuf,
@@ -50,7 +53,7 @@ impl WorkFolder {
 
     /// Where the folders of a batch lie: in memory where the system has such a folder, else in the batch.
     pub fn root(batch: &Path) -> PathBuf {
-        let memory = Path::new("/dev/shm");
+        let memory = Path::new(MEMORY);
         if memory.is_dir() {
             let name = std::fs::canonicalize(batch).unwrap_or_else(|_| batch.to_owned());
             let digest = hex::encode(Sha256::digest(name.as_os_str().as_encoded_bytes()));
@@ -70,7 +73,7 @@ impl WorkFolder {
     /// `Io`.
     pub fn replace(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, Error> {
         let path = self.path.join(name);
-        shred(&path)?;
+        discard(&path)?;
         OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -86,7 +89,7 @@ impl WorkFolder {
     /// # Errors
     /// `Io`.
     pub fn forget(&self, name: &str) -> Result<(), Error> {
-        shred(&self.path.join(name))
+        discard(&self.path.join(name))
     }
 }
 
@@ -125,7 +128,18 @@ fn check_own(folder: &Path) -> Result<Metadata, Error> {
     ))
 }
 
-/// Everything in it, files overwritten; never through a link.
+/// Memory is free once a file is unlinked. Zeros in it would be burned as a key by a tool that has the file open.
+fn discard(path: &Path) -> Result<(), Error> {
+    if !path.starts_with(MEMORY) {
+        return shred(path);
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Everything in it; never through a link.
 fn remove(folder: &Path) -> Result<(), Error> {
     check_own(folder)?;
     let io = |error| Error::io("read", folder, error);
@@ -134,7 +148,7 @@ fn remove(folder: &Path) -> Result<(), Error> {
         if entry.file_type().map_err(io)?.is_dir() {
             remove(&entry.path())?;
         } else {
-            shred(&entry.path())?;
+            discard(&entry.path())?;
         }
     }
     std::fs::remove_dir(folder).map_err(|error| Error::io("remove", folder, error))
@@ -171,6 +185,22 @@ mod tests {
         );
         drop(work);
         assert!(!root.exists());
+    }
+
+    /// A tool may have opened the key just before: what it reads is the key, not zeros.
+    #[test]
+    fn a_file_that_a_tool_has_open_keeps_its_bytes() {
+        use std::io::Read;
+        let batch = tempfile::tempdir().expect("works");
+        let work = WorkFolder::make(batch.path(), "S1").expect("works");
+        let mut open =
+            std::fs::File::open(work.replace("key", b"secret").expect("works")).expect("works");
+        WorkFolder::clean(batch.path()).expect("works");
+        let mut read = Vec::new();
+        open.read_to_end(&mut read).expect("works");
+        if WorkFolder::root(batch.path()).starts_with(MEMORY) {
+            assert_eq!(read, b"secret");
+        }
     }
 
     #[test]

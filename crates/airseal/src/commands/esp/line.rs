@@ -167,11 +167,6 @@ fn with_station(
     ui: &Ui,
     work: impl FnOnce(&mut Station<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let batch = args.batch.clone();
-    interrupt::finish_first(move || {
-        // What can't be removed now is removed by the next start.
-        let _ = WorkFolder::clean(&batch);
-    });
     let watch = |serial: &str, step: Step, outcome: Outcome| match outcome {
         Outcome::Begun => ui.note(format_args!("{serial} {}", step.name())),
         Outcome::Done | Outcome::Failed => {}
@@ -186,7 +181,14 @@ fn with_station(
         stop: Some(interrupt::flag()),
         watch: &watch,
     };
-    work(&mut Station::open(&args.batch, key(args, ui)?, shift)?)
+    let mut station = Station::open(&args.batch, key(args, ui)?, shift)?;
+    // Only now is the batch locked: before, its key files may be those of a station at work.
+    let batch = args.batch.clone();
+    interrupt::finish_first(move || {
+        // What can't be removed now is removed by the next start.
+        let _ = WorkFolder::clean(&batch);
+    });
+    work(&mut station)
 }
 
 fn key(args: &StationArgs, ui: &Ui) -> Result<Option<OpenKey>, Failure> {
