@@ -116,7 +116,11 @@ fn same_settings(product: &Product, out: &Path) -> Result<(), Error> {
 
 fn no_lost_description(out: &Path) -> Result<(), Error> {
     let sealed = out.join("sealed");
-    let has_boxes = std::fs::read_dir(&sealed).is_ok_and(|mut entries| entries.next().is_some());
+    let has_boxes = match std::fs::read_dir(&sealed) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        Err(error) => return Err(Error::io("read", &sealed, error)),
+    };
     if has_boxes {
         return Err(Error::refused(
             out.display().to_string(),

@@ -1,5 +1,6 @@
 //! What is glued onto a board: a row for a label printer, a picture with a QR code.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -90,16 +91,32 @@ fn fill(text: &str, values: &LabelValues<'_>) -> String {
     })
 }
 
+/// A cell of a table for people: a spreadsheet takes these beginnings for formulas. Tables for label printers stay as they
+/// are.
+pub(crate) fn cell(text: &str) -> Cow<'_, str> {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        Cow::Owned(format!("'{text}"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
 fn row(path: &Path, cells: [&str; 3], access: Access) -> Result<(), Error> {
     let before = if path.exists() {
         read_small(path, MAX_TABLE, "a table of labels")?
     } else {
         Vec::new()
     };
-    let mut rows: Vec<csv::StringRecord> = csv::Reader::from_reader(before.as_slice())
+    let mut rows = csv::Reader::from_reader(before.as_slice())
         .into_records()
-        .flatten()
-        .collect();
+        .collect::<Result<Vec<csv::StringRecord>, csv::Error>>()
+        .map_err(|error| {
+            Error::refused(
+                path.display().to_string(),
+                format!("is damaged: {error}"),
+                "move it away: a new table is begun",
+            )
+        })?;
     rows.retain(|row| row.get(0) != cells.first().copied());
     rows.push(cells.iter().collect());
     let io = |error: csv::Error| Error::io("write", path, std::io::Error::other(error));
@@ -162,6 +179,35 @@ fn svg(lines: &[String], qr: Option<&str>) -> Result<String, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_damaged_table_is_named_and_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let label = Label {
+            text: Vec::new(),
+            qr: None,
+            files: vec![LabelFile::Csv],
+        };
+        let path = folder.path().join("labels.csv");
+        let damaged = "serial,mac,qr\nS1,aa\nS2,bb,c\n";
+        std::fs::write(&path, damaged).unwrap();
+        let values = LabelValues(["p", "3", "S3", "b", "aa:bb", "c", ""]);
+        let error = write(&label, folder.path(), &values)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("labels.csv") && error.contains("damaged"),
+            "{error}"
+        );
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), damaged);
+    }
+
+    #[test]
+    fn cells_are_no_formulas() {
+        assert_eq!(cell("=1+1"), "'=1+1");
+        assert_eq!(cell("-2"), "'-2");
+        assert_eq!(cell("AL-1"), "AL-1");
+    }
 
     #[test]
     fn a_label_is_written_once_for_each_board() {

@@ -7,7 +7,9 @@ use airseal_pack::output::{Access, Existing, write_file};
 use serde::Serialize;
 
 use super::Station;
+use crate::emit;
 use crate::journal::{Outcome, Step};
+use crate::labels::cell;
 use crate::line::decide::History;
 use crate::secrets::shred;
 use crate::status::{Counts, counts};
@@ -68,6 +70,7 @@ impl Station<'_> {
                 .bound
                 .is_none()
                 && path.exists()
+                && !emit::is_published(&self.folder, serial)
             {
                 shred(&path)?;
                 unused_removed += 1;
@@ -88,7 +91,9 @@ impl Station<'_> {
         let mut table = csv::Writer::from_writer(Vec::new());
         table.write_record(HEADS).map_err(io)?;
         for row in &rows {
-            table.write_record(row.cells()).map_err(io)?;
+            table
+                .write_record(row.cells().map(|text| cell(text).into_owned()))
+                .map_err(io)?;
         }
         let bytes = table
             .into_inner()
