@@ -159,6 +159,39 @@ fn an_import_is_all_or_nothing_and_names_every_bad_line() {
 }
 
 #[test]
+fn a_record_that_does_not_fit_its_unseal_key_is_refused() {
+    let (_data, bench) = bench();
+    let made = Made::new(&bench, "AL-1");
+    let with = |edit: &dyn Fn(&mut ImportDevice)| {
+        let mut line = made.line(1);
+        edit(&mut line);
+        let problem: ProblemBody = import(&bench, vec![line], false, false).json(422);
+        problem.detail
+    };
+    let other = with(&|line| line.record = Some(serde_json::json!({"device_id": "00".repeat(16)})));
+    assert!(other.contains("device_id"), "{other}");
+    let mut one = [0; 32];
+    one[0] = 1;
+    let mut top = [0; 32];
+    top[31] = 0x80;
+    for low in [[0; 32], one, top] {
+        let detail = with(&|line| line.recipient_key = hex::encode(low));
+        assert!(detail.contains("low order"), "{detail}");
+    }
+    assert_eq!(devices(&bench), 0);
+}
+
+#[test]
+fn a_revoked_device_with_a_new_key_is_counted_apart() {
+    let (_data, bench) = bench();
+    let (old, new) = (Made::new(&bench, "AL-1"), Made::new(&bench, "AL-1"));
+    import(&bench, vec![old.line(1)], false, false).json::<DevicesImported>(200);
+    bench.admin().revoke("AL-1");
+    let done: DevicesImported = import(&bench, vec![new.line(1)], true, false).json(200);
+    assert_eq!((done.replaced, done.revived), (1, 1));
+}
+
+#[test]
 fn a_dry_run_says_what_would_be_and_does_nothing() {
     let (_data, bench) = bench();
     let made = Made::new(&bench, "AL-1");

@@ -195,6 +195,9 @@ pub struct DevicesImported {
     pub unchanged: u64,
     /// Devices whose earlier key is revoked.
     pub replaced: u64,
+    /// Those of them that were revoked before: they are let in again, with the new key.
+    #[serde(default)]
+    pub revived: u64,
 }
 
 /// A report of a device.

@@ -207,6 +207,8 @@ pub struct Imported {
     pub unchanged: u64,
     /// Devices whose earlier key was revoked.
     pub replaced: u64,
+    /// Those of them that were revoked before, and have a new key that is let in now.
+    pub revived: u64,
     /// The client keys that were revoked.
     pub revoked: Vec<KeyHash>,
 }

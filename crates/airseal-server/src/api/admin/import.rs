@@ -9,6 +9,7 @@ use airseal_format::{
 use axum::Json;
 use axum::extract::State;
 use sha2::{Digest as _, Sha256};
+use x25519_dalek::{PublicKey, StaticSecret};
 
 use super::super::App;
 use super::super::problem::AdminError;
@@ -73,6 +74,7 @@ pub(super) async fn import(
         activated: done.activated,
         unchanged: done.unchanged,
         replaced: done.replaced,
+        revived: done.revived,
     }))
 }
 
@@ -104,6 +106,21 @@ fn read(device: &ImportDevice) -> Result<NewDevice, String> {
                 2 * len
             ))
         })?;
+    if suite == WrapSuite::HpkeX25519 && is_low_order(&recipient_key) {
+        return Err(named(
+            "recipient_key: is a point of low order, to which nothing can be sealed",
+        ));
+    }
+    let id = recipient_id(suite, &recipient_key);
+    let said = device
+        .record
+        .as_ref()
+        .and_then(|record| record.get("device_id")?.as_str());
+    if said.is_some_and(|said| !said.is_empty() && !said.eq_ignore_ascii_case(&hex::encode(id.0))) {
+        return Err(named(
+            "device_id: is not that of its unseal key: the record was changed",
+        ));
+    }
     let record = device.record.as_ref().map(ToString::to_string);
     Ok(NewDevice {
         line: device.line,
@@ -113,7 +130,7 @@ fn read(device: &ImportDevice) -> Result<NewDevice, String> {
         hw_rev: HardwareRevision(device.hw_rev),
         key: key_hash(&key),
         wrap_suite: device.wrap_suite,
-        recipient_id: recipient_id(suite, &recipient_key),
+        recipient_id: id,
         recipient_key,
         order: ReleaseOrder {
             keyset_version: KeysetVersion(0),
@@ -121,6 +138,16 @@ fn read(device: &ImportDevice) -> Result<NewDevice, String> {
         },
         security_version: SecurityVersion(device.security_version),
         record: record.unwrap_or_else(|| "{}".to_owned()),
+    })
+}
+
+/// Whether every shared secret with this X25519 key is zero (RFC 7748, 6.1).
+fn is_low_order(key: &[u8]) -> bool {
+    let key: Result<[u8; 32], _> = key.try_into();
+    key.is_ok_and(|key| {
+        !StaticSecret::from([1; 32])
+            .diffie_hellman(&PublicKey::from(key))
+            .was_contributory()
     })
 }
 

@@ -35,8 +35,8 @@ pub(super) async fn import(
     }
     let note = Note {
         detail: format!(
-            "{} new, {} announced before, {} known, {} with another key before",
-            done.added, done.activated, done.unchanged, done.replaced
+            "{} new, {} announced before, {} known, {} with another key before, {} of them revoked before",
+            done.added, done.activated, done.unchanged, done.replaced, done.revived
         ),
         ..note.clone()
     };
@@ -134,6 +134,9 @@ async fn take(
         }
         Standing::Replaces(known) => {
             done.replaced += 1;
+            if known.state == EnrolmentState::Revoked {
+                done.revived += 1;
+            }
             done.revoked.extend(known.key);
             retire(c, known, &device.name).await?;
             &device.id

@@ -59,6 +59,12 @@ pub(super) fn run(args: &ImportArgs, ui: &Ui) -> Result<(), Failure> {
     let imported: DevicesImported = Client::new(&args.server)?
         .post("device-imports", &request)
         .map_err(|failure| in_file(args, failure))?;
+    if imported.revived > 0 {
+        ui.warn(format_args!(
+            "{} of the devices with another key before were revoked: with the new key they are let in again",
+            imported.revived
+        ));
+    }
     ui.result(&imported, |imported| {
         let head = if imported.dry_run { "nothing is changed; it would be: " } else { "" };
         format!(
