@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -178,6 +179,7 @@ impl<'b> Emitter<'b> {
             &format!("{serial}: burns keys and switches, which can't be taken back. {when}"),
             chip,
             &self.efuses.burn,
+            &BURN_GUARD.replace("SERIAL", serial),
         )?;
         if self.efuses.lock.is_empty() {
             return Ok(());
@@ -185,7 +187,13 @@ impl<'b> Emitter<'b> {
         let what = format!(
             "{serial}: closes the loader, after which no tool reads anything. Before it compare `espefuse summary` with\n# expect-efuse.json (airseal esp efuse audit) and see the firmware start."
         );
-        script(&staged.join("2-lock.sh"), &what, chip, &self.efuses.lock)
+        script(
+            &staged.join("2-lock.sh"),
+            &what,
+            chip,
+            &self.efuses.lock,
+            &LOCK_GUARD.replace("SERIAL", serial),
+        )
     }
 }
 
@@ -205,9 +213,29 @@ pub(crate) fn publish(folder: &BatchFolder, serial: &str) -> Result<bool, Error>
     Ok(true)
 }
 
-/// True if the device has its folder.
+/// True if the device has its folder: its keys are out of the box, and another line may burn them. What can't be looked
+/// up counts as there.
 pub(crate) fn is_published(folder: &BatchFolder, serial: &str) -> bool {
-    folder.path().join("devices").join(serial).is_dir()
+    let path = folder.path().join("devices").join(serial);
+    match fs::symlink_metadata(path) {
+        Ok(_) => true,
+        Err(error) => error.kind() != ErrorKind::NotFound,
+    }
+}
+
+/// Refuses a serial that went to a line without Airseal.
+///
+/// # Errors
+/// Refused: the same keys would go into a second chip.
+pub(crate) fn refuse_published(folder: &BatchFolder, serial: &str) -> Result<(), Error> {
+    if !is_published(folder, serial) {
+        return Ok(());
+    }
+    Err(Error::refused(
+        format!("serial {serial}"),
+        "has its files in devices/ for a line without Airseal: its keys may be in a chip already",
+        "take a serial without files, or a batch prepared without --emit files",
+    ))
 }
 
 /// A file that is the same for every device, if it is what the description says.
@@ -278,21 +306,45 @@ fn quoted(word: &str) -> String {
 }
 
 /// `ESPEFUSE` in the environment takes the place of the program, so that a script can be tried on virtual eFuses.
-fn script(path: &Path, what: &str, chip: &str, call: &[Burn]) -> Result<(), Error> {
+fn script(path: &Path, what: &str, chip: &str, call: &[Burn], guard: &str) -> Result<(), Error> {
     let words: Vec<String> = arguments(call, key_file)
         .iter()
         .map(|word| quoted(&word.to_string_lossy()))
         .collect();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
     let text = format!(
-        "#!/bin/sh\n# {what}\n# Then: {} PORT\nset -eu\ncd \"$(dirname \"$0\")\"\nport=${{1-}}\n\
-         exec ${{ESPEFUSE:-espefuse}} --chip {chip} ${{port:+--port \"$port\"}} --do-not-confirm \\\n    {}\n",
-        path.file_name().unwrap_or_default().to_string_lossy(),
-        words.join(" ")
+        "#!/bin/sh\n# {what}\n# Then: {name} PORT\nset -eu\ncd \"$(dirname \"$0\")\"\nport=${{1-}}\n\
+         chip() {{\n    ${{ESPEFUSE:-espefuse}} --chip {chip} ${{port:+--port \"$port\"}} \"$@\"\n}}\n\
+         stop() {{\n    echo \"$1\" >&2\n    exit 1\n}}\n\
+         {MAC}{guard}\
+         chip --do-not-confirm \\\n    {}\n{}",
+        words.join(" "),
+        if name.starts_with('1') {
+            "echo \"$mac\" >burned.mac\n"
+        } else {
+            ""
+        },
     );
     private(path, text.as_bytes())?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o700))
         .map_err(|error| Error::io("change", path, error))
 }
+
+/// The chip's own address, from the summary.
+const MAC: &str = r#"mac=$(chip summary --format json | sed -n '/"MAC": {/,/}/s/.*"value": "\([0-9a-fA-F:]*\).*/\1/p')
+[ -n "$mac" ] || stop "the chip does not say its MAC"
+"#;
+
+/// One set of keys goes into one chip: the mark is made before anything is burned, and only once.
+const BURN_GUARD: &str = r#"(set -C; echo "$mac" >burn.mac) 2>/dev/null || [ "$(cat burn.mac)" = "$mac" ] ||
+    stop "SERIAL: its keys were begun on the chip $(cat burn.mac), and go into no second one; this is $mac"
+sync
+"#;
+
+/// The lock only where the keys are.
+const LOCK_GUARD: &str = r#"[ -e burned.mac ] && [ "$(cat burned.mac)" = "$mac" ] ||
+    stop "SERIAL: 1-burn.sh did not end well on this chip, $mac"
+"#;
 
 #[cfg(test)]
 mod tests {

@@ -22,6 +22,7 @@ use airseal_pack::esp::efuse_audit::EfuseState;
 use airseal_pack::key::NoPassphrase;
 use airseal_pack::open::OpenKey;
 use common::ProductFolder;
+use common::bench::{Line, bench, serial};
 
 const FIRST: &str = "AL-2648-A-00001";
 
@@ -306,4 +307,89 @@ fn the_scripts_burn_what_the_plan_promises() {
     let plan = fs::read(folder.path("batch/common/plan.json")).expect("a plan");
     let plan: EfusePlan = serde_json::from_slice(&plan).expect("a plan");
     assert_eq!(plan.differences(&state, true), Vec::<String>::new());
+}
+
+/// The scripts ask the chip who it is: the keys of one device go into one chip.
+#[test]
+fn the_scripts_refuse_a_second_chip_and_a_lock_without_keys() {
+    let folder = ProductFolder::esp32c3();
+    emit(&folder).expect("prepared");
+    let tool = folder.path("espefuse");
+    let log = folder.path("log");
+    let program = format!(
+        "#!/bin/sh\ncase \"$*\" in\n*summary*) printf '{{\\n  \"MAC\": {{\\n    \"value\": \"%s (OK)\"\\n  }}\\n}}\\n' \"$TEST_MAC\";;\n\
+         *) echo burned >>{}; exit \"${{TEST_END:-0}}\";;\nesac\n",
+        log.display()
+    );
+    fs::write(&tool, program).expect("a tool");
+    fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).expect("a tool");
+    let run = |script: &str, mac: &str, end: &str| {
+        let output = Command::new(device(&folder).join(script))
+            .env("ESPEFUSE", &tool)
+            .env("TEST_MAC", mac)
+            .env("TEST_END", end)
+            .output()
+            .expect("a shell");
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    let burned = || fs::read_to_string(&log).unwrap_or_default().lines().count();
+    let (one, two) = ("02:00:00:00:00:01", "02:00:00:00:00:02");
+    let (ok, why) = run("2-lock.sh", one, "0");
+    assert!(!ok && why.contains("1-burn.sh did not end well"), "{why}");
+    assert!(!run("1-burn.sh", "", "0").0 && !run("1-burn.sh", one, "1").0);
+    assert!(!run("2-lock.sh", one, "0").0, "its keys did not go in");
+    let (ok, why) = run("1-burn.sh", two, "0");
+    assert!(
+        !ok && why.contains("no second one") && why.contains(one),
+        "{why}"
+    );
+    assert_eq!(burned(), 1);
+    assert!(run("1-burn.sh", one, "0").0, "the same chip goes on");
+    assert!(!run("2-lock.sh", two, "0").0);
+    assert!(run("2-lock.sh", one, "0").0);
+    assert_eq!(burned(), 3);
+}
+
+#[test]
+fn a_serial_whose_files_went_out_is_not_taken_at_the_line_and_keeps_its_box() {
+    let Some(line) = Line::new() else { return };
+    fs::create_dir_all(line.batch().join("devices").join(serial(1))).expect("a folder");
+    let mut board = line.board(1);
+    let mut station = line.station();
+    assert_eq!(station.next_serial(), Some(serial(2)));
+    let error = station
+        .run(&mut bench(&station, &mut board), Some(&serial(1)))
+        .expect_err("its keys are out")
+        .to_string();
+    assert!(error.contains("devices/"), "{error}");
+    assert_eq!(station.close().expect("closed").unused_removed, 5);
+    assert!(
+        line.batch()
+            .join("sealed")
+            .join(format!("{}.box", serial(1)))
+            .exists()
+    );
+}
+
+#[test]
+fn a_simulated_chip_is_for_its_owner_alone() {
+    let Some(line) = Line::new() else { return };
+    drop(line.board(1));
+    let folder = line.product.path("board1");
+    let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    assert_eq!((mode(&folder), mode(&folder.join("mac"))), (0o700, 0o600));
+}
+
+#[test]
+fn a_lost_box_of_a_device_whose_files_went_out_gets_no_new_keys() {
+    let folder = ProductFolder::esp32c3();
+    emit(&folder).expect("prepared");
+    let before = files(&device(&folder));
+    fs::remove_file(folder.path(&format!("batch/sealed/{FIRST}.box"))).expect("removed");
+    let error = emit(&folder).expect_err("lost").to_string();
+    assert!(error.contains("is lost"), "{error}");
+    assert_eq!(files(&device(&folder)), before);
 }

@@ -5,13 +5,15 @@
 //! were burned where no tool reads them. A boot is played from flash file, keys and eFuses by `flash-check`.
 
 use std::ffi::OsString;
-use std::fs::OpenOptions;
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use airseal_esp::Chip;
 use airseal_pack::Error;
+use airseal_pack::output::{Access, Existing, write_file};
 
 mod boot;
 mod burn;
@@ -66,7 +68,12 @@ impl SimulatedBoard {
     /// # Errors
     /// `Io`.
     pub fn open(tools: Tools, folder: &Path, silicon: Silicon) -> Result<SimulatedBoard, Error> {
-        std::fs::create_dir_all(folder).map_err(|error| Error::io("make", folder, error))?;
+        // It holds keys: a chip lets nobody read them either.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|error| Error::io("make", folder, error))?;
         let mut board = SimulatedBoard {
             tools,
             silicon,
@@ -211,7 +218,7 @@ impl SimulatedBoard {
 
     fn save(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let path = self.file(name);
-        std::fs::write(&path, bytes).map_err(|error| Error::io("write", &path, error))
+        write_file(&path, bytes, Existing::Replace, Access::Owner)
     }
 
     /// One call with its fault. A kill is the business of `work`, which gets the number of pieces that are still done.

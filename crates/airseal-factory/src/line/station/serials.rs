@@ -3,6 +3,7 @@
 use airseal_pack::Error;
 
 use super::Station;
+use crate::emit;
 use crate::line::decide::History;
 
 impl Station<'_> {
@@ -37,12 +38,13 @@ impl Station<'_> {
                 .any(|entry| entry.serial == serial)
         };
         let has_keys = |serial: &str| self.folder.box_of(serial).exists();
+        let published = |serial: &str| emit::is_published(&self.folder, serial);
         let Some(scanned) = scanned else {
             let free = self
                 .description
                 .serials
                 .iter()
-                .find(|serial| !taken(serial) && has_keys(serial));
+                .find(|serial| !taken(serial) && has_keys(serial) && !published(serial));
             return free.cloned().ok_or_else(|| {
                 Error::refused(
                     &self.description.batch,
@@ -70,6 +72,7 @@ impl Station<'_> {
                 "compare label and board",
             ));
         }
+        emit::refuse_published(&self.folder, scanned)?;
         if !has_keys(scanned) {
             return Err(Error::refused(
                 format!("serial {scanned}"),
