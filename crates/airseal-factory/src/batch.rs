@@ -73,6 +73,31 @@ pub enum RegionSource {
     Nvs,
 }
 
+/// The fixed regions: every table lies behind them.
+pub(crate) const BOOTLOADER: &str = "bootloader";
+pub(crate) const PARTITION_TABLE: &str = "partition-table";
+
+/// What a row must be called to get content: its name becomes that of files, on stations too.
+pub(crate) fn is_part_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=16).contains(&name.len())
+        && name.bytes().all(plain)
+        && !name.starts_with(['.', '-'])
+        && ![BOOTLOADER, PARTITION_TABLE].contains(&name)
+        && !name
+            .strip_prefix("digest")
+            .is_some_and(|rest| rest.len() == 1 && rest.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Whether serials and batches may be called so.
+pub(crate) fn names_a_file(text: &str, most: usize) -> bool {
+    (1..=most).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        && !text.starts_with(['.', '-'])
+}
+
 /// A batch folder that nobody else works on.
 pub struct BatchFolder {
     path: PathBuf,
@@ -216,7 +241,30 @@ impl Description {
                 description.schema
             )));
         }
+        if let Some(name) = description.bad_name() {
+            return Err(refuse(format!(
+                "has the name {name:?}, which can't be that of a file"
+            )));
+        }
         Ok(description)
+    }
+
+    /// The first name that would lead out of the folder, or onto another file.
+    fn bad_name(&self) -> Option<&str> {
+        let region = |region: &&RegionPlan| {
+            let fixed = [BOOTLOADER, PARTITION_TABLE].contains(&region.name.as_str());
+            let file = match &region.source {
+                RegionSource::Common { file, .. } => *file == format!("{}.bin", region.name),
+                RegionSource::NvsKeys | RegionSource::Nvs => true,
+            };
+            !((fixed || is_part_name(&region.name)) && file)
+        };
+        let regions = self.regions.iter().find(region);
+        let serials = self.serials.iter().find(|serial| !names_a_file(serial, 64));
+        let batch = (!names_a_file(&self.batch, 32)).then_some(self.batch.as_str());
+        batch
+            .or(regions.map(|region| region.name.as_str()))
+            .or(serials.map(String::as_str))
     }
 
     /// A description of now.

@@ -15,6 +15,7 @@ mod serials;
 
 pub use layout::{Content, Region};
 
+use crate::batch::names_a_file;
 use crate::config::{
     AfterVerification, BootScheme, Config, EncryptionMode, FlashKeyConfig, NvsEncryption,
     SeedSource,
@@ -162,19 +163,11 @@ impl Checker {
 
     /// Names end up in files, labels and programs' arguments.
     fn names(&self) -> Result<(), Error> {
-        let plain = |text: &str| {
-            !text.is_empty()
-                && text.len() <= 32
-                && text
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-                && !text.starts_with(['.', '-'])
-        };
         for (setting, text) in [
             ("product", &self.config.product),
             ("batch.id", &self.config.batch.id),
         ] {
-            if !plain(text) {
+            if !names_a_file(text, 32) {
                 return Err(self.refuse(
                     setting,
                     &format!("is {text:?}"),

@@ -6,6 +6,7 @@ use std::fs;
 
 use airseal_esp::Chip;
 use airseal_factory::batch::BatchFolder;
+use airseal_factory::batch::Description;
 use airseal_factory::check::check;
 use airseal_factory::config::{BootScheme, Download, EncryptionMode, Jtag, SeedSource};
 use airseal_factory::efuse::{EfusePlan, EfuseWish};
@@ -77,6 +78,50 @@ fn a_partition_that_is_not_in_the_table_is_refused() {
             "fctry",
         ],
     );
+}
+
+#[test]
+fn rows_whose_names_can_not_be_those_of_files_get_no_content() {
+    for name in [
+        "../../x",
+        "a/b",
+        "a b",
+        ".x",
+        "-x",
+        "digest0",
+        "bootloader",
+        "partition-table",
+    ] {
+        let folder = ProductFolder::esp32c3();
+        let table = fs::read_to_string(folder.path("partitions.csv")).expect("a table");
+        let table = table.replace("fctry,data", &format!("{name},data"));
+        fs::write(folder.path("partitions.csv"), table).expect("a table");
+        folder.edit(
+            "fctry = \"nvs:fctry\"",
+            &format!("{name:?} = \"nvs:fctry\""),
+        );
+        refused(&folder, &["flash.partitions", "can't name a file"]);
+    }
+}
+
+#[test]
+fn a_description_whose_names_lead_elsewhere_is_refused() {
+    let folder = ProductFolder::esp32c3();
+    let product = Product::read(&folder.config()).expect("a product");
+    let out = folder.path("batch");
+    prepare(&product, &out, Some(1), &SystemEntropy, &Control::default()).expect("prepared");
+    let text = fs::read_to_string(out.join("batch.json")).expect("a description");
+    for (from, to) in [
+        ("\"name\": \"factory\"", "\"name\": \"../factory\""),
+        ("\"file\": \"factory.bin\"", "\"file\": \"../factory.bin\""),
+        ("\"AL-2648-A-00002\"", "\"../AL-2648-A-00002\""),
+        ("\"batch\": \"2648-A\"", "\"batch\": \"../2648-A\""),
+    ] {
+        assert!(text.contains(from), "{from}");
+        fs::write(out.join("batch.json"), text.replace(from, to)).expect("written");
+        let error = Description::read(&out).expect_err(to).to_string();
+        assert!(error.contains("can't be that of a file"), "{error}");
+    }
 }
 
 #[test]

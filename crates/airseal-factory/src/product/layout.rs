@@ -16,6 +16,7 @@ use airseal_pack::seal::vendor_id;
 use airseal_pack::source::Source;
 
 use super::Checker;
+use crate::batch::{BOOTLOADER, PARTITION_TABLE, is_part_name};
 use crate::config::EncryptionMode;
 use crate::state;
 
@@ -90,6 +91,13 @@ impl Checker {
         ];
         for (name, content) in &self.config.flash.partitions {
             let row = self.row(table, name)?;
+            if !is_part_name(name) {
+                return Err(self.refuse(
+                    &format!("flash.partitions.{name:?}"),
+                    "can't name a file",
+                    "call the row by 1 to 16 letters, digits, - _ and ., beginning with a letter or digit, and not bootloader, partition-table or digestN",
+                ));
+            }
             let content = self.content(chip, table, row, name, content, boot_keys)?;
             regions.push(Region {
                 name: name.clone(),
@@ -146,7 +154,7 @@ impl Checker {
             ));
         }
         Ok(Region {
-            name: "bootloader".to_owned(),
+            name: BOOTLOADER.to_owned(),
             address,
             room,
             encrypted,
@@ -196,7 +204,7 @@ impl Checker {
                 self.refuse("flash.partition_table", &fault.to_string(), "remove rows")
             })?;
         Ok(Region {
-            name: "partition-table".to_owned(),
+            name: PARTITION_TABLE.to_owned(),
             address: self.table_offset(),
             room: TABLE_LEN,
             encrypted,

@@ -6,6 +6,7 @@ use airseal_pack::Error;
 use airseal_pack::bundle::read_small;
 
 use super::Checker;
+use crate::batch::names_a_file;
 
 /// Longest list of serials that is read, bytes.
 const MAX_LIST: u64 = 64 << 20;
@@ -59,12 +60,7 @@ impl Checker {
         }
         let mut seen = BTreeSet::new();
         for (index, serial) in serials.iter().enumerate() {
-            let fits = (1..=64).contains(&serial.len())
-                && serial
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-                && !serial.starts_with(['.', '-']);
-            if !fits {
+            if !names_a_file(serial, 64) {
                 return Err(self.refuse(
                     setting,
                     &format!("serial {}, {serial:?}, can't name a file", index + 1),
