@@ -13,7 +13,7 @@ use serde::Deserialize;
 pub const SCHEMA: u32 = 1;
 
 /// Longest configuration that is read, bytes.
-const MAX_CONFIG: u64 = 1 << 20;
+pub(crate) const MAX_CONFIG: u64 = 1 << 20;
 
 /// Everything that decides what a batch is. Paths are relative to the file.
 #[derive(Clone, Debug, Deserialize)]

@@ -15,7 +15,7 @@ use crate::prepare::{CONFIG, TEST_KEY};
 use crate::status::{Counts, status};
 
 /// Largest plan that is read, bytes.
-const MAX_PLAN: u64 = 1 << 20;
+pub(crate) const MAX_PLAN: u64 = 1 << 20;
 
 /// The keys of a batch.
 #[derive(Clone, Debug, Serialize)]
@@ -66,7 +66,7 @@ pub fn keymap(folder: &Path) -> Result<KeyMap, Error> {
             "bring it back from a copy of the batch",
         )
     })?;
-    let open_folders = entries(&folder.join("devices"), "");
+    let open_folders = entries(&folder.join("devices"), "")?;
     let draw = Draw {
         config: &config,
         plan: &plan,
@@ -78,17 +78,23 @@ pub fn keymap(folder: &Path) -> Result<KeyMap, Error> {
         batch: description.batch.clone(),
         chip: description.chip.clone(),
         boards: status(folder)?,
-        boxes: entries(&folder.join("sealed"), ".box"),
+        boxes: entries(&folder.join("sealed"), ".box")?,
         open_folders,
         keys: draw.keys(),
     })
 }
 
-fn entries(folder: &Path, end: &str) -> usize {
-    let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    names
+fn entries(folder: &Path, end: &str) -> Result<usize, Error> {
+    let names = match std::fs::read_dir(folder) {
+        Ok(names) => names.collect::<Result<Vec<_>, _>>(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => Err(error),
+    };
+    let names = names.map_err(|error| Error::io("read", folder, error))?;
+    Ok(names
+        .iter()
         .filter(|entry| entry.file_name().to_string_lossy().ends_with(end))
-        .count()
+        .count())
 }
 
 struct Draw<'b> {

@@ -18,9 +18,11 @@ use zeroize::Zeroizing;
 use crate::batch::{BatchFolder, Description, RegionPlan, RegionSource, write_json};
 use crate::boxes::{self, BoxContext};
 use crate::check::check;
-use crate::config::NvsEncryption;
+use crate::config::{MAX_CONFIG, NvsEncryption};
+use crate::efuse::EfusePlan;
 use crate::emit::{self, Emit, Emitter};
 use crate::journal::Journal;
+use crate::keymap::MAX_PLAN;
 use crate::product::{Content, Product, Region};
 use crate::secrets::DeviceSecrets;
 use crate::settings::settings;
@@ -124,6 +126,13 @@ pub fn prepare_files(
             kept += 1;
             continue;
         }
+        if emit::is_published(&folder, serial) {
+            return Err(Error::refused(
+                format!("the box of {serial}"),
+                "is lost, and its keys went out in devices/",
+                "bring the box back from a copy; new keys would not be those of its files",
+            ));
+        }
         let secrets = values.secrets(product, serial, entropy)?;
         let context = BoxContext {
             batch: &product.config.batch.id,
@@ -185,18 +194,43 @@ fn describe(product: &Product, folder: &BatchFolder) -> Result<Description, Erro
     }
     let path = folder.common(CONFIG);
     if before.is_none() || !path.exists() {
-        let text = bundle::read_small(Path::new(&product.file), u64::MAX, "a configuration")?;
+        let text = bundle::read_small(Path::new(&product.file), MAX_CONFIG, "a configuration")?;
         write_file(&path, &text, Existing::Replace, Access::Public)?;
     }
     for (index, key) in product.boot_keys.iter().enumerate() {
         let path = folder.common(&format!("digest{index}.bin"));
-        write_file(&path, &key.key_digest()?, Existing::Replace, Access::Public)?;
+        let digest = key.key_digest()?;
+        if before.is_some() {
+            let there = bundle::read_small(&path, 32, "a digest")?;
+            if there != digest {
+                return Err(another(&path, "the digest of another key"));
+            }
+        } else {
+            write_file(&path, &digest, Existing::Replace, Access::Public)?;
+        }
     }
-    write_json(&folder.common("plan.json"), &product.efuses)?;
+    let path = folder.common("plan.json");
+    if before.is_some() {
+        let there = bundle::read_small(&path, MAX_PLAN, "a plan")?;
+        if serde_json::from_slice::<EfusePlan>(&there).ok().as_ref() != Some(&product.efuses) {
+            return Err(another(&path, "another plan than this version makes"));
+        }
+    } else {
+        write_json(&path, &product.efuses)?;
+    }
     if before.is_none() {
         folder.describe(&description)?;
     }
     Ok(description)
+}
+
+/// Boards of one batch are burned alike: what it was made with stays.
+fn another(path: &Path, what: &str) -> Error {
+    Error::refused(
+        path.display().to_string(),
+        format!("is {what}"),
+        "bring it back from a copy of the batch, and go on with the version of airseal that batch.json names, or make a new batch",
+    )
 }
 
 /// A region as `batch.json` has it; a file that was made by an earlier run stays as it is.

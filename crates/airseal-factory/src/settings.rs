@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use airseal_pack::Error;
+use airseal_pack::bundle::read_small;
 use airseal_pack::source::Source;
 use sha2::{Digest, Sha256};
 
+use crate::config::MAX_CONFIG;
 use crate::product::Product;
 
 /// Every setting with its value, and for each file that one names the SHA-256 of its bytes.
 pub(crate) fn settings(product: &Product) -> Result<BTreeMap<String, String>, Error> {
     let path = Path::new(&product.file);
-    let text = std::fs::read_to_string(path).map_err(|error| Error::io("read", path, error))?;
+    let text = read_small(path, MAX_CONFIG, "a configuration")?;
+    let text = String::from_utf8_lossy(&text);
     let table: toml::Table = toml::from_str(&text)
         .map_err(|error| Error::refused(&product.file, error.message().to_owned(), ""))?;
     let mut flat = BTreeMap::new();

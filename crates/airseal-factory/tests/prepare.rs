@@ -344,3 +344,28 @@ fn contradictions_of_an_idf_build_are_errors() {
         assert!(error.contains(words), "{to}: {error}");
     }
 }
+
+#[test]
+fn a_batch_that_was_made_with_another_plan_or_key_digest_is_refused() {
+    for (name, words) in [
+        ("plan.json", "another plan"),
+        ("digest0.bin", "another key"),
+    ] {
+        let folder = ProductFolder::esp32c3();
+        run(&folder).expect("prepared");
+        let path = folder.path("batch/common").join(name);
+        let other = match name {
+            "plan.json" => fs::read_to_string(&path)
+                .expect("a plan")
+                .replace("\"DIS_DIRECT_BOOT\"", "\"DIS_TWAI\"")
+                .into_bytes(),
+            _ => vec![7; 32],
+        };
+        fs::write(&path, &other).expect("written");
+        let error = run(&folder)
+            .expect_err("not what it was made with")
+            .to_string();
+        assert!(error.contains(name) && error.contains(words), "{error}");
+        assert_eq!(fs::read(&path).expect("there"), other, "it was rewritten");
+    }
+}
