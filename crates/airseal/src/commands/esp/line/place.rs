@@ -1,12 +1,16 @@
 //! Where the board sits: at a port, or in a folder.
 
-use std::path::PathBuf;
+use std::fs::DirBuilder;
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 
 use airseal_factory::line::bench::Bench;
 use airseal_factory::line::port::Port;
 use airseal_factory::line::simulated::{Fault, Silicon, SimulatedBoard};
 use airseal_factory::line::station::Station;
 use airseal_factory::line::tools::Tools;
+use airseal_factory::status::status;
 
 use crate::failure::Failure;
 
@@ -41,6 +45,7 @@ impl PlaceArgs {
         let tools = Tools::new(self.tools.as_deref());
         tools.check()?;
         let expected = station.expected();
+        keep_apart(station.folder(), self.simulate.is_some())?;
         if let Some(port) = &self.port {
             return Ok(Bench::new(Box::new(Port::new(tools, port)), expected));
         }
@@ -76,6 +81,37 @@ impl PlaceArgs {
     }
 }
 
+/// One batch has real boards or simulated ones: those use up serials, and leave their keys in a folder.
+fn keep_apart(batch: &Path, simulated: bool) -> Result<(), Failure> {
+    let mark = batch.join("simulated");
+    let io = |what, error| airseal_pack::Error::io(what, &mark, error);
+    let marked = match std::fs::symlink_metadata(&mark) {
+        Ok(_) => true,
+        Err(error) if error.kind() == ErrorKind::NotFound => false,
+        Err(error) => return Err(io("look at", error).into()),
+    };
+    if marked && !simulated {
+        return Err(Failure::refused(format_args!(
+            "{}: the batch was run with simulated boards, whose keys lie in files",
+            batch.display()
+        ))
+        .hint("prepare another batch for real boards"));
+    }
+    if marked || !simulated {
+        return Ok(());
+    }
+    let boards = status(batch)?;
+    if boards.begun + boards.finished + boards.scrapped > 0 {
+        return Err(Failure::refused(format_args!(
+            "{}: the batch has real boards: a simulated one would use up a serial and leave its keys in files",
+            batch.display()
+        ))
+        .hint("prepare another batch to try the line"));
+    }
+    let made = DirBuilder::new().mode(0o700).create(&mark);
+    Ok(made.map_err(|error| io("make", error))?)
+}
+
 fn fault(text: &str) -> Result<(Fault, usize), String> {
     let (kind, at) = text
         .split_once('@')
@@ -84,4 +120,25 @@ fn fault(text: &str) -> Result<(Fault, usize), String> {
         .parse()
         .map_err(|_| format!("{at:?} is no number of a call"))?;
     Ok((kind.parse()?, at))
+}
+
+#[cfg(test)]
+mod tests {
+    use airseal_factory::batch::{BatchFolder, Description};
+
+    use super::*;
+
+    #[test]
+    fn a_batch_with_simulated_boards_gets_no_real_ones() {
+        let room = tempfile::tempdir().expect("a folder");
+        let mut description = Description::new("b", "p", "esp32c3", 1 << 22);
+        description.serials = vec!["S1".to_owned()];
+        let folder = BatchFolder::open(room.path()).expect("a batch");
+        folder.describe(&description).expect("described");
+        keep_apart(room.path(), false).expect("nothing is there");
+        keep_apart(room.path(), true).expect("simulated");
+        keep_apart(room.path(), true).expect("simulated");
+        let why = keep_apart(room.path(), false).expect_err("keys in files");
+        assert!(why.message.contains("simulated boards"), "{}", why.message);
+    }
 }
