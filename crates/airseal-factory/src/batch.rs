@@ -8,15 +8,18 @@ use airseal_pack::Error;
 use airseal_pack::bundle::read_small;
 use airseal_pack::output::{Access, Existing, write_file};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::journal::Journal;
 
 /// What `batch.json` calls itself.
 const SCHEMA: &str = "airseal.batch/1";
 
 /// The description's file.
-const DESCRIPTION: &str = "batch.json";
+pub(crate) const DESCRIPTION: &str = "batch.json";
 
 /// Longest description that is read, bytes.
-const MAX_DESCRIPTION: u64 = 256 << 20;
+pub(crate) const MAX_DESCRIPTION: u64 = 256 << 20;
 
 /// `batch.json`: public.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +38,9 @@ pub struct Description {
     pub made_by: String,
     /// Every setting, and the SHA-256 of every file a setting names: what may not change any more.
     pub settings: BTreeMap<String, String>,
+    /// SHA-256, hex, of every other file of `common/` that boards are made from: configuration, plan, digests of secure boot
+    /// keys, and the public keys that boxes are sealed to.
+    pub files: BTreeMap<String, String>,
     /// What is flashed, ascending by address.
     pub regions: Vec<RegionPlan>,
     /// Serials in the order they are taken.
@@ -195,12 +201,68 @@ impl BatchFolder {
         Description::read(&self.path).map(Some)
     }
 
-    /// Writes the description.
+    /// Begins the journal, bound to the description, and writes the description.
+    ///
+    /// # Errors
+    /// `Io`; refused if there is a journal with lines of boards.
+    pub fn describe(&self, description: &Description) -> Result<(), Error> {
+        let path = self.path.join(DESCRIPTION);
+        let text = json(&path, description)?;
+        Journal::begin(&self.journal(), Sha256::digest(&text).into())?;
+        write_file(&path, &text, Existing::Replace, Access::Public)
+    }
+
+    /// The files of `common/` that have these names, as the description has them.
     ///
     /// # Errors
     /// `Io`.
-    pub fn describe(&self, description: &Description) -> Result<(), Error> {
-        write_json(&self.path.join(DESCRIPTION), description)
+    pub(crate) fn digests(&self, names: Vec<String>) -> Result<BTreeMap<String, String>, Error> {
+        let digest = |name: String| {
+            let bytes = read_small(&self.common(&name), MAX_DESCRIPTION, "a part of a batch")?;
+            Ok((name, hex::encode(Sha256::digest(&bytes))))
+        };
+        names.into_iter().map(digest).collect()
+    }
+
+    /// Refuses files of `common/` that are not as the batch was made with, and public keys that came later.
+    ///
+    /// # Errors
+    /// `Io`; refused with the file's name.
+    pub(crate) fn check_files(&self, description: &Description) -> Result<(), Error> {
+        let refuse = |name: &str, what: &str, remedy: &str| {
+            Err(Error::refused(
+                self.common(name).display().to_string(),
+                what,
+                remedy,
+            ))
+        };
+        let now = self.digests(description.files.keys().cloned().collect())?;
+        for (name, digest) in &now {
+            if description.files.get(name) != Some(digest) {
+                return refuse(
+                    name,
+                    "was changed since the batch was made: its SHA-256 is not that of batch.json",
+                    "bring it back from a copy of the batch",
+                );
+            }
+        }
+        let folder = self.common("");
+        let io = |error| Error::io("read", &folder, error);
+        for entry in std::fs::read_dir(&folder).map_err(io)? {
+            let name = entry
+                .map_err(io)?
+                .file_name()
+                .to_string_lossy()
+                .into_owned();
+            if name.ends_with(".pub") && !description.files.contains_key(&name) {
+                return refuse(
+                    &name,
+                    "is no key of the batch: batch.json does not have it",
+                    "find out who put it there, and remove it",
+                );
+            }
+        }
+        Ok(())
     }
 }
 
@@ -277,6 +339,7 @@ impl Description {
             flash_size,
             made_by: format!("airseal {}", env!("CARGO_PKG_VERSION")),
             settings: BTreeMap::new(),
+            files: BTreeMap::new(),
             regions: Vec::new(),
             serials: Vec::new(),
         }
@@ -316,8 +379,12 @@ impl Description {
 /// # Errors
 /// `Io`.
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
+    write_file(path, &json(path, value)?, Existing::Replace, Access::Public)
+}
+
+fn json(path: &Path, value: &impl Serialize) -> Result<Vec<u8>, Error> {
     let mut text =
         serde_json::to_vec_pretty(value).map_err(|error| Error::io("write", path, error.into()))?;
     text.push(b'\n');
-    write_file(path, &text, Existing::Replace, Access::Public)
+    Ok(text)
 }

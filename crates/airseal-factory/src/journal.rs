@@ -8,11 +8,19 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use airseal_pack::Error;
+use airseal_pack::bundle::read_small;
+use airseal_pack::output::{Access, Existing, write_file};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::batch::{DESCRIPTION, MAX_DESCRIPTION};
+use crate::secrets::is_there;
+
 /// Longest journal that is read, bytes: over a hundred thousand boards.
 const MAX_JOURNAL: u64 = 1 << 30;
+
+/// The last line and its number, beside the journal: whole lines that are cut off its end are missed.
+const HEAD: &str = "journal.head";
 
 /// What is done to a board, in order; those after `Record` are the exceptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -42,6 +50,8 @@ pub enum Step {
     Import,
     /// The batch is finished: no board is begun any more.
     Close,
+    /// The batch was made: the first line, bound to `batch.json`.
+    Provision,
 }
 
 impl Step {
@@ -60,6 +70,7 @@ impl Step {
             Step::Reflash => "reflash",
             Step::Import => "import",
             Step::Close => "close",
+            Step::Provision => "provision",
         }
     }
 }
@@ -106,7 +117,7 @@ pub struct Entry {
 struct Line {
     /// Number of the line, from 1.
     n: u64,
-    /// SHA-256 of the line before, hex; zeros for the first.
+    /// SHA-256 of the line before, hex; that of `batch.json` for the first.
     prev: String,
     #[serde(flatten)]
     entry: Entry,
@@ -121,17 +132,54 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens or makes the journal at `path`. The caller holds the batch's lock.
+    /// Makes the journal of a new batch at `path`; its first line is bound to the description with this SHA-256.
     ///
     /// # Errors
-    /// `Io`; refused for a line that does not fit the one before, with its number.
+    /// `Io`; refused if lines of boards are there.
+    pub(crate) fn begin(path: &Path, description: [u8; 32]) -> Result<(), Error> {
+        if is_there(path)? {
+            let text = read_small(path, MAX_JOURNAL, "a journal")?;
+            if text.iter().filter(|byte| **byte == b'\n').count() > 1 {
+                return Err(Error::refused(
+                    path.display().to_string(),
+                    "is the journal of a batch whose batch.json is lost",
+                    "bring batch.json back from a copy, or take a new folder",
+                ));
+            }
+        }
+        let line = Line {
+            n: 1,
+            prev: hex::encode(description),
+            entry: Entry {
+                time: String::new(),
+                station: String::new(),
+                operator: String::new(),
+                serial: String::new(),
+                mac: String::new(),
+                step: Step::Provision,
+                outcome: Outcome::Done,
+                note: String::new(),
+                sha256: None,
+            },
+        };
+        let mut text =
+            serde_json::to_vec(&line).map_err(|error| Error::io("write", path, error.into()))?;
+        text.push(b'\n');
+        write_file(path, &text, Existing::Replace, Access::Public)?;
+        write_head(path, 1, &Sha256::digest(&text).into())
+    }
+
+    /// Opens the journal at `path`, which lies beside its batch's description. The caller holds the batch's lock.
+    ///
+    /// # Errors
+    /// `Io`; refused if it is not there, is another batch's or lost lines, and for a line that does not fit the one before,
+    /// with its number.
     pub fn open(path: &Path) -> Result<Journal, Error> {
         let io = |source| Error::io("open", path, source);
+        refuse_missing(path)?;
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
-            .create(true)
-            .truncate(false)
             .open(path)
             .map_err(io)?;
         let mut text = Vec::new();
@@ -146,7 +194,7 @@ impl Journal {
                 "close the batch and make another one",
             ));
         }
-        let chain = Chain::read(path, &text)?;
+        let chain = Chain::read(path, &text, Head::read(path)?.as_ref())?;
         if chain.len < text.len() {
             file.set_len(chain.len as u64).map_err(io)?;
             file.sync_all().map_err(io)?;
@@ -160,17 +208,17 @@ impl Journal {
         })
     }
 
-    /// The lines of the journal at `path`, which stays as it is; none if there is no journal yet. A last line that is being
-    /// written, or that a cut tore, is left out.
+    /// The lines of the journal at `path`, which stays as it is. A last line that is being written, or that a cut tore, is left
+    /// out.
     ///
     /// # Errors
     /// As [`Journal::open`].
     pub fn read(path: &Path) -> Result<Vec<Entry>, Error> {
-        if !path.exists() {
-            return Ok(Vec::new());
-        }
-        let text = airseal_pack::bundle::read_small(path, MAX_JOURNAL, "a journal")?;
-        Ok(Chain::read(path, &text)?.entries)
+        refuse_missing(path)?;
+        // The head before the lines: a station may add some meanwhile.
+        let head = Head::read(path)?;
+        let text = read_small(path, MAX_JOURNAL, "a journal")?;
+        Ok(Chain::read(path, &text, head.as_ref())?.entries)
     }
 
     /// Adds a line and waits until it is on the disk. A line that could not be written whole is taken back.
@@ -199,13 +247,34 @@ impl Journal {
         }
         self.last = Sha256::digest(&text).into();
         self.entries.push(entry);
-        Ok(())
+        write_head(&self.path, self.entries.len(), &self.last)
     }
 
     /// Every line, oldest first.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
+}
+
+fn refuse_missing(path: &Path) -> Result<(), Error> {
+    if is_there(path)? {
+        return Ok(());
+    }
+    Err(Error::refused(
+        path.display().to_string(),
+        "is not there: nobody can say which serials and keys are in use",
+        "bring it back from a copy of the batch, or make a new batch",
+    ))
+}
+
+fn write_head(journal: &Path, lines: usize, last: &[u8; 32]) -> Result<(), Error> {
+    let text = format!("{lines} {}\n", hex::encode(last));
+    write_file(
+        &journal.with_file_name(HEAD),
+        text.as_bytes(),
+        Existing::Replace,
+        Access::Public,
+    )
 }
 
 /// The whole lines of a journal.
@@ -218,8 +287,11 @@ struct Chain {
 }
 
 impl Chain {
-    fn read(path: &Path, text: &[u8]) -> Result<Chain, Error> {
+    fn read(path: &Path, text: &[u8], head: Option<&Head>) -> Result<Chain, Error> {
+        let description = path.with_file_name(DESCRIPTION);
+        let description = read_small(&description, MAX_DESCRIPTION, "the description of a batch")?;
         let mut chain = Chain {
+            last: Sha256::digest(&description).into(),
             len: text
                 .iter()
                 .rposition(|byte| *byte == b'\n')
@@ -229,8 +301,28 @@ impl Chain {
         let whole = text.get(..chain.len).unwrap_or_default();
         for line in whole.split_inclusive(|byte| *byte == b'\n') {
             chain.take(path, line)?;
+            if let Some(head) = head
+                && head.lines == chain.entries.len()
+                && head.last != hex::encode(chain.last)
+            {
+                return Err(head.refuse(path));
+            }
         }
-        Ok(chain)
+        match head {
+            Some(head) if head.lines > chain.entries.len() => Err(head.refuse(path)),
+            // A cut while the batch was made: its first line is there, the head not yet.
+            None if chain.entries.len() > 1 => Err(Error::refused(
+                path.with_file_name(HEAD).display().to_string(),
+                "is not there: nobody can say whether the journal is whole",
+                "bring it back from a copy of the batch",
+            )),
+            _ if chain.entries.is_empty() => Err(Error::refused(
+                path.display().to_string(),
+                "is empty",
+                "bring it back from a copy of the batch",
+            )),
+            _ => Ok(chain),
+        }
     }
 
     fn take(&mut self, path: &Path, text: &[u8]) -> Result<(), Error> {
@@ -256,6 +348,48 @@ impl Chain {
     }
 }
 
+/// How far the journal was.
+struct Head {
+    lines: usize,
+    last: String,
+}
+
+impl Head {
+    fn read(journal: &Path) -> Result<Option<Head>, Error> {
+        let path = journal.with_file_name(HEAD);
+        if !is_there(&path)? {
+            return Ok(None);
+        }
+        let text =
+            String::from_utf8_lossy(&read_small(&path, 128, "the head of a journal")?).into_owned();
+        let parts = text.trim_end().split_once(' ');
+        let head = parts.and_then(|(lines, last)| {
+            Some(Head {
+                lines: lines.parse().ok()?,
+                last: last.to_owned(),
+            })
+        });
+        head.map(Some).ok_or_else(|| {
+            Error::refused(
+                path.display().to_string(),
+                "is damaged",
+                "bring it back from a copy of the batch",
+            )
+        })
+    }
+
+    fn refuse(&self, journal: &Path) -> Error {
+        Error::refused(
+            journal.display().to_string(),
+            format!(
+                "had {} lines, and the last ones are lost or others",
+                self.lines
+            ),
+            "bring back the journal as it was: lines that are lost can hide a serial or a key in use",
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,7 +408,11 @@ mod tests {
         }
     }
 
+    /// After the first line, that of the batch.
     fn three_lines(path: &Path) -> Vec<u8> {
+        let description = path.with_file_name(DESCRIPTION);
+        std::fs::write(description, b"{}").expect("works");
+        Journal::begin(path, Sha256::digest(b"{}").into()).expect("works");
         let mut journal = Journal::open(path).expect("works");
         for outcome in [Outcome::Begun, Outcome::Done, Outcome::Failed] {
             journal
@@ -289,6 +427,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("works");
         let path = folder.path().join("journal.jsonl");
         let text = three_lines(&path);
+        // The line that tears is one that the head does not know yet.
+        let last: [u8; 32] =
+            Sha256::digest(text.split_inclusive(|b| *b == b'\n').nth(2).expect("works")).into();
         let second_ends = text.len()
             - text
                 .split_inclusive(|b| *b == b'\n')
@@ -297,8 +438,9 @@ mod tests {
                 .len();
         for len in second_ends..text.len() {
             std::fs::write(&path, &text[..len]).expect("works");
+            write_head(&path, 3, &last).expect("works");
             let mut journal = Journal::open(&path).expect("works");
-            assert_eq!(journal.entries().len(), 2);
+            assert_eq!(journal.entries().len(), 3);
             journal
                 .append(entry("S1", Step::Flash, Outcome::Failed))
                 .expect("works");
@@ -312,14 +454,21 @@ mod tests {
         let path = folder.path().join("journal.jsonl");
         let text = three_lines(&path);
         let lines: Vec<&[u8]> = text.split_inclusive(|b| *b == b'\n').collect();
-        let changed = String::from_utf8_lossy(lines[0])
-            .replace("S1", "S2")
-            .into_bytes();
+        let changed = |line: usize| {
+            String::from_utf8_lossy(lines[line])
+                .replace("S1", "S2")
+                .into_bytes()
+        };
         for damaged in [
-            [lines[1], lines[2]].concat(),
-            [lines[0], lines[2]].concat(),
-            [lines[1], lines[0], lines[2]].concat(),
-            [&changed, lines[1], lines[2]].concat(),
+            lines[1..].concat(),
+            [lines[0], lines[2], lines[3]].concat(),
+            [lines[0], lines[2], lines[1], lines[3]].concat(),
+            [lines[0], &changed(1), lines[2], lines[3]].concat(),
+            // Whole lines at the end, and all of them.
+            lines[..3].concat(),
+            lines[..1].concat(),
+            [lines[0], lines[1], lines[2], &changed(3)].concat(),
+            Vec::new(),
         ] {
             std::fs::write(&path, &damaged).expect("works");
             assert!(Journal::open(&path).is_err());
@@ -329,5 +478,22 @@ mod tests {
                 "nothing was written"
             );
         }
+    }
+
+    #[test]
+    fn a_journal_that_is_missing_or_of_another_batch_is_refused() {
+        let folder = tempfile::tempdir().expect("works");
+        let path = folder.path().join("journal.jsonl");
+        three_lines(&path);
+        std::fs::write(path.with_file_name(DESCRIPTION), b"{ }").expect("works");
+        assert!(Journal::open(&path).is_err(), "of another batch");
+        std::fs::write(path.with_file_name(DESCRIPTION), b"{}").expect("works");
+        assert!(Journal::read(&path).is_ok());
+        std::fs::remove_file(path.with_file_name(HEAD)).expect("works");
+        assert!(Journal::open(&path).is_err(), "without its head");
+        std::fs::remove_file(&path).expect("works");
+        assert!(Journal::open(&path).is_err(), "missing");
+        assert!(Journal::read(&path).is_err(), "missing");
+        assert!(!path.exists(), "none was made");
     }
 }

@@ -35,6 +35,9 @@ pub const TEST_KEY: &str = "plain-for-tests.key";
 /// The configuration, in `common/`, for stations that do not have it.
 pub const CONFIG: &str = "config.toml";
 
+/// The plan for the eFuses, in `common/`.
+pub(crate) const PLAN: &str = "plan.json";
+
 /// Kinds of public keys in `common/`.
 pub(crate) const AT_REST: &str = "at-rest";
 pub(crate) const ESCROW: &str = "escrow";
@@ -102,7 +105,6 @@ pub fn prepare_files(
         order,
     )?;
     let recipients = recipients(product, &folder)?;
-    keep_public_keys(product, &folder)?;
     let journal = Journal::read(&folder.journal())?;
     let (mut made, mut kept) = (0, 0);
     for serial in serials {
@@ -218,9 +220,22 @@ fn describe(product: &Product, folder: &BatchFolder) -> Result<Description, Erro
     } else {
         write_json(&path, &product.efuses)?;
     }
-    if before.is_none() {
-        folder.describe(&description)?;
+    let public_keys = keep_public_keys(product, folder)?;
+    if let Some(before) = before {
+        description.files = before.files;
+        folder.check_files(&description)?;
+        return Ok(description);
     }
+    let digests = (0..product.boot_keys.len()).map(|index| format!("digest{index}.bin"));
+    let names = [CONFIG.to_owned(), PLAN.to_owned()];
+    description.files = folder.digests(
+        names
+            .into_iter()
+            .chain(digests)
+            .chain(public_keys)
+            .collect(),
+    )?;
+    folder.describe(&description)?;
     Ok(description)
 }
 
@@ -258,7 +273,8 @@ fn plan(region: &Region, kept: &[RegionPlan]) -> RegionPlan {
 }
 
 /// Public keys that stations seal to, in `common/`: the configuration's own paths mean nothing there.
-fn keep_public_keys(product: &Product, folder: &BatchFolder) -> Result<(), Error> {
+fn keep_public_keys(product: &Product, folder: &BatchFolder) -> Result<Vec<String>, Error> {
+    let mut names = Vec::new();
     let keys = &product.config.keys;
     let config = Path::new(&product.file).parent().unwrap_or(Path::new(""));
     let at_rest = keys
@@ -281,15 +297,16 @@ fn keep_public_keys(product: &Product, folder: &BatchFolder) -> Result<(), Error
                 "name a device's public key",
             ));
         };
-        let file = folder.common(&format!("{kind}-{}.pub", key.id()));
+        let name = format!("{kind}-{}.pub", key.id());
         write_file(
-            &file,
+            &folder.common(&name),
             public_to_pem(&key).as_bytes(),
             Existing::Replace,
             Access::Public,
         )?;
+        names.push(name);
     }
-    Ok(())
+    Ok(names)
 }
 
 /// Who can open the boxes.

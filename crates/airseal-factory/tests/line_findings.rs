@@ -11,7 +11,13 @@ use airseal_factory::journal::{Journal, Outcome, Step};
 use airseal_factory::line::bench::Bench;
 use airseal_factory::line::connection::{Connection, Program};
 use airseal_factory::line::simulated::SimulatedBoard;
+use airseal_factory::line::station::{Shift, Station, Who};
+use airseal_factory::prepare::prepare;
+use airseal_factory::product::Product;
+use airseal_factory::status::status;
 use airseal_pack::Error;
+use airseal_pack::control::Control;
+use airseal_pack::entropy::SystemEntropy;
 use common::bench::{Line, bench, serial};
 
 /// A board whose `check-error` fails in given words, as often as they last.
@@ -215,4 +221,99 @@ fn a_key_that_does_not_open_the_box_does_not_make_its_keys_destroyed() {
     std::fs::write(&sealed, b"left behind").expect("a box");
     drop(line.station());
     assert!(!sealed.exists());
+}
+
+fn opens(line: &Line) -> Result<(), String> {
+    let shift = Shift {
+        who: Who {
+            station: "a".to_owned(),
+            operator: "o".to_owned(),
+        },
+        clock: &common::bench::clock,
+        stop: None,
+        watch: &common::bench::nothing,
+    };
+    Station::open(&line.batch(), Some(line.key("line.key")), shift)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+/// Whoever can write to `common/` decides neither what is burned nor who gets the keys.
+#[test]
+fn what_boards_are_made_from_is_what_the_batch_was_made_with() {
+    let Some(line) = Line::new() else { return };
+    let common = line.batch().join("common");
+    let names: Vec<String> = std::fs::read_dir(&common)
+        .expect("files")
+        .map(|entry| {
+            entry
+                .expect("a file")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .filter(|name| {
+            ["plan.json", "config.toml"].contains(&name.as_str())
+                || name.starts_with("digest")
+                || name.ends_with(".pub")
+        })
+        .collect();
+    assert!(names.len() >= 5, "{names:?}");
+    for name in names {
+        let path = common.join(&name);
+        let kept = std::fs::read(&path).expect("a file");
+        let mut changed = kept.clone();
+        changed[0] ^= 1;
+        std::fs::write(&path, changed).expect("changed");
+        let error = opens(&line).expect_err(&name);
+        assert!(error.contains(&name), "{name}: {error}");
+        std::fs::write(&path, kept).expect("as it was");
+    }
+    let added = common.join("escrow-0000000000000000.pub");
+    std::fs::copy(line.product.path("line.pub"), &added).expect("added");
+    let error = opens(&line).expect_err("a key that was added");
+    assert!(error.contains("is no key of the batch"), "{error}");
+    std::fs::remove_file(&added).expect("removed");
+    opens(&line).expect("as it was");
+}
+
+/// Without its journal, or with one that lost lines, nobody says which keys are in use: none are drawn, no serial is free.
+#[test]
+fn a_journal_that_is_missing_or_short_stops_station_provision_and_status() {
+    let Some(line) = Line::new() else { return };
+    let mut board = line.board(1);
+    let mut station = line.station();
+    station
+        .run(&mut bench(&station, &mut board), Some(&serial(1)))
+        .expect("finished");
+    drop(station);
+    let journal = line.batch().join("journal.jsonl");
+    let kept = std::fs::read(&journal).expect("a journal");
+    let refused = |words: &str| {
+        let product = Product::read(&line.product.config()).expect("a product");
+        let provision = prepare(
+            &product,
+            &line.batch(),
+            None,
+            &SystemEntropy,
+            &Control::default(),
+        );
+        for error in [
+            opens(&line).expect_err(words),
+            provision.expect_err(words).to_string(),
+            status(&line.batch()).expect_err(words).to_string(),
+        ] {
+            assert!(error.contains(words), "{error}");
+        }
+    };
+    std::fs::remove_file(&journal).expect("removed");
+    refused("is not there");
+    assert!(!journal.exists(), "no new one is begun");
+    let lines: Vec<&[u8]> = kept.split_inclusive(|byte| *byte == b'\n').collect();
+    std::fs::write(&journal, lines[..lines.len() - 1].concat()).expect("cut");
+    refused("are lost");
+    std::fs::write(&journal, lines[0]).expect("cut");
+    refused("are lost");
+    std::fs::write(&journal, kept).expect("as it was");
+    opens(&line).expect("as it was");
 }

@@ -109,6 +109,7 @@ impl<'c> Station<'c> {
                 "bring it back from a copy of the batch",
             )
         };
+        folder.check_files(&description)?;
         let config = Config::read(&folder.common(CONFIG))?;
         let plan_path = folder.common("plan.json");
         let plan = read_small(&plan_path, MAX_FILE, "a plan")?;

@@ -216,16 +216,12 @@ impl Station<'_> {
     }
 
     fn recipients(&self, kind: &str) -> Result<Recipients, Error> {
-        let folder = self.folder.common("");
-        let io = |error| Error::io("read", &folder, error);
         let mut recipients = Recipients::new();
-        for entry in std::fs::read_dir(&folder).map_err(io)? {
-            let path = entry.map_err(io)?.path();
-            let name = path
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned())
-                .unwrap_or_default();
-            if name.starts_with(&format!("{kind}-")) && name.ends_with(".pub") {
+        let prefix = format!("{kind}-");
+        for (name, sha256) in &self.description.files {
+            if name.starts_with(&prefix) && name.ends_with(".pub") {
+                self.common(name, sha256)?;
+                let path = self.folder.common(name);
                 recipients.add(Recipient::read(&path, &NoPassphrase)?.key);
             }
         }
