@@ -33,15 +33,21 @@ pub(crate) fn factory_state(
         state,
         base_address: 0,
     };
-    let flash = Memory(vec![0xFF; (len + 2 * SLOT_LEN) as usize]);
+    let state_len = index(len);
+    let flash = Memory(vec![0xFF; state_len.saturating_add(2 * index(SLOT_LEN))]);
     let refuse = |refusal: airseal_update::Refusal| {
         Error::refused("the state area", refusal.to_string(), "see airseal explain")
     };
     let mut device = FlashDevice::new(Blocking(flash), layout, None).map_err(refuse)?;
     block_on(device.provision(None, floor, keyset)).map_err(refuse)?;
     let mut bytes = device.into_flash().0.0;
-    bytes.truncate(len as usize);
+    bytes.truncate(state_len);
     Ok(bytes)
+}
+
+/// An address as a place in memory.
+fn index(address: u32) -> usize {
+    usize::try_from(address).unwrap_or(usize::MAX)
 }
 
 /// Flash in memory; the library keeps the rules of real flash by itself.
@@ -55,7 +61,7 @@ impl ReadNorFlash for Memory {
     const READ_SIZE: usize = 1;
 
     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Infallible> {
-        let from = self.0.get(offset as usize..).unwrap_or_default();
+        let from = self.0.get(index(offset)..).unwrap_or_default();
         bytes
             .iter_mut()
             .zip(from)
@@ -73,16 +79,13 @@ impl NorFlash for Memory {
     const ERASE_SIZE: usize = 4096;
 
     fn erase(&mut self, from: u32, to: u32) -> Result<(), Infallible> {
-        let part = self
-            .0
-            .get_mut(from as usize..to as usize)
-            .unwrap_or_default();
+        let part = self.0.get_mut(index(from)..index(to)).unwrap_or_default();
         part.fill(0xFF);
         Ok(())
     }
 
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Infallible> {
-        let to = self.0.get_mut(offset as usize..).unwrap_or_default();
+        let to = self.0.get_mut(index(offset)..).unwrap_or_default();
         to.iter_mut().zip(bytes).for_each(|(to, from)| *to &= *from);
         Ok(())
     }
