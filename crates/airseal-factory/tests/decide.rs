@@ -337,6 +337,21 @@ fn a_key_block_outside_the_plan_is_foreign() {
     assert_scrap(&decide(&open(&summary), &[BOUND]), "BLOCK_KEY5");
 }
 
+/// What shows only after a chip was burned costs the chip: it is seen before a serial is bound.
+#[test]
+fn what_a_supplier_burned_is_seen_before_a_serial_is_bound() {
+    for (name, key, value) in [
+        ("KEY_PURPOSE_5", "raw_value", json!("0x9")),
+        ("SECURE_VERSION", "raw_value", json!("0x7")),
+        ("SECURE_BOOT_AGGRESSIVE_REVOKE", "raw_value", json!("0x1")),
+        ("ENABLE_SECURITY_DOWNLOAD", "writeable", json!(false)),
+    ] {
+        let mut summary = chip(&plan(), &|_| false);
+        summary[name][key] = value;
+        assert_refused(&decide(&open(&summary), &[]), name);
+    }
+}
+
 #[test]
 fn a_damaged_block_or_a_wrong_purpose_is_scrap_for_good() {
     let plan = plan();

@@ -53,6 +53,14 @@ fn board(name: &str) -> Board {
 }
 
 fn decide(batch: &Path, board: &Board) -> Next {
+    station(batch).decide(board, None).expect("a decision")
+}
+
+fn scanned(batch: &Path) -> Result<Next, airseal_pack::Error> {
+    station(batch).decide(&Board::Locked, Some(&serial(1)))
+}
+
+fn station(batch: &Path) -> Station<'static> {
     let who = Who {
         station: "a".to_owned(),
         operator: "o".to_owned(),
@@ -63,10 +71,7 @@ fn decide(batch: &Path, board: &Board) -> Next {
         stop: None,
         watch: &nothing,
     };
-    Station::open(batch, None, shift)
-        .expect("a station")
-        .decide(board, None)
-        .expect("a decision")
+    Station::open(batch, None, shift).expect("a station")
 }
 
 /// What is decided for the board with these lines in the journal of a new batch.
@@ -185,4 +190,37 @@ fn a_board_with_the_wrong_order_is_scrap_before_anything_is_written() {
         decided("esp32c3-wrong-order.step2", &[]),
         Next::Refuse { .. }
     ));
+}
+
+/// Two boards that can't name themselves, both locked and neither recorded: a label on the wrong one would be believed.
+#[test]
+fn a_locked_board_without_a_seed_is_known_by_its_label_only_if_no_other_can_be_meant() {
+    let folder = ProductFolder::esp32c3();
+    folder.edit("source = \"efuse-hmac\"", "source = \"none\"");
+    folder.edit("encrypt = \"hmac\"", "encrypt = \"keys\"");
+    let product = Product::read(&folder.config()).expect("a product");
+    let batch = folder.path("batch");
+    prepare(&product, &batch, None, &SystemEntropy, &Control::default()).expect("a batch");
+    let mut journal = Journal::open(&batch.join("journal.jsonl")).expect("a journal");
+    let mut lock = |number: u8| {
+        for (step, outcome) in [BOUND, BURNING, LOCKING] {
+            let entry = Entry {
+                time: clock(),
+                station: "a".to_owned(),
+                operator: "o".to_owned(),
+                serial: serial(number),
+                mac: format!("02:00:00:00:00:0{number}"),
+                step,
+                outcome,
+                note: String::new(),
+                sha256: None,
+            };
+            journal.append(entry).expect("a line");
+        }
+    };
+    lock(1);
+    assert!(matches!(scanned(&batch), Ok(Next::Work { .. })));
+    lock(2);
+    let error = scanned(&batch).expect_err("two").to_string();
+    assert!(error.contains(&serial(2)), "{error}");
 }

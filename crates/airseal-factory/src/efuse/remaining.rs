@@ -133,6 +133,42 @@ impl EfusePlan {
         ))
     }
 
+    /// What a chip brings that would show only after it was burned: an open slot with a purpose somebody else chose, a version
+    /// that no image of ours reaches, a loader that can never be closed. A board of ours may show some of it later.
+    pub fn brought(&self, chip: &EfuseState) -> Option<(String, String)> {
+        const NAMES: [&str; 8] = [
+            "KEY_PURPOSE_0",
+            "KEY_PURPOSE_1",
+            "KEY_PURPOSE_2",
+            "KEY_PURPOSE_3",
+            "KEY_PURPOSE_4",
+            "KEY_PURPOSE_5",
+            "SECURE_VERSION",
+            "SECURE_BOOT_AGGRESSIVE_REVOKE",
+        ];
+        let planned = |name: &str| self.expect.iter().any(|want| want.field == name);
+        let burned = NAMES
+            .into_iter()
+            .filter(|name| !planned(name))
+            .find(|name| chip.field(name).is_some_and(|field| field.used))
+            .map(|name| (name, "it is burned, and the plan leaves it alone"));
+        let lock = self.lock.iter().filter_map(|burn| match burn {
+            Burn::Fields(fields) => Some(fields),
+            Burn::Keys(_) | Burn::WriteProtect(_) => None,
+        });
+        let closed = lock
+            .flatten()
+            .find(|(name, _)| chip.field(name).is_some_and(|field| !field.writeable))
+            .map(|(name, _)| {
+                (
+                    name.as_str(),
+                    "it is write-protected: the loader could never be closed",
+                )
+            });
+        let (name, why) = burned.or(closed)?;
+        Some((name.to_owned(), why.to_owned()))
+    }
+
     /// Once RD_DIS is write-protected no key can be hidden any more: a chip without its secret keys never gets them.
     fn no_more_secrets(&self, chip: &EfuseState) -> Option<(String, String)> {
         if chip.field("RD_DIS").is_none_or(|field| field.writeable) {

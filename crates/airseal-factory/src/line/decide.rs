@@ -207,6 +207,10 @@ fn open(
     let serial = history.serial();
     let progress = plan.progress(efuses);
     let Some(bound) = &serial else {
+        let progress = match (progress, plan.brought(efuses)) {
+            (Progress::Blank(_), Some((field, why))) => Progress::Spoiled { field, why },
+            (progress, _) => progress,
+        };
         return match (block_error, progress) {
             (None, Progress::Blank(calls)) => work(plan, order, history, Flash::Unwritten, calls),
             (None, Progress::Burned) if plan.burn.is_empty() => {

@@ -24,7 +24,7 @@ use super::decide::{Board, History, Next, Task, next};
 use super::work::WorkFolder;
 use crate::batch::{BatchFolder, Description};
 use crate::boxes::{self, BoxContext};
-use crate::config::Config;
+use crate::config::{Config, SeedSource};
 use crate::efuse::{Burn, EfusePlan, arguments};
 use crate::journal::{Entry, Journal, Outcome, Step};
 use crate::prepare::CONFIG;
@@ -175,12 +175,46 @@ impl<'c> Station<'c> {
                 "compare label and board",
             ));
         }
-        Ok(next(
+        let next = next(
             &self.plan,
             self.config.flash.order,
             board,
             &history,
             scanned,
+        );
+        // Without a seed the firmware names no id: a label on the wrong board would be believed.
+        let trusts_label =
+            matches!(next, Next::Work { .. }) && !matches!(board, Board::Open { .. });
+        if trusts_label && self.config.device_key.source == SeedSource::None {
+            self.refuse_a_choice()?;
+        }
+        Ok(next)
+    }
+
+    /// Refuses if more than one board was locked and not recorded.
+    fn refuse_a_choice(&self) -> Result<(), Error> {
+        let entries = self.journal.entries();
+        let mut locked: Vec<&str> = entries
+            .iter()
+            .filter(|entry| entry.step == Step::Lock)
+            .map(|entry| entry.serial.as_str())
+            .collect();
+        locked.sort_unstable();
+        locked.dedup();
+        locked.retain(|serial| {
+            let history = History::of_serial(entries, serial);
+            !history.recorded && !history.scrapped
+        });
+        if locked.len() < 2 {
+            return Ok(());
+        }
+        Err(Error::refused(
+            "the board",
+            format!(
+                "is locked and can't name itself, and it may be any of {}",
+                locked.join(", ")
+            ),
+            "give all but one of them up with `esp line scrap`; a device key would let each board prove who it is",
         ))
     }
 

@@ -87,7 +87,11 @@ impl Station<'_> {
                 ));
             }
             Board::Open { efuses, .. }
-                if !history.imported && self.plan.progress(&efuses) != Progress::Burned =>
+                if !history.imported
+                    && matches!(
+                        self.plan.progress(&efuses),
+                        Progress::Blank(_) | Progress::Begun(_)
+                    ) =>
             {
                 return Err(Error::refused(
                     format!("board {serial}"),
