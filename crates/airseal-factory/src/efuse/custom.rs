@@ -10,21 +10,20 @@ use airseal_pack::Error;
 use super::{EfuseWish, refuse};
 
 /// A name, its bits, and the chips that have it, as in `esp32c3` without `esp32`; the original is `-`.
-const NAMES: [(&str, u32, &str); 36] = [
+const NAMES: [(&str, u32, &str); 35] = [
     ("CRYPT_DPA_ENABLE", 1, "c6 h2"),
     ("DISABLE_APP_CPU", 1, "-"),
     ("DISABLE_BT", 1, "-"),
     ("DIS_APP_CPU", 1, "s3"),
     ("DIS_FORCE_DOWNLOAD", 1, "s2 s3 c3 c6 h2"),
-    ("DIS_RTC_RAM_BOOT", 1, "s2 s3 c3"),
     ("DIS_TWAI", 1, "s2 s3 c3 c6 h2"),
     ("ERR_RST_ENABLE", 1, "c3"),
     ("FLASH_TPUW", 4, "s2 s3 c2 c3 c6 h2"),
     ("FORCE_SEND_RESUME", 1, "s2 s3 c2 c3 c6 h2"),
     ("HYS_EN_PAD0", 6, "h2"),
     ("HYS_EN_PAD1", 22, "h2"),
-    ("JTAG_SEL_ENABLE", 1, "c3 c6 h2"),
-    ("PIN_POWER_SELECTION", 1, "s2 s3 c3"),
+    ("JTAG_SEL_ENABLE", 1, "c6 h2"),
+    ("PIN_POWER_SELECTION", 1, "s2 s3"),
     ("SEC_DPA_LEVEL", 2, "c6 h2"),
     ("SPI_PAD_CONFIG_CLK", 5, "-"),
     ("SPI_PAD_CONFIG_CS0", 5, "-"),
