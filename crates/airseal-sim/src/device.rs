@@ -240,7 +240,9 @@ impl SimDevice {
     pub fn provision(&mut self, bundle: &[u8]) -> Result<(), Refusal> {
         let keyset = self.model.keyset.clone();
         self.running = Some(Slot::B);
-        self.with(|mut device, _, _| block_on(device.provision(Some(Slot::B), SecurityVersion::default(), &keyset)))?;
+        self.with(|mut device, _, _| {
+            block_on(device.provision(Some(Slot::B), SecurityVersion::default(), &keyset))
+        })?;
         self.update_from_bytes(bundle)?;
         self.boot(ResetReason::Restart)?;
         self.confirm()
