@@ -21,6 +21,8 @@ mod factory;
 #[cfg(feature = "serve")]
 mod groups;
 mod harness;
+#[cfg(unix)]
+mod interrupted;
 mod keys;
 #[cfg(all(unix, feature = "serve"))]
 mod readme;
@@ -29,4 +31,5 @@ mod seal_raw;
 #[cfg(feature = "serve")]
 mod server;
 mod static_https;
+mod terminal;
 mod wrong_use;
