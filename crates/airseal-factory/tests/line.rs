@@ -11,15 +11,12 @@ use std::time::{Duration, Instant};
 use airseal_factory::journal::{Outcome, Step};
 use airseal_factory::line::simulated::Fault;
 use airseal_factory::line::station::{Shift, Station, Which, Who};
-use airseal_factory::prepare::prepare;
-use airseal_factory::product::Product;
 use airseal_factory::status::status;
-use airseal_pack::control::Control;
-use airseal_pack::entropy::SystemEntropy;
 use airseal_pack::esp::efuse_audit::{Policy, audit};
 use common::ProductFolder;
 use common::bench::{
-    Line, bench, clock, files, holds, no_work_left, nothing, records, serial, spellings, state,
+    BURN, Line, PLACES, bench, clock, files, holds, no_work_left, nothing, records, serial,
+    spellings, state,
 };
 
 #[test]
@@ -97,22 +94,15 @@ fn the_words_of_every_call_are_these() {
         .collect();
     let esptool = "esptool --chip esp32c3 --port BOARD --before default-reset --after no-reset";
     let espefuse = "espefuse --chip esp32c3 --virt --path-efuse-file BOARD/efuse.virt --before default-reset --after no-reset --do-not-confirm";
-    let places = "0x0 WORK/bootloader@0x0.bin 0x8000 WORK/partition-table@0x8000.bin 0xd000 WORK/otadata@0xd000.bin \
-                  0xf000 WORK/nvs_keys@0xf000.bin 0x10000 WORK/factory@0x10000.bin 0x2e0000 WORK/fctry@0x2e0000.bin";
     let want = [
         format!("{esptool} get-security-info"),
         format!("{espefuse} check-error summary --format json"),
         format!("{esptool} flash-id"),
-        format!("{esptool} write-flash --erase-all --flash-mode keep --flash-freq keep --flash-size keep {places}"),
-        format!("{esptool} verify-flash {places}"),
+        format!("{esptool} write-flash --erase-all --flash-mode keep --flash-freq keep --flash-size keep {PLACES}"),
+        format!("{esptool} verify-flash {PLACES}"),
         format!("{esptool} get-security-info"),
         format!("{espefuse} check-error summary --format json"),
-        format!(
-            "{espefuse} burn-key BLOCK_KEY0 WORK/flash-key.bin XTS_AES_128_KEY BLOCK_KEY1 WORK/seed.bin HMAC_UP \
-             BLOCK_KEY2 COMMON/digest0.bin SECURE_BOOT_DIGEST0 BLOCK_KEY3 COMMON/digest1.bin SECURE_BOOT_DIGEST1 \
-             burn-efuse SPI_BOOT_CRYPT_CNT 7 DIS_DOWNLOAD_ICACHE 1 DIS_DIRECT_BOOT 1 DIS_USB_JTAG 1 DIS_PAD_JTAG 1 \
-             DIS_DOWNLOAD_MANUAL_ENCRYPT 1 SECURE_BOOT_KEY_REVOKE2 1 SECURE_BOOT_EN 1 write-protect-efuse DIS_ICACHE RD_DIS"
-        ),
+        format!("{espefuse} {BURN}"),
         format!("{esptool} get-security-info"),
         format!("{espefuse} check-error summary --format json"),
         "esptool --chip esp32c3 --port BOARD --before default-reset --after hard-reset get-security-info".to_owned(),
@@ -267,15 +257,7 @@ fn a_scrapped_serial_never_gets_a_chip_or_keys_again() {
         .to_string();
     assert!(error.contains("was scrapped"), "{error}");
     drop(station);
-    let product = Product::read(&line.product.config()).expect("a product");
-    let prepared = prepare(
-        &product,
-        &line.batch(),
-        None,
-        &SystemEntropy,
-        &Control::default(),
-    )
-    .expect("prepared");
+    let prepared = line.product.prepare().expect("prepared");
     assert_eq!((prepared.made, prepared.kept), (0, 6));
     let mut station = line.station();
     let mut next = line.board(2);
@@ -311,11 +293,7 @@ fn a_returned_board_is_written_anew_with_its_own_keys() {
     let Some(line) = Line::of(with_escrow) else {
         return;
     };
-    let mut board = line.board(1);
-    let mut station = line.station();
-    station
-        .run(&mut bench(&station, &mut board), Some(&serial(1)))
-        .expect("finished");
+    let (mut board, mut station) = line.finished();
     let error = station
         .reflash(&mut bench(&station, &mut board), &Which::Serial(serial(1)))
         .expect_err("the line's key");
@@ -364,11 +342,7 @@ fn a_returned_board_is_written_anew_with_its_own_keys() {
 #[test]
 fn destroyed_keys_can_not_write_a_board_anew() {
     let Some(line) = Line::new() else { return };
-    let mut board = line.board(1);
-    let mut station = line.station();
-    station
-        .run(&mut bench(&station, &mut board), Some(&serial(1)))
-        .expect("finished");
+    let (mut board, mut station) = line.finished();
     let before = board.calls().len();
     let error = station
         .reflash(&mut bench(&station, &mut board), &Which::Serial(serial(1)))
@@ -480,14 +454,6 @@ fn a_batch_is_closed_once_every_board_is_settled() {
         .to_string();
     assert!(error.contains("is closed"), "{error}");
     drop(station);
-    let product = Product::read(&line.product.config()).expect("a product");
-    let error = prepare(
-        &product,
-        &line.batch(),
-        None,
-        &SystemEntropy,
-        &Control::default(),
-    )
-    .expect_err("closed");
+    let error = line.product.prepare().expect_err("closed");
     assert!(error.to_string().contains("is closed"), "{error}");
 }

@@ -12,12 +12,8 @@ use airseal_factory::line::bench::Bench;
 use airseal_factory::line::connection::{Connection, Program};
 use airseal_factory::line::simulated::SimulatedBoard;
 use airseal_factory::line::station::{Shift, Station, Who};
-use airseal_factory::prepare::prepare;
-use airseal_factory::product::Product;
 use airseal_factory::status::status;
 use airseal_pack::Error;
-use airseal_pack::control::Control;
-use airseal_pack::entropy::SystemEntropy;
 use common::bench::{Line, bench, serial};
 
 /// A board whose `check-error` fails in given words, as often as they last.
@@ -281,23 +277,12 @@ fn what_boards_are_made_from_is_what_the_batch_was_made_with() {
 #[test]
 fn a_journal_that_is_missing_or_short_stops_station_provision_and_status() {
     let Some(line) = Line::new() else { return };
-    let mut board = line.board(1);
-    let mut station = line.station();
-    station
-        .run(&mut bench(&station, &mut board), Some(&serial(1)))
-        .expect("finished");
+    let (_board, station) = line.finished();
     drop(station);
     let journal = line.batch().join("journal.jsonl");
     let kept = std::fs::read(&journal).expect("a journal");
     let refused = |words: &str| {
-        let product = Product::read(&line.product.config()).expect("a product");
-        let provision = prepare(
-            &product,
-            &line.batch(),
-            None,
-            &SystemEntropy,
-            &Control::default(),
-        );
+        let provision = line.product.prepare();
         for error in [
             opens(&line).expect_err(words),
             provision.expect_err(words).to_string(),

@@ -19,7 +19,7 @@ use airseal_factory::line::port::Port;
 use airseal_factory::line::tools::Tools;
 use airseal_factory::line::work::WorkFolder;
 use airseal_factory::record::device_id;
-use common::bench::{Line, no_work_left, records, serial};
+use common::bench::{BURN, Line, PLACES, no_work_left, records, serial};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 const ESPTOOL: &str = r#"
@@ -158,24 +158,17 @@ fn a_board_at_a_port_gets_these_words_and_is_finished() {
         .replace(&port, "PORT");
     let esptool = "esptool --chip esp32c3 --port PORT --before default-reset --after no-reset";
     let espefuse = "espefuse --chip esp32c3 --port PORT --before default-reset --after no-reset --do-not-confirm";
-    let places = "0x0 WORK/bootloader@0x0.bin 0x8000 WORK/partition-table@0x8000.bin 0xd000 WORK/otadata@0xd000.bin \
-                  0xf000 WORK/nvs_keys@0xf000.bin 0x10000 WORK/factory@0x10000.bin 0x2e0000 WORK/fctry@0x2e0000.bin";
     let want = [
         "esptool version".to_owned(),
         "espefuse --help".to_owned(),
         format!("{esptool} get-security-info"),
         format!("{espefuse} check-error summary --format json"),
         format!("{esptool} flash-id"),
-        format!("{esptool} write-flash --erase-all --flash-mode keep --flash-freq keep --flash-size keep {places}"),
-        format!("{esptool} verify-flash {places}"),
+        format!("{esptool} write-flash --erase-all --flash-mode keep --flash-freq keep --flash-size keep {PLACES}"),
+        format!("{esptool} verify-flash {PLACES}"),
         format!("{esptool} get-security-info"),
         format!("{espefuse} check-error summary --format json"),
-        format!(
-            "{espefuse} burn-key BLOCK_KEY0 WORK/flash-key.bin XTS_AES_128_KEY BLOCK_KEY1 WORK/seed.bin HMAC_UP \
-             BLOCK_KEY2 COMMON/digest0.bin SECURE_BOOT_DIGEST0 BLOCK_KEY3 COMMON/digest1.bin SECURE_BOOT_DIGEST1 \
-             burn-efuse SPI_BOOT_CRYPT_CNT 7 DIS_DOWNLOAD_ICACHE 1 DIS_DIRECT_BOOT 1 DIS_USB_JTAG 1 DIS_PAD_JTAG 1 \
-             DIS_DOWNLOAD_MANUAL_ENCRYPT 1 SECURE_BOOT_KEY_REVOKE2 1 SECURE_BOOT_EN 1 write-protect-efuse DIS_ICACHE RD_DIS"
-        ),
+        format!("{espefuse} {BURN}"),
         format!("{esptool} get-security-info"),
         format!("{espefuse} check-error summary --format json"),
         "esptool --chip esp32c3 --port PORT --before default-reset --after hard-reset get-security-info".to_owned(),

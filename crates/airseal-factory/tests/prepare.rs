@@ -11,25 +11,9 @@ use std::fs;
 use std::path::Path;
 
 use airseal_factory::boxes::{self, BoxContext};
-use airseal_factory::prepare::{Prepared, prepare};
-use airseal_factory::product::Product;
-use airseal_pack::Error;
-use airseal_pack::control::Control;
-use airseal_pack::entropy::SystemEntropy;
 use airseal_pack::key::NoPassphrase;
 use airseal_pack::open::OpenKey;
 use common::ProductFolder;
-
-fn run(folder: &ProductFolder) -> Result<Prepared, Error> {
-    let product = Product::read(&folder.config())?;
-    prepare(
-        &product,
-        &folder.path("batch"),
-        None,
-        &SystemEntropy,
-        &Control::default(),
-    )
-}
 
 fn tree(path: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
@@ -47,10 +31,10 @@ fn tree(path: &Path) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn a_batch_is_made_and_a_second_run_changes_nothing() {
     let folder = ProductFolder::esp32c3();
-    let prepared = run(&folder).expect("prepared");
+    let prepared = folder.prepare().expect("prepared");
     assert_eq!((prepared.made, prepared.kept), (6, 0));
     let before = tree(&folder.path("batch"));
-    let again = run(&folder).expect("prepared again");
+    let again = folder.prepare().expect("prepared again");
     assert_eq!((again.made, again.kept), (0, 6));
     assert!(
         before == tree(&folder.path("batch")),
@@ -68,7 +52,7 @@ fn r08_without_a_factory_row_otadata_names_the_slot() {
     fs::write(folder.path("partitions.csv"), table).unwrap();
     folder.edit("factory = \"app.bin\"", "ota_0 = \"app.bin\"");
     folder.edit("otadata = \"blank\"", "otadata = \"ota_0\"");
-    run(&folder).expect("prepared");
+    folder.prepare().expect("prepared");
     let otadata = fs::read(folder.path("batch/common/otadata.bin")).unwrap();
     assert_eq!(otadata[..4], 1_u32.to_le_bytes(), "sequence");
     assert_eq!(otadata[24..28], 2_u32.to_le_bytes(), "valid");
@@ -86,11 +70,11 @@ fn r08_without_a_factory_row_otadata_names_the_slot() {
 #[test]
 fn a_missing_box_is_made_and_no_other_is_touched() {
     let folder = ProductFolder::esp32c3();
-    run(&folder).expect("prepared");
+    folder.prepare().expect("prepared");
     let before = tree(&folder.path("batch"));
     let lost = folder.path("batch/sealed/AL-2648-A-00003.box");
     fs::remove_file(&lost).expect("a box");
-    assert_eq!(run(&folder).expect("resumed").made, 1);
+    assert_eq!(folder.prepare().expect("resumed").made, 1);
     let mut after = tree(&folder.path("batch"));
     let lost = lost.display().to_string();
     assert_ne!(after.remove(&lost), before.get(&lost).cloned());
@@ -104,7 +88,7 @@ fn a_missing_box_is_made_and_no_other_is_touched() {
 #[test]
 fn boxes_open_for_the_line_and_hold_secrets_of_their_own() {
     let folder = ProductFolder::esp32c3();
-    run(&folder).expect("prepared");
+    folder.prepare().expect("prepared");
     let key = OpenKey::read(&folder.path("line.key"), &NoPassphrase)
         .expect("a key")
         .key;
@@ -137,7 +121,7 @@ fn boxes_open_for_the_line_and_hold_secrets_of_their_own() {
 #[test]
 fn changed_settings_on_a_batch_are_named() {
     let folder = ProductFolder::esp32c3();
-    run(&folder).expect("prepared");
+    folder.prepare().expect("prepared");
     let before = tree(&folder.path("batch"));
     folder.edit("hw_rev = 3", "hw_rev = 4");
     fs::write(
@@ -145,7 +129,7 @@ fn changed_settings_on_a_batch_are_named() {
         "key,type,encoding,value\nx,namespace,,\n",
     )
     .expect("fields");
-    let error = run(&folder).expect_err("refused").to_string();
+    let error = folder.prepare().expect_err("refused").to_string();
     assert!(
         error.contains("hw_rev") && error.contains("nvs.fctry.fields (content)"),
         "{error}"
@@ -245,7 +229,7 @@ fn wrong_settings_are_refused_by_name_before_anything_is_made() {
     for (from, to, words) in cases {
         let folder = ProductFolder::esp32c3();
         folder.edit(from, to);
-        let error = run(&folder).expect_err(to).to_string();
+        let error = folder.prepare().expect_err(to).to_string();
         assert!(error.contains(words), "{to}: {error}");
         assert!(
             !folder.path("batch/sealed").exists()
@@ -264,7 +248,7 @@ fn doubled_and_missing_rows_of_values_are_refused() {
         format!("{values}AL-2648-A-00002,x\n"),
     )
     .unwrap();
-    let error = run(&folder).expect_err("doubled").to_string();
+    let error = folder.prepare().expect_err("doubled").to_string();
     assert!(
         error.contains("line 8") && error.contains("AL-2648-A-00002"),
         "{error}"
@@ -274,7 +258,7 @@ fn doubled_and_missing_rows_of_values_are_refused() {
         values.replace("AL-2648-A-00004", "AL-2648-A-10004"),
     )
     .unwrap();
-    let error = run(&folder).expect_err("missing").to_string();
+    let error = folder.prepare().expect_err("missing").to_string();
     assert!(error.contains("AL-2648-A-00004"), "{error}");
 }
 
@@ -310,7 +294,7 @@ fn with_build(folder: &ProductFolder, edit: impl Fn(String) -> String) {
 fn an_idf_build_fills_what_is_left_out() {
     let folder = ProductFolder::esp32c3();
     with_build(&folder, |text| text);
-    assert_eq!(run(&folder).expect("prepared").made, 6);
+    assert_eq!(folder.prepare().expect("prepared").made, 6);
 }
 
 #[test]
@@ -340,7 +324,7 @@ fn contradictions_of_an_idf_build_are_errors() {
     for (from, to, words) in cases {
         let folder = ProductFolder::esp32c3();
         with_build(&folder, |text| text.replace(from, to));
-        let error = run(&folder).expect_err(to).to_string();
+        let error = folder.prepare().expect_err(to).to_string();
         assert!(error.contains(words), "{to}: {error}");
     }
 }
@@ -352,7 +336,7 @@ fn a_batch_that_was_made_with_another_plan_or_key_digest_is_refused() {
         ("digest0.bin", "another key"),
     ] {
         let folder = ProductFolder::esp32c3();
-        run(&folder).expect("prepared");
+        folder.prepare().expect("prepared");
         let path = folder.path("batch/common").join(name);
         let other = match name {
             "plan.json" => fs::read_to_string(&path)
@@ -362,7 +346,8 @@ fn a_batch_that_was_made_with_another_plan_or_key_digest_is_refused() {
             _ => vec![7; 32],
         };
         fs::write(&path, &other).expect("written");
-        let error = run(&folder)
+        let error = folder
+            .prepare()
             .expect_err("not what it was made with")
             .to_string();
         assert!(error.contains(name) && error.contains(words), "{error}");

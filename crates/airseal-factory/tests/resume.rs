@@ -30,15 +30,7 @@ fn batch() -> ProductFolder {
         "source = \"efuse-hmac\"\nblock = \"BLOCK_KEY2\"",
     );
     folder.edit("[keys]", "[efuse]\nsecure_version = 1\n\n[keys]");
-    let product = Product::read(&folder.config()).expect("a product");
-    prepare(
-        &product,
-        &folder.path("batch"),
-        None,
-        &SystemEntropy,
-        &Control::default(),
-    )
-    .expect("a batch");
+    folder.prepare().expect("a batch");
     folder
 }
 

@@ -11,11 +11,7 @@ use airseal_factory::line::simulated::{Silicon, SimulatedBoard};
 use airseal_factory::line::station::{Shift, Station, Who};
 use airseal_factory::line::tools::Tools;
 use airseal_factory::line::work::WorkFolder;
-use airseal_factory::prepare::prepare;
-use airseal_factory::product::Product;
 use airseal_factory::secrets::DeviceSecrets;
-use airseal_pack::control::Control;
-use airseal_pack::entropy::SystemEntropy;
 use airseal_pack::esp::efuse_audit::EfuseState;
 use airseal_pack::key::NoPassphrase;
 use airseal_pack::open::OpenKey;
@@ -32,6 +28,16 @@ pub(crate) struct Line {
 
 /// Whatever is told about each step.
 pub(crate) type Watch<'w> = &'w dyn Fn(&str, Step, Outcome);
+
+/// The regions of the C3, as they are named to esptool.
+pub(crate) const PLACES: &str = "0x0 WORK/bootloader@0x0.bin 0x8000 WORK/partition-table@0x8000.bin 0xd000 WORK/otadata@0xd000.bin \
+     0xf000 WORK/nvs_keys@0xf000.bin 0x10000 WORK/factory@0x10000.bin 0x2e0000 WORK/fctry@0x2e0000.bin";
+
+/// What is burned into it in the first call.
+pub(crate) const BURN: &str = "burn-key BLOCK_KEY0 WORK/flash-key.bin XTS_AES_128_KEY BLOCK_KEY1 WORK/seed.bin HMAC_UP \
+     BLOCK_KEY2 COMMON/digest0.bin SECURE_BOOT_DIGEST0 BLOCK_KEY3 COMMON/digest1.bin SECURE_BOOT_DIGEST1 \
+     burn-efuse SPI_BOOT_CRYPT_CNT 7 DIS_DOWNLOAD_ICACHE 1 DIS_DIRECT_BOOT 1 DIS_USB_JTAG 1 DIS_PAD_JTAG 1 \
+     DIS_DOWNLOAD_MANUAL_ENCRYPT 1 SECURE_BOOT_KEY_REVOKE2 1 SECURE_BOOT_EN 1 write-protect-efuse DIS_ICACHE RD_DIS";
 
 pub(crate) fn clock() -> String {
     "2026-01-01T00:00:00Z".to_owned()
@@ -53,15 +59,7 @@ impl Line {
     pub(crate) fn of(product: impl FnOnce() -> ProductFolder) -> Option<Line> {
         let tools = tools()?;
         let product = product();
-        let read = Product::read(&product.config()).expect("a product");
-        prepare(
-            &read,
-            &product.path("batch"),
-            None,
-            &SystemEntropy,
-            &Control::default(),
-        )
-        .expect("a batch");
+        product.prepare().expect("a batch");
         let mut line = Line {
             product,
             tools,
@@ -118,6 +116,16 @@ impl Line {
             watch,
         };
         Station::open(batch, Some(self.key(key)), shift).expect("a station")
+    }
+
+    /// The first board after its run, and the station that did it.
+    pub(crate) fn finished(&self) -> (SimulatedBoard, Station<'static>) {
+        let mut board = self.board(1);
+        let mut station = self.station();
+        station
+            .run(&mut bench(&station, &mut board), Some(&serial(1)))
+            .expect("finished");
+        (board, station)
     }
 
     pub(crate) fn board(&self, number: u8) -> SimulatedBoard {

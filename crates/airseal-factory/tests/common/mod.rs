@@ -7,6 +7,11 @@ pub(crate) mod bench;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use airseal_factory::prepare::{Prepared, prepare};
+use airseal_factory::product::Product;
+use airseal_pack::Error;
+use airseal_pack::control::Control;
+use airseal_pack::entropy::SystemEntropy;
 use airseal_pack::key::{KeyKind, PrivateKey, private_to_pem, public_to_pem};
 
 /// A folder with a configuration and everything it names.
@@ -19,6 +24,18 @@ pub(crate) fn vectors() -> PathBuf {
 }
 
 impl ProductFolder {
+    /// Prepares the whole batch in the folder `batch`, or what is missing of it.
+    pub(crate) fn prepare(&self) -> Result<Prepared, Error> {
+        let product = Product::read(&self.config())?;
+        prepare(
+            &product,
+            &self.path("batch"),
+            None,
+            &SystemEntropy,
+            &Control::default(),
+        )
+    }
+
     /// A C3 with factory and two slots.
     pub(crate) fn esp32c3() -> ProductFolder {
         let folder = tempfile::tempdir().expect("a folder");
