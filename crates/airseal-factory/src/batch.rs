@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use airseal_pack::Error;
 use airseal_pack::bundle::read_small;
-use airseal_pack::output::{Access, Existing, write_file};
+use airseal_pack::output::{Access, Existing, sync_folder, write_durable, write_file};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -208,8 +208,10 @@ impl BatchFolder {
     pub fn describe(&self, description: &Description) -> Result<(), Error> {
         let path = self.path.join(DESCRIPTION);
         let text = json(&path, description)?;
+        // What it names is on the disk before it is.
+        sync_files(&self.path.join("common"))?;
         Journal::begin(&self.journal(), Sha256::digest(&text).into())?;
-        write_file(&path, &text, Existing::Replace, Access::Public)
+        write_durable(&path, &text, Existing::Replace, Access::Public)
     }
 
     /// The files of `common/` that have these names, as the description has them.
@@ -372,6 +374,19 @@ impl Description {
         changed.dedup();
         changed
     }
+}
+
+/// Waits until every file of a folder, and its name, is on the disk.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn sync_files(folder: &Path) -> Result<(), Error> {
+    let io = |error| Error::io("write", folder, error);
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let file = File::open(entry.map_err(io)?.path());
+        file.and_then(|file| file.sync_all()).map_err(io)?;
+    }
+    sync_folder(folder)
 }
 
 /// A public JSON file, readable for people.

@@ -1,7 +1,8 @@
 //! A folder for each device, for lines that work without Airseal: files with their address in the name, and scripts.
 //!
 //! The folder is written under a name of its own, then the device's box, then the folder gets its final name. Whatever stops
-//! in between, the next run either goes on with these keys or finds no box and draws new ones, never both.
+//! in between, the next run either goes on with these keys or finds no box, removes what was staged and draws new ones, never
+//! both.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,7 +18,7 @@ use airseal_pack::output::{Access, Existing, write_file};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::batch::{BatchFolder, Description, RegionSource, write_json};
+use crate::batch::{BatchFolder, Description, RegionSource, sync_files, write_json};
 use crate::config::Order;
 use crate::efuse::{Burn, BurnedKey, EfusePlan, arguments};
 use crate::regions::{device_bytes, file_name};
@@ -85,9 +86,6 @@ impl<'b> Emitter<'b> {
     /// `Io`; refused if a part does not fit.
     pub(crate) fn stage(&self, serial: &str, secrets: &DeviceSecrets) -> Result<(), Error> {
         let staged = staged(self.folder, serial);
-        if staged.exists() {
-            fs::remove_dir_all(&staged).map_err(|error| Error::io("remove", &staged, error))?;
-        }
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -124,7 +122,8 @@ impl<'b> Emitter<'b> {
             self.scripts(&staged, serial)?;
             write_json(&staged.join("expect-efuse.json"), &self.efuses.expect)?;
         }
-        Ok(())
+        // The box that follows is durable: so are the keys outside of it.
+        sync_files(&staged)
     }
 
     fn whole_flash(&self) -> Option<Zeroizing<Vec<u8>>> {
@@ -194,6 +193,20 @@ impl<'b> Emitter<'b> {
             &self.efuses.lock,
             &LOCK_GUARD.replace("SERIAL", serial),
         )
+    }
+}
+
+/// Removes what a run that was killed had staged for a device: without a box its keys are nobody's.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn discard(folder: &BatchFolder, serial: &str) -> Result<(), Error> {
+    let staged = staged(folder, serial);
+    match fs::remove_dir_all(&staged) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(Error::io("remove", &staged, error))
+        }
+        _ => Ok(()),
     }
 }
 

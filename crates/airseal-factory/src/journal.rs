@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use airseal_pack::Error;
 use airseal_pack::bundle::read_small;
-use airseal_pack::output::{Access, Existing, write_file};
+use airseal_pack::output::{Access, Existing, OutputFile, write_durable};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -165,7 +165,7 @@ impl Journal {
         let mut text =
             serde_json::to_vec(&line).map_err(|error| Error::io("write", path, error.into()))?;
         text.push(b'\n');
-        write_file(path, &text, Existing::Replace, Access::Public)?;
+        write_durable(path, &text, Existing::Replace, Access::Public)?;
         write_head(path, 1, &Sha256::digest(&text).into())
     }
 
@@ -267,14 +267,15 @@ fn refuse_missing(path: &Path) -> Result<(), Error> {
     ))
 }
 
+/// Whole after a power cut; that the name may still lead to the head before is no harm.
 fn write_head(journal: &Path, lines: usize, last: &[u8; 32]) -> Result<(), Error> {
+    let path = journal.with_file_name(HEAD);
     let text = format!("{lines} {}\n", hex::encode(last));
-    write_file(
-        &journal.with_file_name(HEAD),
-        text.as_bytes(),
-        Existing::Replace,
-        Access::Public,
-    )
+    let mut head = OutputFile::create(&path, Existing::Replace, Access::Public)?;
+    head.write_all(text.as_bytes())
+        .map_err(|error| Error::io("write", &path, error))?;
+    head.sync()?;
+    head.commit()
 }
 
 /// The whole lines of a journal.

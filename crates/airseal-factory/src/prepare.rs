@@ -8,7 +8,7 @@ use airseal_pack::control::{Activity, Control};
 use airseal_pack::entropy::Entropy;
 use airseal_pack::esp::nvs;
 use airseal_pack::key::{KeyFile, KeyKind, NoPassphrase, PrivateKey, public_to_pem};
-use airseal_pack::output::{Access, Existing, write_file};
+use airseal_pack::output::{Access, Existing, write_durable, write_file};
 use airseal_pack::recipient::{Recipient, Recipients};
 use airseal_pack::{Error, bundle};
 use serde::Serialize;
@@ -135,6 +135,7 @@ pub fn prepare_files(
                 "bring the box back from a copy; new keys would not be those of its files",
             ));
         }
+        emit::discard(&folder, serial)?;
         let secrets = values.secrets(product, serial, entropy)?;
         let context = BoxContext {
             batch: &product.config.batch.id,
@@ -144,8 +145,10 @@ pub fn prepare_files(
         if let Some(emitter) = &emitter {
             emitter.stage(serial, &secrets)?;
         }
-        write_file(&path, &sealed, Existing::Refuse, Access::Owner)?;
-        emit::publish(&folder, serial)?;
+        write_durable(&path, &sealed, Existing::Refuse, Access::Owner)?;
+        if emitter.is_some() {
+            emit::publish(&folder, serial)?;
+        }
         made += 1;
     }
     Ok(Prepared {
@@ -328,7 +331,7 @@ fn test_recipient(folder: &BatchFolder) -> Result<Recipient, Error> {
     if !path.exists() {
         let key = PrivateKey::generate(KeyKind::Device)?;
         let pem = airseal_pack::key::private_to_pem(&key, None)?;
-        write_file(&path, pem.as_bytes(), Existing::Refuse, Access::Owner)?;
+        write_durable(&path, pem.as_bytes(), Existing::Refuse, Access::Owner)?;
     }
     let key = KeyFile::read(&path, None, &NoPassphrase)?.key;
     Recipient::from_key(TEST_KEY, &key)

@@ -232,6 +232,19 @@ fn a_stop_between_folder_and_box_leaves_one_set_of_keys() {
     assert!(!staged.exists());
 }
 
+/// Killed before the box, then run without files: what was staged must not get the name of a device with other keys.
+#[test]
+fn a_folder_of_a_killed_run_is_not_published_by_a_run_without_files() {
+    let folder = ProductFolder::esp32c3();
+    emit(&folder).expect("prepared");
+    let staged = folder.path(&format!("batch/devices/.{FIRST}.part"));
+    fs::rename(device(&folder), &staged).expect("as a kill left it");
+    fs::remove_file(folder.path(&format!("batch/sealed/{FIRST}.box"))).expect("no box yet");
+    assert_eq!(folder.prepare().expect("goes on").made, 5);
+    assert!(!device(&folder).exists(), "keys that are in no box");
+    assert!(!staged.exists());
+}
+
 #[test]
 fn what_a_run_left_before_its_description_is_made_anew() {
     let folder = ProductFolder::esp32c3();

@@ -89,6 +89,17 @@ impl OutputFile {
         }
     }
 
+    /// Waits until what was written is on the disk: after a power cut the name leads to these bytes or to those before.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn sync(&mut self) -> Result<(), Error> {
+        let target = self.target.clone();
+        self.file()
+            .and_then(|file| file.sync_all())
+            .map_err(|error| Error::io("write", &target, error))
+    }
+
     /// A second handle on the same file, for writing at offsets.
     pub(crate) fn handle(&self) -> Result<File, Error> {
         match &self.temporary {
@@ -157,6 +168,38 @@ pub fn write_file(
         .write_all(bytes)
         .map_err(|error| Error::io("write", target, error))?;
     output.commit()
+}
+
+/// Writes a whole small file that is on the disk, under its name, on return.
+///
+/// # Errors
+/// As [`write_file`].
+pub fn write_durable(
+    target: &Path,
+    bytes: &[u8],
+    existing: Existing,
+    access: Access,
+) -> Result<(), Error> {
+    let mut output = OutputFile::create(target, existing, access)?;
+    output
+        .write_all(bytes)
+        .map_err(|error| Error::io("write", target, error))?;
+    output.sync()?;
+    output.commit()?;
+    sync_folder(directory_of(target))
+}
+
+/// Makes the names in a folder durable, where the system can.
+///
+/// # Errors
+/// `Io`.
+pub fn sync_folder(folder: &Path) -> Result<(), Error> {
+    if cfg!(not(unix)) {
+        return Ok(());
+    }
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|error| Error::io("write", folder, error))
 }
 
 /// Refuses a target that can't be written, before work is done for it.
@@ -240,6 +283,16 @@ mod tests {
         assert_eq!(fs::read(&target).unwrap(), b"one");
         write_file(&target, b"two", Existing::Replace, Access::Public).unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"two");
+    }
+
+    #[test]
+    fn a_durable_file_is_as_any_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("out");
+        write_durable(&target, b"one", Existing::Refuse, Access::Owner).unwrap();
+        assert!(write_durable(&target, b"two", Existing::Refuse, Access::Owner).is_err());
+        assert_eq!(fs::read(&target).unwrap(), b"one");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use airseal_pack::Error;
 use airseal_pack::bundle::read_small;
 use airseal_pack::entropy::SystemEntropy;
 use airseal_pack::key::NoPassphrase;
-use airseal_pack::output::{Access, Existing, write_file};
+use airseal_pack::output::{Access, Existing, write_durable};
 use airseal_pack::recipient::{Recipient, Recipients};
 use sha2::{Digest, Sha256};
 
@@ -207,7 +207,7 @@ impl Station<'_> {
             &self.recipients(kind)?,
             &SystemEntropy,
         )?;
-        write_file(
+        write_durable(
             &self.folder.box_of(serial),
             &sealed,
             Existing::Replace,
