@@ -113,6 +113,7 @@ fn journal(steps: &[(Step, Outcome)]) -> Vec<Entry> {
 const BOUND: (Step, Outcome) = (Step::Bind, Outcome::Done);
 const BURNING: (Step, Outcome) = (Step::Burn, Outcome::Begun);
 const LOCKING: (Step, Outcome) = (Step::Lock, Outcome::Begun);
+const LOCKED: (Step, Outcome) = (Step::Lock, Outcome::Done);
 const RECORDED: (Step, Outcome) = (Step::Record, Outcome::Done);
 const SCRAPPED: (Step, Outcome) = (Step::Scrap, Outcome::Done);
 
@@ -278,12 +279,16 @@ fn with_all_but_the_lock_it_goes_on_with_the_audit() {
 fn a_locked_board_is_known_by_its_label_and_proves_itself_by_booting() {
     let steps = [BOUND, BURNING, LOCKING];
     let off = plan_with(Download::Off);
-    for (plan, board) in [(plan(), Board::Locked), (off, silent())] {
+    let burned = [&steps[..], &[LOCKED]].concat();
+    for (plan, board, steps) in [
+        (plan(), Board::Locked, &steps[..]),
+        (off, silent(), &burned),
+    ] {
         let decide = |steps: &[(Step, Outcome)]| {
             let history = History::of_serial(&journal(steps), SERIAL);
             next(&plan, Order::FlashFirst, &board, &history, Some(SERIAL))
         };
-        assert_eq!(steps_of(&decide(&steps)), [Step::Boot, Step::Record]);
+        assert_eq!(steps_of(&decide(steps)), [Step::Boot, Step::Record]);
         let recorded = [&steps[..], &[RECORDED]].concat();
         let finished = Next::Finished {
             serial: SERIAL.to_owned(),
@@ -293,6 +298,29 @@ fn a_locked_board_is_known_by_its_label_and_proves_itself_by_booting() {
         assert_refused(&decide(&[]), "knows the serial S1");
         let unscanned = next(&plan, Order::FlashFirst, &board, &History::default(), None);
         assert_refused(&unscanned, "can't tell who it is");
+    }
+}
+
+/// A port that is busy or a wire that is loose is silent too: only a call that ended well says that the lock is burned.
+#[test]
+fn silence_proves_no_lock_that_was_never_seen_to_be_burned() {
+    let off = plan_with(Download::Off);
+    let decide = |board: &Board, steps: &[(Step, Outcome)]| {
+        let history = History::of_serial(&journal(steps), SERIAL);
+        next(&off, Order::FlashFirst, board, &history, Some(SERIAL))
+    };
+    let failed = (Step::Lock, Outcome::Failed);
+    for steps in [
+        &[BOUND, BURNING, LOCKING][..],
+        &[BOUND, BURNING, LOCKING, failed],
+        &[BOUND, BURNING, LOCKING, failed, LOCKING],
+    ] {
+        assert_refused(&decide(&silent(), steps), "its lock may not be burned");
+        assert_refused(&decide(&Board::Locked, steps), "closes the loader for good");
+        // Once it answers, the chip itself says what is missing.
+        let open = open(&chip(&off, &|field| field != "DIS_DOWNLOAD_MODE"));
+        let todo = [Step::Audit, Step::Boot, Step::Lock, Step::Record];
+        assert_eq!(steps_of(&decide(&open, steps)), todo);
     }
 }
 

@@ -339,16 +339,21 @@ pub fn mac_of(efuses: &EfuseState) -> Result<String, Error> {
     }
 }
 
-/// A loader that does not answer is a finding; a program that is not there, or another chip, is an error.
+/// A loader that does not answer is a finding; everything else that a program says in trouble is an error.
 fn silent(error: Error) -> Result<Board, Error> {
     match error {
-        Error::Refused { message, .. }
-            if !message.contains("Wrong chip") && !message.contains("not match") =>
-        {
+        Error::Refused { message, .. } if is_silence(&message) => {
             Ok(Board::Silent { why: message })
         }
         other => Err(other),
     }
+}
+
+/// What esptool says when no loader answers (`loader.py`). One that is heard and does not hear is there.
+fn is_silence(message: &str) -> bool {
+    let silent = ["Failed to connect", "No serial data received"];
+    silent.iter().any(|words| message.contains(words))
+        && !message.contains("Download mode successfully detected")
 }
 
 /// What `check-error` says of a block, in its own words; a call that failed in any other way found nothing.

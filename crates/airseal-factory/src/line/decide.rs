@@ -40,6 +40,8 @@ pub struct History {
     pub booted: bool,
     /// Whether the lock was announced.
     pub lock_begun: bool,
+    /// Whether the call that locks ended well. Where no loader answers afterwards, nothing else says so.
+    pub lock_burned: bool,
     /// Whether the board is finished.
     pub recorded: bool,
     /// Whether it was given up.
@@ -143,7 +145,10 @@ impl History {
                 Step::Burn => history.burn_begun = true,
                 Step::Audit => history.audited = done,
                 Step::Boot => history.booted = done,
-                Step::Lock => history.lock_begun = true,
+                Step::Lock => {
+                    history.lock_begun = true;
+                    history.lock_burned |= done;
+                }
                 Step::Record if done => history.recorded = true,
                 Step::Scrap if done => history.scrapped = true,
                 Step::Import if done => {
@@ -185,11 +190,23 @@ pub fn next(
             block_error,
             ..
         } => open(plan, order, efuses, block_error.as_deref(), history),
-        Board::Locked => closed("it is in Secure Download Mode", history, scanned),
+        Board::Locked if plan.closes_loader() => refuse(
+            "it is in Secure Download Mode, and the plan closes the loader for good".to_owned(),
+            "compare label and board: another tool locked it, or it is another batch's",
+        ),
+        Board::Locked => closed(
+            "it is in Secure Download Mode",
+            history.lock_begun,
+            history,
+            scanned,
+        ),
         // Only a loader that was closed for good is silent; in Secure Download Mode it still says so.
-        Board::Silent { why } if plan.closes_loader() => {
-            closed(&format!("no loader answers ({why})"), history, scanned)
-        }
+        Board::Silent { why } if plan.closes_loader() => closed(
+            &format!("no loader answers ({why})"),
+            history.lock_burned,
+            history,
+            scanned,
+        ),
         Board::Silent { why } => refuse(
             format!("no loader answers ({why})"),
             "look at cable, power and port, and run again",
@@ -326,8 +343,9 @@ fn work(
     }
 }
 
-/// The loader says nothing any more: the journal decides alone.
-fn closed(what: &str, history: &History, scanned: Option<&str>) -> Next {
+/// The loader says nothing any more: the journal decides alone. `locked` says that the lock of the plan is burned, as the chip
+/// shows, or the journal where the chip shows nothing: a wire that is loose is silent too.
+fn closed(what: &str, locked: bool, history: &History, scanned: Option<&str>) -> Next {
     let Some(scanned) = scanned else {
         return refuse(
             format!("{what}, so it can't tell who it is"),
@@ -338,10 +356,16 @@ fn closed(what: &str, history: &History, scanned: Option<&str>) -> Next {
         Some((bound, _)) if history.recorded => Next::Finished {
             serial: bound.clone(),
         },
-        Some((bound, _)) if history.lock_begun => Next::Work {
+        Some((bound, _)) if locked => Next::Work {
             serial: Some(bound.clone()),
             tasks: vec![Task::Boot, Task::Record],
         },
+        Some(_) if history.lock_begun => refuse(
+            format!(
+                "{what}, and no journal line says that {scanned} was locked: its lock may not be burned"
+            ),
+            "look at cable, power and port until the board answers, and run again; if it never does, `esp line scrap`",
+        ),
         Some(_) => refuse(
             format!("{what}, and the journal never began to lock {scanned}"),
             "look at cable, power, port and label; if all are right, another tool locked the board: `esp line scrap`",

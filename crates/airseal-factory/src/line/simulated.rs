@@ -283,7 +283,7 @@ impl Connection for SimulatedBoard {
                 )),
                 Loader::Silent => Err(fault::refused(
                     program,
-                    "Failed to connect: no serial data received",
+                    "Failed to connect: No serial data received.",
                 )),
             },
         })

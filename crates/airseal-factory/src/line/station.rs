@@ -335,20 +335,30 @@ impl<'c> Station<'c> {
         let (serial, mac) = (job.serial.clone(), job.mac.clone());
         let step = task.step();
         self.note(&serial, &mac, step, Outcome::Begun, "", None)?;
-        match self.perform(job, task) {
+        let done = match self.perform(job, task) {
             Ok(sha256) => self.note(&serial, &mac, step, Outcome::Done, "", sha256),
-            Err(error) => {
-                self.note(
-                    &serial,
-                    &mac,
-                    step,
-                    Outcome::Failed,
-                    &error.to_string(),
-                    None,
-                )?;
-                Err(error)
-            }
+            Err(error) => Err(self.failed(&serial, &mac, step, error)?),
+        };
+        done?;
+        match task {
+            Task::Lock(_) => self
+                .see_locked(job)
+                .or_else(|error| Err(self.failed(&serial, &mac, step, error)?)),
+            _ => Ok(()),
         }
+    }
+
+    /// Journals that a step ended with an error, which comes back.
+    fn failed(
+        &mut self,
+        serial: &str,
+        mac: &str,
+        step: Step,
+        error: Error,
+    ) -> Result<Error, Error> {
+        let note = error.to_string();
+        self.note(serial, mac, step, Outcome::Failed, &note, None)?;
+        Ok(error)
     }
 
     fn note(

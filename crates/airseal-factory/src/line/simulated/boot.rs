@@ -54,6 +54,7 @@ impl SimulatedBoard {
             table_offset: self.silicon.table_offset,
             rollback: RollbackKind::Off,
             signatures: None,
+            nvs_key: None,
         }
         .run(&source)?;
         let Some(slot) = &verdict.boots else {

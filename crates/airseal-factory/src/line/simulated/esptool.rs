@@ -81,7 +81,7 @@ impl SimulatedBoard {
         let loader = self.loader();
         let name = command.name.as_str();
         match loader {
-            Loader::Silent => return refuse("Failed to connect: no serial data received"),
+            Loader::Silent => return refuse("Failed to connect: No serial data received."),
             Loader::Secure
                 if !["get-security-info", "erase-region", "write-flash"].contains(&name) =>
             {

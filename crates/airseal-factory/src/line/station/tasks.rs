@@ -9,7 +9,7 @@ use airseal_pack::esp::efuse_audit::{EfuseState, Policy, audit};
 use sha2::{Digest, Sha256};
 
 use super::{Job, Station};
-use crate::config::{BootScheme, Download, EncryptionMode, Jtag, Order};
+use crate::config::{BootScheme, EncryptionMode, Jtag, Order};
 use crate::efuse::{Burn, BurnedKey, Progress, arguments};
 use crate::line::bench::{FlashFile, Write};
 use crate::line::decide::{Board, Task};
@@ -249,10 +249,14 @@ impl Station<'_> {
                 "run again: what is missing is burned, what is wrong is named",
             ));
         }
-        job.bench.burn(&arguments(call, |_| PathBuf::new()))?;
+        job.bench.burn(&arguments(call, |_| PathBuf::new()))
+    }
+
+    /// After the journal has it that the lock was burned: nothing but a loader that still answers can speak against it.
+    pub(super) fn see_locked(&self, job: &mut Job<'_, '_>) -> Result<(), Error> {
         match job.bench.look()? {
             Board::Locked => Ok(()),
-            Board::Silent { .. } if self.config.efuse.download == Download::Off => Ok(()),
+            Board::Silent { .. } if self.plan.closes_loader() => Ok(()),
             Board::Silent { why } => Err(Error::refused(
                 "the board",
                 why,
