@@ -37,6 +37,8 @@ const TYPE_BOOTLOADER: u8 = 2;
 const TYPE_TABLE: u8 = 3;
 const SUBTYPE_FACTORY: u8 = 0;
 const SUBTYPE_OTADATA: u8 = 0;
+const SUBTYPE_NVS: u8 = 2;
+const SUBTYPE_NVS_KEYS: u8 = 4;
 const FLAG_ENCRYPTED: u32 = 1;
 const FLAG_READONLY: u32 = 2;
 const SUBTYPE_OTA_FIRST: u8 = 0x10;
@@ -75,6 +77,16 @@ impl Partition {
         self.kind == TYPE_APP && self.subtype == SUBTYPE_FACTORY
     }
 
+    /// True if key-value pairs lie in it (`nvs`).
+    pub fn is_nvs(&self) -> bool {
+        self.kind == TYPE_DATA && self.subtype == SUBTYPE_NVS
+    }
+
+    /// True if the keys of encrypted NVS partitions lie in it (`nvs_keys`).
+    pub fn is_nvs_keys(&self) -> bool {
+        self.kind == TYPE_DATA && self.subtype == SUBTYPE_NVS_KEYS
+    }
+
     /// Number of an OTA slot, from 0.
     pub fn ota_slot(&self) -> Option<u8> {
         self.is_ota_slot().then(|| self.subtype - SUBTYPE_OTA_FIRST)
@@ -85,7 +97,7 @@ impl Partition {
     pub fn is_encrypted(&self) -> bool {
         match self.kind {
             TYPE_APP | TYPE_BOOTLOADER | TYPE_TABLE => true,
-            TYPE_DATA if matches!(self.subtype, SUBTYPE_OTADATA | 0x04 | 0x90) => true,
+            TYPE_DATA if matches!(self.subtype, SUBTYPE_OTADATA | SUBTYPE_NVS_KEYS | 0x90) => true,
             _ => self.flags & FLAG_ENCRYPTED != 0,
         }
     }

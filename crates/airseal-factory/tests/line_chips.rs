@@ -9,10 +9,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use airseal_esp::Chip;
 use airseal_factory::batch::{Description, RegionSource};
 use airseal_factory::efuse::EfusePlan;
-use airseal_pack::esp::efuse_audit::{Policy, audit};
-use common::bench::{Line, bench, no_work_left, serial, state};
+use airseal_factory::line::simulated::SimulatedBoard;
+use airseal_pack::esp::efuse_audit::{EfuseState, Policy, audit};
+use common::bench::{Line, bench, no_work_left, serial, state, summary};
 use common::{ProductFolder, vectors};
 use sha2::{Digest, Sha256};
 
@@ -168,6 +170,38 @@ fn decrypts_with_espsecure(line: &Line, chip: &str, board: &Path) {
     }
 }
 
+/// As if one step of the plan had been left out: the release audit passes no such board.
+fn each_missing_step_is_found(chip: &str, plan: &EfusePlan, board: &SimulatedBoard) {
+    let whole = summary(board);
+    for want in &plan.expect {
+        let mut left_out = Vec::new();
+        // A level against probes is no lock: the audit asks for none.
+        if want.value.is_some_and(|value| value != 0) && want.field != "XTS_DPA_PSEUDO_LEVEL" {
+            left_out.push(("raw_value", "0x0".into()));
+        }
+        if want.readable == Some(false) {
+            left_out.push(("readable", true.into()));
+        }
+        // A switch that is on stays on; keys and the caches' group must not get another bit.
+        let is_switch = want.value.is_some() && want.field != "RD_DIS";
+        if want.writeable == Some(false) && !is_switch {
+            left_out.push(("writeable", true.into()));
+        }
+        for (key, value) in left_out {
+            let mut summary = whole.clone();
+            summary[&want.field][key] = value;
+            let state = EfuseState::parse("x", summary.to_string().as_bytes()).expect("a summary");
+            let chip_of = Chip::from_name(chip).expect("a chip");
+            let ok = audit(chip_of, &state, &Policy::release()).is_ok_and(|audit| audit.ok);
+            assert!(
+                !ok,
+                "{chip}: {} with another {key} passes the audit",
+                want.field
+            );
+        }
+    }
+}
+
 fn made(kind: &Kind) {
     let Some(line) = Line::of(|| kind.folder()) else {
         return;
@@ -194,6 +228,7 @@ fn made(kind: &Kind) {
             .filter(|rule| !rule.ok)
             .collect::<Vec<_>>()
     );
+    each_missing_step_is_found(kind.chip, &plan, &board);
     decrypts_with_espsecure(&line, kind.chip, &line.product.path("board1"));
     no_work_left(&line.batch());
 }

@@ -8,6 +8,7 @@ pub mod efuse_audit;
 pub mod flash_check;
 pub mod flash_files;
 pub mod flash_key;
+pub mod flash_size;
 pub mod info;
 pub mod nvs;
 pub mod otadata;

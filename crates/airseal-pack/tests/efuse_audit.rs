@@ -119,7 +119,16 @@ fn a_256_bit_key_is_both_halves() {
     let audit = run("esp32s3", "esp32s3-xts256.step2", &Policy::development());
     assert!(audit.ok, "{audit:?}");
     let fields: Vec<&str> = audit.rules.iter().map(|rule| rule.field.as_str()).collect();
-    assert_eq!(fields, ["BLOCK_KEY0", "BLOCK_KEY1", "SPI_BOOT_CRYPT_CNT"]);
+    assert_eq!(
+        fields,
+        [
+            "BLOCK_KEY0",
+            "KEY_PURPOSE_0",
+            "BLOCK_KEY1",
+            "KEY_PURPOSE_1",
+            "SPI_BOOT_CRYPT_CNT"
+        ]
+    );
 }
 
 #[test]
@@ -215,6 +224,18 @@ fn no_field_that_a_rule_needs_can_be_missing_renamed_or_unreadable() {
             assert!(key || !passes.ok, "{name}: {} unreadable", rule.field);
         }
     }
+}
+
+#[test]
+fn a_key_of_the_hmac_module_that_can_be_read_is_found() {
+    let mut open = summary("esp32c3-fe-sb.step11");
+    let chip = Chip::from_name("esp32c3").unwrap();
+    assert!(audit(chip, &parse(&open), &Policy::release()).unwrap().ok);
+    open["KEY_PURPOSE_5"]["value"] = "HMAC_UP".into();
+    open["BLOCK_KEY5"]["value"] = "5a".repeat(32).into();
+    let found = audit(chip, &parse(&open), &Policy::release()).unwrap();
+    assert!(!found.ok);
+    assert_eq!(repair_of(&found, "RD_DIS"), Some(Repair::Never));
 }
 
 /// What closes a way in is told by the chip, not by what the summary happens to have.

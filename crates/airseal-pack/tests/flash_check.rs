@@ -5,11 +5,13 @@
 )]
 
 use airseal_esp::Chip;
+use airseal_esp::nvs::NvsKey;
 use airseal_esp::partition::{DEFAULT_TABLE_OFFSET, PartitionTable};
 use airseal_pack::esp::boot_key::BootPublicKey;
 use airseal_pack::esp::chip_state::ChipState;
 use airseal_pack::esp::efuse_audit::EfuseState;
 use airseal_pack::esp::flash_check::{FlashCheck, RollbackKind, Verdict};
+use airseal_pack::esp::nvs::derive_keys;
 use airseal_pack::esp::signatures::BootKeys;
 use airseal_pack::source::Source;
 
@@ -45,6 +47,7 @@ fn check<'a>(chip: &str, efuses: Option<&'a ChipState>) -> FlashCheck<'a> {
         table_offset: DEFAULT_TABLE_OFFSET,
         rollback: RollbackKind::Off,
         signatures: None,
+        nvs_key: None,
     }
 }
 
@@ -142,6 +145,63 @@ fn secure_boot_version_1_in_the_efuses_is_never_taken_as_off() {
     dump[..0x1000].fill(0xFF);
     let verdict = play(&check("esp32", Some(&state)), &dump);
     assert!(verdict.reason.unwrap().contains("no digest at 0x0"));
+}
+
+const WITH_NVS: &str = "n,data,nvs,0x9000,0x4000\nk,data,nvs_keys,0xf000,0x1000,encrypted\nf,app,factory,0x10000,1M\no,app,ota_0,0x110000,1M";
+
+#[test]
+fn damage_that_stops_no_boot_is_a_warning() {
+    let mut dump = flash(WITH_NVS, &[0x1_0000, 0x11_0000]);
+    put(&mut dump, 0x9000, &vector("nvs/types_keys.bin"));
+    put(&mut dump, 0xF000, &vector("nvs/keys.bin"));
+    let check = check("esp32c3", None);
+    let about = |dump: &[u8]| {
+        let verdict = play(&check, dump);
+        assert_eq!(verdict.boots.as_deref(), Some("factory"));
+        assert_eq!(verdict.reason, None);
+        let warnings = verdict.warnings.into_iter();
+        let warnings =
+            warnings.filter(|text| !text.contains("otadata") && !text.contains("spi_size"));
+        warnings.collect::<Vec<_>>()
+    };
+    assert_eq!(about(&dump), Vec::<String>::new());
+    for (place, words) in [
+        (0xF000, "k at 0xf000: the CRC"),
+        (0x9050, "n at 0x9000: "),
+        (0x9000 + 4, "n at 0x9000: "),
+        (0x11_0100, "ota_0 (o) at 0x110000: "),
+    ] {
+        dump[place] ^= 1;
+        let said = about(&dump);
+        assert!(
+            said.iter().any(|text| text.contains(words)),
+            "{place:#x}: {said:?}"
+        );
+        dump[place] ^= 1;
+    }
+}
+
+#[test]
+fn nvs_is_looked_into_with_the_key_in_the_efuses() {
+    let mut dump = flash(WITH_NVS, &[0x1_0000]);
+    put(&mut dump, 0x9000, &vector("nvs/files_hmac.bin"));
+    let key = <[u8; 32]>::try_from(vector("nvs/hmac.key")).unwrap();
+    let key = NvsKey::new(&derive_keys(&key)).unwrap();
+    let without = check("esp32c3", None);
+    let with = FlashCheck {
+        nvs_key: Some(&key),
+        ..check("esp32c3", None)
+    };
+    let found = |check: &FlashCheck<'_>, dump: &[u8]| {
+        let mut steps = play(check, dump).steps.into_iter();
+        let step = steps.find(|step| step.part == "n").unwrap();
+        (step.ok, step.found)
+    };
+    assert!(found(&without, &dump).1.contains("keys that are not here"));
+    let (ok, pairs) = found(&with, &dump);
+    assert!(ok && pairs.starts_with("NVS, keys: "), "{pairs}");
+    dump[0x9000 + 64 + 40] ^= 1;
+    assert!(!found(&with, &dump).0);
 }
 
 /// Image, padding, signature block: whatever byte is another one, nothing starts.

@@ -109,14 +109,12 @@ pub(super) fn warnings(rows: &[Partition]) -> impl Iterator<Item = PartitionWarn
         });
     let nvs = rows
         .iter()
-        .filter(|row| row.kind == TYPE_DATA && row.subtype == SUBTYPE_NVS)
-        .filter(|row| row.flags & FLAG_ENCRYPTED != 0)
+        .filter(|row| row.is_nvs() && row.flags & FLAG_ENCRYPTED != 0)
         .map(|row| PartitionWarning::EncryptedNvs { label: row.label });
     let order = order.chain(gap).chain(same).chain(nvs);
     order.chain(flags).chain(no_otadata).chain(single)
 }
 
-const SUBTYPE_NVS: u8 = 2;
 const SUBTYPE_COREDUMP: u8 = 3;
 const NVS_SIZE_MIN: u32 = 0x3000;
 const OTADATA_SIZE: u32 = 0x2000;
@@ -132,7 +130,7 @@ pub(super) fn check(rows: &[Partition], table_offset: Option<u32>) -> Result<(),
             })
         };
         let readonly = row.flags & FLAG_READONLY != 0;
-        let data = |subtype| row.kind == TYPE_DATA && row.subtype == subtype;
+        let is_coredump = row.kind == TYPE_DATA && row.subtype == SUBTYPE_COREDUMP;
         let before = rows.get(..index).unwrap_or_default();
         if row.kind == TYPE_APP && !row.offset.is_multiple_of(0x1_0000) {
             return fault("the offset of an app is not a multiple of 0x10000");
@@ -154,10 +152,10 @@ pub(super) fn check(rows: &[Partition], table_offset: Option<u32>) -> Result<(),
         {
             return fault("it lies on or before the partition table");
         }
-        if table_offset.is_some() && readonly && (row.is_otadata() || data(SUBTYPE_COREDUMP)) {
+        if table_offset.is_some() && readonly && (row.is_otadata() || is_coredump) {
             return fault("a partition that the chip writes can't be readonly");
         }
-        if table_offset.is_some() && data(SUBTYPE_NVS) && !readonly && row.size < NVS_SIZE_MIN {
+        if table_offset.is_some() && row.is_nvs() && !readonly && row.size < NVS_SIZE_MIN {
             return fault("an nvs that is not readonly needs at least 0x3000 bytes");
         }
         if before.iter().any(|other| other.label == row.label) {

@@ -162,6 +162,13 @@ pub(crate) fn state(board: &SimulatedBoard) -> EfuseState {
     EfuseState::parse("x", board.summary().expect("a summary").as_bytes()).expect("a summary")
 }
 
+/// The summary as espefuse prints it, without the words before it.
+pub(crate) fn summary(board: &SimulatedBoard) -> serde_json::Value {
+    let text = board.summary().expect("a summary");
+    let object = text.find('{').expect("an object");
+    serde_json::from_str(&text[object..]).expect("a summary")
+}
+
 pub(crate) fn no_work_left(batch: &Path) {
     assert!(
         !WorkFolder::root(batch).exists(),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use airseal_esp::Chip;
+use airseal_esp::nvs::NvsKey;
 use serde::Serialize;
 
 use super::chip_state::{ChipState, FusedSecureBoot};
@@ -15,6 +16,7 @@ use crate::source::Source;
 use play::Play;
 
 mod app;
+mod beside;
 mod explain;
 mod keys;
 mod play;
@@ -36,6 +38,8 @@ pub struct FlashCheck<'a> {
     /// What tells whether an image is signed as secure boot wants it; `None` without secure boot, and where the eFuses
     /// tell.
     pub signatures: Option<&'a dyn SignatureCheck>,
+    /// The NVS keys that the chip derives from the HMAC key in its eFuses.
+    pub nvs_key: Option<&'a NvsKey>,
 }
 
 /// How the bootloader was built.
@@ -62,7 +66,7 @@ pub struct Verdict {
     pub app: Option<String>,
     /// The first reason why nothing starts, or why something else starts than was selected.
     pub reason: Option<String>,
-    /// What was looked at, in the order of the boot.
+    /// What was looked at, in the order of the boot; then what the boot does not look at.
     pub steps: Vec<Step>,
     /// The records of the OTA data partition.
     pub otadata: Option<OtaInfo>,
@@ -72,14 +76,14 @@ pub struct Verdict {
     pub warnings: Vec<String>,
 }
 
-/// One part of the boot.
+/// One part of the flash.
 #[derive(Debug, Serialize)]
 pub struct Step {
-    /// The part: `bootloader`, `partition table`, `otadata` or an application.
+    /// The part: `bootloader`, `partition table`, `otadata`, an application, or a partition with NVS or its keys.
     pub part: String,
     /// Where it lies in flash.
     pub offset: u64,
-    /// True if the boot goes on with it.
+    /// True if nothing is wrong with it.
     pub ok: bool,
     /// What was found.
     pub found: String,

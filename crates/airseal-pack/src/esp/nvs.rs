@@ -19,6 +19,7 @@ mod table;
 mod wifi;
 
 pub use dump::{Dump, Refused, parse_partition, to_csv};
+pub(crate) use dump::{NvsContents, contents};
 pub use keys::{derive_keys, make_keys, read_hmac_keys, read_keys};
 pub use scan::{NvsInfo, describe};
 pub(crate) use scan::{describe_file, looks_like_nvs};

@@ -98,6 +98,29 @@ fn an_application_older_than_the_efuses_allow_does_not_boot() {
 }
 
 #[test]
+fn nvs_beside_the_boot_is_looked_into() {
+    let room = Room::new();
+    let mut dump = flash();
+    let nvs = vector("nvs/files_hmac.bin");
+    dump[0x9000..0x9000 + nvs.len()].copy_from_slice(&nvs);
+    room.write("flash.bin", &dump);
+    room.write("hmac.key", &vector("nvs/hmac.key"));
+    let line = "esp flash-check flash.bin --chip esp32c3 --hmac-key hmac.key";
+    assert!(room.ok(line).contains("NVS, keys: "));
+    dump[0x9000 + 104] ^= 1;
+    room.write("flash.bin", &dump);
+    let done = room.run(line);
+    assert_eq!(done.code, 0);
+    assert!(
+        done.stderr.contains("warning") && done.stderr.contains("CRC"),
+        "{}",
+        done.stderr
+    );
+    room.write("hmac.key", &[1; 31]);
+    assert!(room.fails(1, line).contains("31"));
+}
+
+#[test]
 fn an_encrypted_flash_is_checked_with_its_key() {
     let room = Room::new();
     let dump = encrypted_flash(&room);

@@ -30,6 +30,7 @@ pub(super) fn of(chip: Chip, base: Base, state: &EfuseState) -> Vec<Verdict> {
         rules.counter_is_odd(counter(chip));
         return rules.verdicts;
     }
+    rules.other_keys(chip);
     let full = if is_esp32(chip) { 127 } else { 7 };
     rules.counter_is_full(counter(chip), full, chip.name() == "esp32c2");
     rules.secure_boot(chip);
@@ -67,7 +68,7 @@ pub(super) fn of(chip: Chip, base: Base, state: &EfuseState) -> Vec<Verdict> {
 fn ways_in(chip: Chip) -> impl Iterator<Item = &'static str> {
     let has = move |field: &str| match (field, chip.name()) {
         ("DIS_PAD_JTAG" | "DIS_DIRECT_BOOT", name) => name != "esp32s2",
-        ("HARD_DIS_JTAG" | "DIS_LEGACY_SPI_BOOT", name) => name == "esp32s2",
+        ("HARD_DIS_JTAG" | "DIS_LEGACY_SPI_BOOT" | "DIS_BOOT_REMAP", name) => name == "esp32s2",
         ("DIS_USB_JTAG", name) => !matches!(name, "esp32s2" | "esp32c2"),
         ("DIS_DOWNLOAD_ICACHE", name) => matches!(
             name,
@@ -86,6 +87,7 @@ fn ways_in(chip: Chip) -> impl Iterator<Item = &'static str> {
         "DIS_USB_JTAG",
         "DIS_DIRECT_BOOT",
         "DIS_LEGACY_SPI_BOOT",
+        "DIS_BOOT_REMAP",
         "DIS_DOWNLOAD_ICACHE",
         "DIS_DOWNLOAD_DCACHE",
         "SPI_DOWNLOAD_MSPI_DIS",
@@ -227,6 +229,19 @@ impl Rules<'_> {
             Some(block) => Verdict::good(name, want, &describe(block)),
         };
         self.verdicts.push(verdict);
+        self.purpose_is_locked(name);
+    }
+
+    /// The purpose of a block that is in use; with one more bit it would be another purpose.
+    fn purpose_is_locked(&mut self, block: &str) {
+        let purpose = block.replace("BLOCK_KEY", "KEY_PURPOSE_");
+        let in_use = self
+            .state
+            .field(block)
+            .is_some_and(|block| !block.readable || block.used);
+        if in_use && purpose != block && self.state.field(&purpose).is_some() {
+            self.locked(&purpose);
+        }
     }
 
     /// Once download mode is closed to tools, only the firmware can burn.

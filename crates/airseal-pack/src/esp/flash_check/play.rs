@@ -1,7 +1,9 @@
 //! The boot, part by part, up to the application.
 
 use airseal_esp::image::Descriptor;
-use airseal_esp::otadata::{BootSlot, OTADATA_LEN, OtaData, Rollback, SecureVersions};
+use airseal_esp::otadata::{
+    BootSlot, ENTRY_LEN, OTADATA_LEN, OtaData, Rollback, SECTOR_LEN, SecureVersions,
+};
 use airseal_esp::partition::{MAX_TABLE_LEN, PartitionTable};
 use airseal_esp::{Image, ImageError, ImageFault};
 
@@ -9,7 +11,7 @@ use super::{FlashCheck, RollbackKind, Step, Verdict};
 use crate::Error;
 use crate::esp::chip_state::FusedSecureBoot;
 use crate::esp::dump::{FlashCipher, View, begins_table};
-use crate::esp::otadata;
+use crate::esp::otadata::{self, OtaInfo};
 use crate::esp::partitions::{self, NO_MD5};
 use crate::esp::signatures::FusedDigests;
 use crate::source::Source;
@@ -38,18 +40,20 @@ impl<'a> Play<'a> {
         let Some(table) = self.table()? else {
             return Ok(());
         };
-        let order = self.order(&table)?;
-        for slot in order {
+        let mut order = self.order(&table)?.into_iter();
+        for slot in order.by_ref() {
             if let Some(row) = table.row_of(slot)
                 && let Some(app) = self.app(row, slot)?
             {
                 self.verdict.boots = Some(slot.to_string());
                 self.verdict.app = app;
-                return Ok(());
+                break;
             }
         }
-        self.fail("no application in the flash can be started".to_owned());
-        Ok(())
+        if self.verdict.boots.is_none() {
+            self.fail("no application in the flash can be started".to_owned());
+        }
+        self.beside(&table, order)
     }
 
     /// What the eFuses alone decide; false if the boot ends with them.
@@ -222,11 +226,37 @@ impl<'a> Play<'a> {
                 self.stop("otadata", offset, format!("{why}; {found}"));
             }
             None => {
-                self.step("otadata", offset, found);
+                let damaged = self.damaged_record(offset, &info)?;
+                if let Some(number) = damaged {
+                    self.verdict.warnings.push(format!(
+                        "otadata at {offset:#x}: record {number} is damaged, and does not count"
+                    ));
+                }
+                self.verdict.steps.push(Step {
+                    part: "otadata".to_owned(),
+                    offset,
+                    ok: damaged.is_none(),
+                    found,
+                });
                 self.verdict.otadata = Some(info);
             }
         }
         Ok(layout.tried(selection.start).collect())
+    }
+
+    /// A record that is neither sound nor blank.
+    fn damaged_record(&self, offset: u64, info: &OtaInfo) -> Result<Option<usize>, Error> {
+        for (number, entry) in info.entries.iter().enumerate() {
+            let sector = offset + number as u64 * u64::from(SECTOR_LEN);
+            let raw = self.view(sector, ENTRY_LEN as u64).raw().head(ENTRY_LEN)?;
+            let is_blank = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0xFF);
+            let record = hex::decode(&entry.raw).unwrap_or_default();
+            let is_sound = entry.seq.is_some() && entry.crc_ok;
+            if !is_sound && !is_blank(&record) && !is_blank(&raw) {
+                return Ok(Some(number));
+            }
+        }
+        Ok(None)
     }
 
     /// The secure version of the application in each slot, for anti-rollback.

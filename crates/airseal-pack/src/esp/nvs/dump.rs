@@ -49,6 +49,36 @@ pub fn to_csv(path: &Path, key: Option<&NvsKey>) -> Result<Dump, Error> {
         .map_err(|refused| Error::refused(name, refused.message, refused.remedy))
 }
 
+/// What a partition holds, as far as the keys at hand tell.
+pub(crate) enum NvsContents {
+    /// So many keys with their values.
+    Pairs(usize),
+    /// It is encrypted, and no key opens it.
+    Locked,
+    /// Why a device would not find all of it.
+    Damaged(String),
+}
+
+/// Looks at a partition with whichever of the keys opens it.
+pub(crate) fn contents<'k>(
+    bytes: &[u8],
+    mut keys: impl Iterator<Item = &'k NvsKey>,
+) -> NvsContents {
+    let key = if Scan::new(bytes, None).is_encrypted() {
+        let opens = |key: &&NvsKey| !Scan::new(bytes, Some(key)).is_encrypted();
+        match keys.find(opens) {
+            Some(key) => Some(key),
+            None => return NvsContents::Locked,
+        }
+    } else {
+        None
+    };
+    match parse_partition(bytes, key) {
+        Ok(dump) => NvsContents::Pairs(dump.contents.pairs),
+        Err(refused) => NvsContents::Damaged(refused.message),
+    }
+}
+
 /// Why a partition can't be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {

@@ -8,6 +8,7 @@ use airseal_pack::esp::efuse_audit::EfuseState;
 use airseal_pack::esp::flash_check::{CheckKeys, FlashCheck, RollbackKind, Verdict};
 use airseal_pack::source::Source;
 
+use super::nvs::read_hmac_key;
 use super::otadata::records_text;
 use super::shared::{CryptConfigArgs, RollbackArgs, RollbackChoice, SchemeChoice, address, chip};
 use crate::commands::shared::{count, subject, warn_of_readable};
@@ -52,6 +53,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     sb_v1_key: Option<PathBuf>,
 
+    /// The key in the chip's eFuses (purpose HMAC_UP) that NVS is encrypted with, 32 bare bytes: NVS is looked into
+    #[arg(long, value_name = "FILE")]
+    hmac_key: Option<PathBuf>,
+
     /// Where the partition table lies in flash
     #[arg(long, value_name = "ADDRESS", value_parser = address, default_value = "0x8000")]
     table_offset: u32,
@@ -61,7 +66,8 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    warn_of_readable(args.key.iter().chain(&args.sb_v1_key), ui);
+    let secrets = args.key.iter().chain(&args.sb_v1_key);
+    warn_of_readable(secrets.chain(&args.hmac_key), ui);
     let mut keys = args.sb_key.clone();
     let dump = subject(args.dump.as_ref(), &mut keys, "the dump")?;
     let source = Source::open(&dump)?;
@@ -80,6 +86,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     };
     let key = keys.read_flash_key()?;
     let signatures = keys.read_signatures()?;
+    let nvs_key = args.hmac_key.as_deref().map(read_hmac_key).transpose()?;
     let verdict = FlashCheck {
         chip: args.chip,
         efuses: efuses.as_ref(),
@@ -95,6 +102,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             ),
         },
         signatures: signatures.as_deref(),
+        nvs_key: nvs_key.as_ref(),
     }
     .run(&source)?;
     ui.warn_all(&verdict.warnings);

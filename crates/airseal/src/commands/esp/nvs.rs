@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use airseal_esp::nvs::{NvsKey, Version, keys_partition};
 use airseal_pack::entropy::SystemEntropy;
@@ -101,14 +101,7 @@ impl KeyArgs {
         warn_of_readable(self.files(), ui);
         match (&self.keys, &self.hmac_key) {
             (Some(file), _) => Ok(Some(read_keys(file)?)),
-            (None, Some(file)) => {
-                let key = NvsKey::new(&*read_hmac_keys(file)?);
-                let key = key.map_err(|fault| {
-                    Failure::refused(format_args!("{}: {fault}", file.display()))
-                        .hint("burn another key")
-                })?;
-                Ok(Some(key))
-            }
+            (None, Some(file)) => read_hmac_key(file).map(Some),
             (None, None) => Ok(None),
         }
     }
@@ -116,6 +109,13 @@ impl KeyArgs {
     fn files(&self) -> impl Iterator<Item = &PathBuf> {
         self.keys.iter().chain(&self.hmac_key)
     }
+}
+
+/// The NVS keys that come of the key in a device's eFuses.
+pub(super) fn read_hmac_key(file: &Path) -> Result<NvsKey, Failure> {
+    NvsKey::new(&*read_hmac_keys(file)?).map_err(|fault| {
+        Failure::refused(format_args!("{}: {fault}", file.display())).hint("burn another key")
+    })
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {

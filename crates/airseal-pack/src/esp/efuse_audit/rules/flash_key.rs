@@ -1,9 +1,12 @@
-//! The key of flash encryption: there, and out of everybody's reach.
+//! The key of flash encryption and other secret keys: there, and out of everybody's reach.
 
 use airseal_esp::Chip;
 
 use super::Rules;
 use crate::esp::efuse_audit::{Repair, Verdict};
+
+/// Blocks that have a purpose.
+const KEY_BLOCKS: u8 = 6;
 
 impl Rules<'_> {
     /// A flash key that nobody can read or change.
@@ -35,6 +38,25 @@ impl Rules<'_> {
         };
         for block in blocks {
             self.key_block(&format!("BLOCK_KEY{block}"), false);
+        }
+    }
+
+    /// Keys of the HMAC module and of others that compute with what software must not read.
+    pub(super) fn other_keys(&mut self, chip: Chip) {
+        if matches!(chip.name(), "esp32" | "esp32c2") {
+            return;
+        }
+        for number in 0..KEY_BLOCKS {
+            let purpose = format!("KEY_PURPOSE_{number}");
+            match self.state.field(&purpose) {
+                None => self
+                    .verdicts
+                    .push(Verdict::missing(&purpose, "the purpose of a key block")),
+                Some(field) if is_secret(&field.shown) => {
+                    self.key_block(&format!("BLOCK_KEY{number}"), false);
+                }
+                Some(_) => {}
+            }
         }
     }
 
@@ -70,4 +92,9 @@ impl Rules<'_> {
         };
         self.verdicts.push(verdict);
     }
+}
+
+/// True for purposes whose key only the hardware uses.
+fn is_secret(purpose: &str) -> bool {
+    purpose.starts_with("HMAC_") || purpose.starts_with("ECDSA_KEY") || purpose == "KM_INIT_KEY"
 }
