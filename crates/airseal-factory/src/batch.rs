@@ -43,6 +43,9 @@ pub struct Description {
     pub files: BTreeMap<String, String>,
     /// What is flashed, ascending by address.
     pub regions: Vec<RegionPlan>,
+    /// The region that holds the device's seed, if it lies in flash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed_row: Option<String>,
     /// Serials in the order they are taken.
     pub serials: Vec<String>,
 }
@@ -94,6 +97,9 @@ pub(crate) fn is_part_name(name: &str) -> bool {
             .strip_prefix("digest")
             .is_some_and(|rest| rest.len() == 1 && rest.bytes().all(|byte| byte.is_ascii_digit()))
 }
+
+/// Longest serial, bytes.
+pub(crate) const MAX_SERIAL: usize = 64;
 
 /// Whether serials and batches may be called so.
 pub(crate) fn names_a_file(text: &str, most: usize) -> bool {
@@ -324,7 +330,10 @@ impl Description {
             !((fixed || is_part_name(&region.name)) && file)
         };
         let regions = self.regions.iter().find(region);
-        let serials = self.serials.iter().find(|serial| !names_a_file(serial, 64));
+        let serials = self
+            .serials
+            .iter()
+            .find(|serial| !names_a_file(serial, MAX_SERIAL));
         let batch = (!names_a_file(&self.batch, 32)).then_some(self.batch.as_str());
         batch
             .or(regions.map(|region| region.name.as_str()))
@@ -343,6 +352,7 @@ impl Description {
             settings: BTreeMap::new(),
             files: BTreeMap::new(),
             regions: Vec::new(),
+            seed_row: None,
             serials: Vec::new(),
         }
     }

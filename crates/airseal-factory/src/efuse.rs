@@ -4,6 +4,8 @@
 //! by a key that did not take. The lock is a call of its own, since after it no tool reads anything any more.
 //! (ESP-IDF: security features enablement workflows; `espefuse`: `efuse/CHIP/fields.py`.)
 
+use std::collections::BTreeSet;
+
 use airseal_esp::Chip;
 use airseal_pack::Error;
 use airseal_pack::esp::efuse_audit::EfuseState;
@@ -166,6 +168,11 @@ impl EfusePlan {
             .iter()
             .filter(|want| locked || !in_lock(&want.field));
         due.filter_map(|want| want.difference(chip)).collect()
+    }
+
+    /// Whether all of the first call is burned.
+    pub fn is_burned(&self, chip: &EfuseState) -> bool {
+        self.progress(chip, &BTreeSet::new()) == Progress::Burned
     }
 
     /// Whether the second call leaves no loader that answers.

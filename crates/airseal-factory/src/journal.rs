@@ -13,7 +13,7 @@ use airseal_pack::output::{Access, Existing, OutputFile, write_durable};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::batch::{DESCRIPTION, MAX_DESCRIPTION};
+use crate::batch::{DESCRIPTION, MAX_DESCRIPTION, MAX_SERIAL, names_a_file};
 use crate::secrets::is_there;
 
 /// Longest journal that is read, bytes: over a hundred thousand boards.
@@ -278,6 +278,16 @@ fn write_head(journal: &Path, lines: usize, last: &[u8; 32]) -> Result<(), Error
     head.commit()
 }
 
+/// Lower case with colons.
+fn is_mac(text: &str) -> bool {
+    let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    text.len() == 17
+        && text.bytes().enumerate().all(|(at, byte)| match at % 3 {
+            2 => byte == b':',
+            _ => digit(byte),
+        })
+}
+
 /// The whole lines of a journal.
 #[derive(Default)]
 struct Chain {
@@ -342,6 +352,13 @@ impl Chain {
         }
         if line.prev != hex::encode(self.last) {
             return Err(refuse("does not follow from the line before".to_owned()));
+        }
+        let Entry { serial, mac, .. } = &line.entry;
+        if !serial.is_empty() && !names_a_file(serial, MAX_SERIAL) {
+            return Err(refuse(format!("has the serial {serial:?}, which none is")));
+        }
+        if !mac.is_empty() && !is_mac(mac) {
+            return Err(refuse(format!("has the MAC {mac:?}, which none is")));
         }
         self.last = Sha256::digest(text).into();
         self.entries.push(line.entry);
@@ -478,6 +495,29 @@ mod tests {
                 damaged,
                 "nothing was written"
             );
+        }
+    }
+
+    /// Serials become names of files: a line can be made by whoever can write to the folder.
+    #[test]
+    fn a_line_whose_serial_or_mac_is_none_is_refused() {
+        let folder = tempfile::tempdir().expect("works");
+        let path = folder.path().join("journal.jsonl");
+        for (serial, mac) in [
+            ("../../outside", "aa:bb:cc:dd:ee:ff"),
+            ("/etc", "aa:bb:cc:dd:ee:ff"),
+            (".", "aa:bb:cc:dd:ee:ff"),
+            ("S1", "../../outside/aab"),
+            ("S1", "aa:bb:cc:dd:ee"),
+        ] {
+            three_lines(&path);
+            let mut journal = Journal::open(&path).expect("works");
+            let mut line = entry(serial, Step::Scrap, Outcome::Done);
+            line.mac = mac.to_owned();
+            journal.append(line).expect("works");
+            let error = Journal::open(&path).err().expect("refused").to_string();
+            assert!(error.contains("line 5"), "{error}");
+            std::fs::remove_file(&path).expect("works");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use airseal_esp::Chip;
 use airseal_factory::config::{BootScheme, Download, EncryptionMode, Jtag, Order, SeedSource};
-use airseal_factory::efuse::{Burn, EfusePlan, EfuseWish};
+use airseal_factory::efuse::{Burn, BurnedKey, EfusePlan, EfuseWish};
 use airseal_factory::journal::{Entry, Outcome, Step};
 use airseal_factory::line::decide::{Board, History, Next, Task, next};
 use airseal_pack::esp::efuse_audit::EfuseState;
@@ -87,6 +87,30 @@ fn open(summary: &Value) -> Board {
         efuses: EfuseState::parse("x", summary.to_string().as_bytes()).expect("a summary"),
         block_error: None,
     }
+}
+
+/// The first keys of the plan as they lie in their blocks before block 0 is burned, and their bytes.
+fn filled(count: usize) -> (Value, impl Fn(BurnedKey) -> Vec<u8>) {
+    let bytes = |key: BurnedKey| -> Vec<u8> {
+        let first = match key {
+            BurnedKey::Flash => 1,
+            BurnedKey::Seed => 2,
+            BurnedKey::Digest(number) => 3 + number,
+            BurnedKey::BootloaderDigestKey => 9,
+        };
+        (0..32).map(|at| first * 7 + at).collect()
+    };
+    let mut summary = vector("esp32c3-fe-sb.step0");
+    for key in plan().keys().take(count) {
+        let mut shown = bytes(key.key);
+        if key.key == BurnedKey::Flash {
+            shown.reverse();
+        }
+        let shown: Vec<String> = shown.iter().map(|byte| format!("{byte:02x}")).collect();
+        summary[&key.block]["value"] = json!(shown.join(" "));
+        summary[&key.block]["raw_value"] = json!("0x77");
+    }
+    (summary, bytes)
 }
 
 fn silent() -> Board {
@@ -243,6 +267,49 @@ fn of_some_names_only_the_missing_ones_are_burned() {
     };
     let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, missing);
+}
+
+/// Power went between the key blocks and block 0: the keys are burned again, and only if they are the board's own.
+#[test]
+fn keys_that_lie_in_their_blocks_without_a_purpose_are_burned_again() {
+    let plan = plan();
+    let decide = |summary: &Value, bytes: &dyn Fn(BurnedKey) -> Vec<u8>| {
+        let board = open(summary);
+        let Board::Open { efuses, .. } = &board else {
+            panic!("open")
+        };
+        let mut history = History::of_mac(&journal(&[BOUND, BURNING]), MAC);
+        let key = |key| Ok(zeroize::Zeroizing::new(bytes(key)));
+        history.unfinished = plan.unfinished(efuses, key).expect("bytes");
+        next(&plan, Order::FlashFirst, &board, &history, Some(SERIAL))
+    };
+    let keys = plan.keys().count();
+    for count in 1..=keys {
+        let (summary, bytes) = filled(count);
+        let next = decide(&summary, &bytes);
+        let all = [&[Step::Flash, Step::Verify][..], &FROM_BURN].concat();
+        assert_eq!(steps_of(&next), all, "{count} keys");
+        assert_eq!(burned_by(&next), [plan.burn.clone()], "{count} keys");
+        // Purposes come next, still without protection.
+        let mut named = summary.clone();
+        for number in 0..count {
+            let field = format!("KEY_PURPOSE_{number}");
+            let want = plan.expect.iter().find(|want| want.field == field);
+            named[&field]["value"] = json!(want.and_then(|want| want.shown.clone()));
+            named[&field]["raw_value"] = json!("0x4");
+        }
+        assert_eq!(burned_by(&decide(&named, &bytes)), [plan.burn.clone()]);
+        let others = |key: BurnedKey| bytes(key).iter().map(|byte| byte ^ 1).collect();
+        assert_scrap(&decide(&summary, &others), "BLOCK_KEY0");
+    }
+    let (summary, bytes) = filled(keys);
+    let mut foreign = summary.clone();
+    foreign["KEY_PURPOSE_0"]["value"] = json!("HMAC_UP");
+    foreign["KEY_PURPOSE_0"]["raw_value"] = json!("0x8");
+    assert_scrap(&decide(&foreign, &bytes), "BLOCK_KEY0");
+    let mut closed = summary;
+    closed["BLOCK_KEY1"]["writeable"] = json!(false);
+    assert_scrap(&decide(&closed, &bytes), "BLOCK_KEY1");
 }
 
 /// Makers close some doors themselves: that is no board of somebody else, and what is burned is not burned again.

@@ -302,3 +302,36 @@ fn a_journal_that_is_missing_or_short_stops_station_provision_and_status() {
     std::fs::write(&journal, kept).expect("as it was");
     opens(&line).expect("as it was");
 }
+
+/// A wrong key, a damaged box or a changed part of the batch costs no serial and no board.
+#[test]
+fn what_the_batch_lacks_is_found_before_a_serial_is_bound() {
+    let Some(line) = Line::new() else { return };
+    let wrong = airseal_pack::key::PrivateKey::generate(airseal_pack::key::KeyKind::Device)
+        .and_then(|key| airseal_pack::key::private_to_pem(&key, None))
+        .expect("a key");
+    std::fs::write(line.product.path("wrong.key"), wrong.as_bytes()).expect("a key");
+    let mut board = line.board(1);
+    let mut refused = |key: &str, words: &str| {
+        let mut station = line.station_in(&line.batch(), key, None, &common::bench::nothing);
+        let error = station
+            .run(&mut bench(&station, &mut board), Some(&serial(1)))
+            .expect_err(words)
+            .to_string();
+        assert!(error.contains(words), "{error}");
+        assert_eq!(status(&line.batch()).expect("a status").free, 6, "{words}");
+    };
+    refused("wrong.key", "is not sealed to this key");
+    let sealed = line.batch().join(format!("sealed/{}.box", serial(1)));
+    let factory = line.batch().join("common/factory.bin");
+    for (path, words) in [(sealed, "is damaged"), (factory, "factory.bin")] {
+        let kept = std::fs::read(&path).expect("a file");
+        std::fs::write(&path, b"").expect("damaged");
+        refused("line.key", words);
+        std::fs::write(&path, kept).expect("as it was");
+    }
+    let mut station = line.station();
+    station
+        .run(&mut bench(&station, &mut board), Some(&serial(1)))
+        .expect("finished");
+}

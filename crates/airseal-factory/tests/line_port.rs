@@ -19,6 +19,8 @@ use airseal_factory::line::port::Port;
 use airseal_factory::line::tools::Tools;
 use airseal_factory::line::work::WorkFolder;
 use airseal_factory::record::device_id;
+use airseal_factory::status::status;
+use common::ProductFolder;
 use common::bench::{BURN, Line, PLACES, no_work_left, records, serial};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
@@ -182,9 +184,23 @@ fn a_board_at_a_port_gets_these_words_and_is_finished() {
     no_work_left(&line.batch());
 }
 
+/// Whatever the order: burned into a board whose flash is too small, a key is lost with its chip.
 #[test]
-fn a_smaller_flash_is_refused_before_anything_is_written() {
-    let Some(line) = Line::new() else { return };
+fn a_smaller_flash_is_refused_before_anything_is_written_or_burned() {
+    for order in ["flash-first", "burn-first"] {
+        let product = || {
+            let folder = ProductFolder::esp32c3();
+            folder.edit("[flash]", &format!("[flash]\norder = \"{order}\""));
+            folder
+        };
+        let Some(line) = Line::of(product) else {
+            return;
+        };
+        smaller_flash_is_refused(&line);
+    }
+}
+
+fn smaller_flash_is_refused(line: &Line) {
     let programs = stand_ins(&line.tools);
     of_revision_3(programs.path(), &line.tools);
     fs::write(programs.path().join("size"), "2MB").expect("a size");
@@ -197,7 +213,9 @@ fn a_smaller_flash_is_refused_before_anything_is_written() {
         error.to_string().contains("has 2MB, the batch is for 4MB"),
         "{error}"
     );
-    assert!(!words(programs.path()).contains("write-flash"));
+    let words = words(programs.path());
+    assert!(!words.contains("write-flash") && !words.contains("burn-key"));
+    assert_eq!(status(&line.batch()).expect("a status").begun, 0);
 }
 
 #[test]

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use airseal_pack::Error;
 use airseal_pack::esp::efuse_audit::{EfuseState, Field};
+use zeroize::Zeroizing;
 
-use super::{Burn, EfusePlan, Expectation, KeyBlock};
+use super::{Burn, BurnedKey, EfusePlan, Expectation, KeyBlock};
 
 /// A chip beside its plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,10 +51,18 @@ enum Standing {
 impl EfusePlan {
     /// Where the chip stands. Names that are burned already are left out of what remains, keys above all: burning a
     /// read-protected key a second time is refused by the tool, and forcing it would spoil the block.
-    pub fn progress(&self, chip: &EfuseState) -> Progress {
+    ///
+    /// `unfinished` names the keys of [`EfusePlan::unfinished`].
+    pub fn progress(&self, chip: &EfuseState, unfinished: &BTreeSet<BurnedKey>) -> Progress {
+        let key = |key: &KeyBlock| match unfinished.contains(&key.key) {
+            true => Standing::Missing,
+            false => self.key(key, chip),
+        };
         let mut missing = Vec::new();
         let mut owned = false;
-        let mut spoiled = self.foreign(chip).or_else(|| self.no_more_secrets(chip));
+        let mut spoiled = self
+            .foreign(chip)
+            .or_else(|| self.no_more_secrets(chip, &key));
         let mut sort = |name: &str, standing: Standing| -> bool {
             match standing {
                 Standing::Missing => return true,
@@ -67,7 +77,7 @@ impl EfusePlan {
             let rest = match burn {
                 Burn::Keys(keys) => Burn::Keys(
                     keys.iter()
-                        .filter(|key| sort(&key.block, self.key(key, chip)))
+                        .filter(|wanted| sort(&wanted.block, key(wanted)))
                         .cloned()
                         .collect(),
                 ),
@@ -170,13 +180,17 @@ impl EfusePlan {
     }
 
     /// Once RD_DIS is write-protected no key can be hidden any more: a chip without its secret keys never gets them.
-    fn no_more_secrets(&self, chip: &EfuseState) -> Option<(String, String)> {
+    fn no_more_secrets(
+        &self,
+        chip: &EfuseState,
+        standing: &dyn Fn(&KeyBlock) -> Standing,
+    ) -> Option<(String, String)> {
         if chip.field("RD_DIS").is_none_or(|field| field.writeable) {
             return None;
         }
         let missing = self
             .keys()
-            .find(|key| !key.readable && matches!(self.key(key, chip), Standing::Missing))?;
+            .find(|key| !key.readable && matches!(standing(key), Standing::Missing))?;
         Some((
             "RD_DIS".to_owned(),
             format!(
@@ -184,6 +198,49 @@ impl EfusePlan {
                 missing.block
             ),
         ))
+    }
+
+    /// Keys whose bytes are in their block and nothing more: `espefuse` burns the blocks first and block 0, which says what they
+    /// are for and protects them, last. They are burned again with the same bytes, which spoils nothing.
+    ///
+    /// # Errors
+    /// Those of `bytes_of`, which gives the bytes of a key file; asked only for a block that may hold it.
+    pub fn unfinished(
+        &self,
+        chip: &EfuseState,
+        bytes_of: impl Fn(BurnedKey) -> Result<Zeroizing<Vec<u8>>, Error>,
+    ) -> Result<BTreeSet<BurnedKey>, Error> {
+        let mut unfinished = BTreeSet::new();
+        for key in self.keys() {
+            let (blocks, purposes): (Vec<String>, Vec<String>) = self
+                .blocks_of(key)
+                .into_iter()
+                .partition(|name| name.starts_with("BLOCK"));
+            let fields = |names: &[String]| -> Option<Vec<Field>> {
+                names.iter().map(|name| chip.field(name).cloned()).collect()
+            };
+            let (Some(shown), Some(kinds)) = (fields(&blocks), fields(&purposes)) else {
+                continue;
+            };
+            let open = |field: &Field| field.readable && field.writeable;
+            let planned = |(name, field): (&String, &Field)| {
+                let want = self.expect.iter().find(|want| want.field == *name);
+                let shown = want.and_then(|want| want.shown.as_ref());
+                field.bits == Some(0) || shown == Some(&field.shown)
+            };
+            if !shown.iter().chain(&kinds).all(open)
+                || !shown.iter().any(|field| field.used)
+                || !purposes.iter().zip(&kinds).all(planned)
+            {
+                continue;
+            }
+            let bytes = bytes_of(key.key)?;
+            let used = shown.iter().filter(|field| field.used);
+            if used.into_iter().all(|field| is_part(field, &bytes)) {
+                unfinished.insert(key.key);
+            }
+        }
+        Ok(unfinished)
     }
 
     /// A key is there when every block it fills shows what the plan promises.
@@ -265,6 +322,23 @@ impl EfusePlan {
         }
         names
     }
+}
+
+/// Whether a block shows the key or a half of it, forwards or, as flash keys lie, backwards.
+fn is_part(field: &Field, key: &[u8]) -> bool {
+    let shown: Option<Vec<u8>> = field
+        .shown
+        .split_whitespace()
+        .map(|byte| u8::from_str_radix(byte, 16).ok())
+        .collect();
+    let Some(shown) = shown.filter(|shown| shown.len() >= 16) else {
+        return false;
+    };
+    let shown = Zeroizing::new(shown);
+    let backwards = Zeroizing::new(key.iter().rev().copied().collect::<Vec<u8>>());
+    [key, &backwards]
+        .into_iter()
+        .any(|key| key.windows(shown.len()).any(|part| part == &**shown))
 }
 
 impl Burn {

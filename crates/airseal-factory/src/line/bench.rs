@@ -138,19 +138,13 @@ impl<'c> Bench<'c> {
     /// Erases and writes.
     ///
     /// # Errors
-    /// Refused for a smaller flash, or if the tool fails.
+    /// Refused if the tool fails.
     pub fn write(&mut self, files: &[FlashFile], how: Write) -> Result<(), Error> {
         let mut call = words(&[&"write-flash"]);
         let mut size = "keep".to_owned();
         match how {
-            Write::Blank => {
-                self.check_flash_size()?;
-                call.push("--erase-all".into());
-            }
-            Write::Burned => {
-                self.check_flash_size()?;
-                call.extend(words(&[&"--erase-all", &"--force"]));
-            }
+            Write::Blank => call.push("--erase-all".into()),
+            Write::Burned => call.extend(words(&[&"--erase-all", &"--force"])),
             Write::Locked { erase } => {
                 if erase {
                     let len = format!("{:#x}", self.expected.flash_size);
@@ -224,7 +218,11 @@ impl<'c> Bench<'c> {
         })
     }
 
-    fn check_flash_size(&mut self) -> Result<(), Error> {
+    /// Whether the board's flash is as large as the batch wants it; an open loader says so.
+    ///
+    /// # Errors
+    /// Refused if it is smaller, or its size can't be told.
+    pub fn check_flash_size(&mut self) -> Result<(), Error> {
         let text = self.esptool("no-reset", words(&[&"flash-id"]))?;
         let found = text
             .lines()

@@ -1,9 +1,11 @@
 //! What happens next to the board on the bench: pure, from what the chip shows and what the journal knows.
 
+use std::collections::BTreeSet;
+
 use airseal_pack::esp::efuse_audit::EfuseState;
 
 use crate::config::Order;
-use crate::efuse::{Burn, EfusePlan, Progress};
+use crate::efuse::{Burn, BurnedKey, EfusePlan, Progress};
 use crate::journal::{Entry, Outcome, Step};
 
 /// What could be learned from the board.
@@ -34,6 +36,8 @@ pub struct History {
     pub bound: Option<(String, String)>,
     /// Whether the first eFuse call was announced.
     pub burn_begun: bool,
+    /// Keys of the board's box that were seen in their blocks, not yet switched on.
+    pub unfinished: BTreeSet<BurnedKey>,
     /// Whether the audit passed.
     pub audited: bool,
     /// Whether the firmware was seen to run after the audit.
@@ -222,7 +226,7 @@ fn open(
     history: &History,
 ) -> Next {
     let serial = history.serial();
-    let progress = plan.progress(efuses);
+    let progress = plan.progress(efuses, &history.unfinished);
     let Some(bound) = &serial else {
         let progress = match (progress, plan.brought(efuses)) {
             (Progress::Blank(_), Some((field, why))) => Progress::Spoiled { field, why },

@@ -4,6 +4,7 @@
 //! on a locked or encrypted chip is refused here too. The folder stands for the silicon: like a chip it keeps the keys that
 //! were burned where no tool reads them. A boot is played from flash file, keys and eFuses by `flash-check`.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write as _;
@@ -26,6 +27,7 @@ pub use fault::Fault;
 
 use super::connection::{Connection, Program};
 use super::tools::{Tools, words};
+use crate::secrets::shred;
 
 /// What a new simulated board is made as.
 #[derive(Clone, Debug)]
@@ -182,14 +184,17 @@ impl SimulatedBoard {
         let Some(burning) = Burning::parse(self.silicon.chip, call) else {
             return self.espefuse(call);
         };
-        let burning = match killed {
-            Some(pieces) => burning.first(pieces),
-            None => burning,
+        let (burning, text) = match killed {
+            None => {
+                let text = self.espefuse(&burning.whole())?;
+                (burning, text)
+            }
+            Some(pieces) => {
+                let burning = burning.first(pieces);
+                self.burn_pieces(&burning)?;
+                (burning, String::new())
+            }
         };
-        if burning.is_empty() {
-            return Ok(String::new());
-        }
-        let text = self.espefuse(&burning.words())?;
         for (name, path) in burning.secrets() {
             let bytes = std::fs::read(path).map_err(|error| Error::io("read", path, error))?;
             self.save(name, &bytes)?;
@@ -210,6 +215,24 @@ impl SimulatedBoard {
             self.save("summary.json", self.summary()?.as_bytes())?;
         }
         Ok(text)
+    }
+
+    /// As far as it came.
+    fn burn_pieces(&self, burning: &Burning) -> Result<(), Error> {
+        let files = RefCell::new(Vec::new());
+        let calls = burning.calls(|name, bytes| {
+            self.save(name, bytes)?;
+            let path = self.file(name);
+            files.borrow_mut().push(path.clone());
+            Ok(path.into_os_string())
+        });
+        let burned = calls.and_then(|calls| {
+            calls
+                .iter()
+                .try_for_each(|call| self.espefuse(call).map(drop))
+        });
+        files.borrow().iter().try_for_each(|file| shred(file))?;
+        burned
     }
 
     fn file(&self, name: &str) -> PathBuf {

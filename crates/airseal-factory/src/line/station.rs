@@ -1,11 +1,13 @@
 //! One station: it looks at the board, decides, and does the work, each step journalled before and after.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use airseal_esp::Chip;
 use airseal_pack::Error;
 use airseal_pack::bundle::read_small;
+use airseal_pack::esp::efuse_audit::EfuseState;
 use airseal_pack::open::OpenKey;
 use sha2::{Digest, Sha256};
 
@@ -25,7 +27,7 @@ use super::work::WorkFolder;
 use crate::batch::{BatchFolder, Description};
 use crate::boxes::{self, BoxContext};
 use crate::config::{Config, SeedSource};
-use crate::efuse::{Burn, EfusePlan, arguments};
+use crate::efuse::{Burn, BurnedKey, EfusePlan, arguments};
 use crate::journal::{Entry, Journal, Outcome, Step};
 use crate::prepare::CONFIG;
 use crate::secrets::{DeviceSecrets, is_there, shred};
@@ -162,7 +164,11 @@ impl<'c> Station<'c> {
     pub fn decide(&self, board: &Board, scanned: Option<&str>) -> Result<Next, Error> {
         let entries = self.journal.entries();
         let history = match (board, scanned) {
-            (Board::Open { mac, .. }, _) => History::of_mac(entries, mac),
+            (Board::Open { mac, efuses, .. }, _) => {
+                let mut history = History::of_mac(entries, mac);
+                history.unfinished = self.unfinished(efuses, &history)?;
+                history
+            }
             (_, Some(serial)) => History::of_serial(entries, serial),
             (_, None) => History::default(),
         };
@@ -189,6 +195,21 @@ impl<'c> Station<'c> {
             self.refuse_a_choice()?;
         }
         Ok(next)
+    }
+
+    /// Which keys of its box lie in the chip, not yet switched on, once its burning was begun.
+    fn unfinished(
+        &self,
+        efuses: &EfuseState,
+        history: &History,
+    ) -> Result<BTreeSet<BurnedKey>, Error> {
+        match &history.bound {
+            Some((serial, _)) if history.burn_begun && !history.recorded && !history.scrapped => {
+                self.plan
+                    .unfinished(efuses, |key| self.key_bytes(serial, key))
+            }
+            _ => Ok(BTreeSet::new()),
+        }
     }
 
     /// Refuses if more than one board was locked and not recorded.
@@ -268,6 +289,7 @@ impl<'c> Station<'c> {
                 };
                 let mac = self.mac_of(&board, &serial);
                 let mut job = self.job(bench, serial, mac)?;
+                self.ready(&mut job, &tasks)?;
                 for task in &tasks {
                     self.step(&mut job, task)?;
                 }
@@ -277,6 +299,26 @@ impl<'c> Station<'c> {
                 })
             }
         }
+    }
+
+    /// What would stop the work half-way is found before a serial is bound or anything is burned: a box that does not open, a part
+    /// of the batch that was changed, a flash that is too small.
+    fn ready(&self, job: &mut Job<'_, '_>, tasks: &[Task]) -> Result<(), Error> {
+        let (mut writes, mut burns) = (false, false);
+        for task in tasks {
+            writes |= matches!(task, Task::Flash | Task::Verify);
+            burns |= matches!(task, Task::Burn(_));
+        }
+        if burns {
+            self.secrets(job)?;
+        }
+        if writes {
+            self.regions(job)?;
+        }
+        if writes || burns {
+            job.bench.check_flash_size()?;
+        }
+        Ok(())
     }
 
     fn job<'b, 'd>(

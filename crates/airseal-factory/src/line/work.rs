@@ -12,6 +12,7 @@ use airseal_pack::Error;
 use rustix::process::geteuid;
 use sha2::{Digest, Sha256};
 
+use crate::batch::{MAX_SERIAL, names_a_file};
 use crate::secrets::shred;
 
 /// Files that never reach a disk.
@@ -28,6 +29,13 @@ impl WorkFolder {
     /// # Errors
     /// `Io`; refused if another user has a folder in its place, or others can read it.
     pub fn make(batch: &Path, serial: &str) -> Result<WorkFolder, Error> {
+        if !names_a_file(serial, MAX_SERIAL) {
+            return Err(Error::refused(
+                format!("serial {serial}"),
+                "can't be the name of a folder",
+                "scan the label again",
+            ));
+        }
         let root = WorkFolder::root(batch);
         make_own(&root)?;
         let path = root.join(serial);
@@ -201,6 +209,18 @@ mod tests {
         if WorkFolder::root(batch.path()).starts_with(MEMORY) {
             assert_eq!(read, b"secret");
         }
+    }
+
+    #[test]
+    fn a_serial_that_leads_out_of_the_folder_is_refused() {
+        let batch = tempfile::tempdir().expect("works");
+        let victim = tempfile::tempdir().expect("works");
+        std::fs::write(victim.path().join("file"), b"precious").expect("works");
+        let outside = victim.path().display().to_string();
+        for serial in [outside.as_str(), "../x", "", "."] {
+            assert!(WorkFolder::make(batch.path(), serial).is_err(), "{serial}");
+        }
+        assert!(victim.path().join("file").exists());
     }
 
     #[test]

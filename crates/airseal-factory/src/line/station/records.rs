@@ -190,8 +190,11 @@ impl Station<'_> {
             let kind = entry.step == Step::Scrap || (destroys && entry.step == Step::Record);
             kind && entry.outcome == Outcome::Done
         });
-        gone.map(|entry| self.folder.box_of(&entry.serial))
-            .try_for_each(|path| shred(&path))
+        let gone: BTreeSet<&str> = gone.map(|entry| entry.serial.as_str()).collect();
+        let of_the_batch = self.description.serials.iter();
+        of_the_batch
+            .filter(|serial| gone.contains(serial.as_str()))
+            .try_for_each(|serial| shred(&self.folder.box_of(serial)))
     }
 
     /// Seals a box anew, to those who hold its kind of keys.

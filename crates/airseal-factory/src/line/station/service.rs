@@ -89,7 +89,7 @@ impl Station<'_> {
             Board::Open { efuses, .. }
                 if !history.imported
                     && matches!(
-                        self.plan.progress(&efuses),
+                        self.plan.progress(&efuses, &BTreeSet::new()),
                         Progress::Blank(_) | Progress::Begun(_)
                     ) =>
             {

@@ -7,12 +7,13 @@ use airseal_pack::Error;
 use airseal_pack::bundle::read_small;
 use airseal_pack::esp::efuse_audit::{EfuseState, Policy, audit};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use super::{Job, Station};
 use crate::config::{BootScheme, EncryptionMode, Jtag, Order};
 use crate::efuse::{Burn, BurnedKey, Progress, arguments};
 use crate::line::bench::{FlashFile, Write};
-use crate::line::decide::{Board, Task};
+use crate::line::decide::{Board, History, Task};
 use crate::record::device_id;
 
 /// Times a write is tried before the board is put aside.
@@ -61,7 +62,9 @@ impl Station<'_> {
 
     fn burn(&self, job: &mut Job<'_, '_>, calls: &[Vec<Burn>]) -> Result<(), Error> {
         let efuses = self.look_again(job)?;
-        let lacks = match self.plan.progress(&efuses) {
+        let history = History::of_serial(self.journal.entries(), &job.serial);
+        let unfinished = self.unfinished(&efuses, &history)?;
+        let lacks = match self.plan.progress(&efuses, &unfinished) {
             Progress::Blank(calls) | Progress::Begun(calls) => calls,
             Progress::Burned | Progress::Spoiled { .. } => Vec::new(),
         };
@@ -85,6 +88,22 @@ impl Station<'_> {
             burned?;
         }
         Ok(())
+    }
+
+    /// A key as its file has it.
+    pub(super) fn key_bytes(
+        &self,
+        serial: &str,
+        key: BurnedKey,
+    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+        match key {
+            BurnedKey::Digest(_) => {
+                read_small(&self.folder.common(&key_file(key)), 32, "a digest").map(Zeroizing::new)
+            }
+            BurnedKey::Flash => Ok(self.open_box(serial)?.flash_key.clone()),
+            BurnedKey::Seed => Ok(self.open_box(serial)?.seed.clone()),
+            BurnedKey::BootloaderDigestKey => Ok(Zeroizing::default()),
+        }
     }
 
     /// Key files for the tool: they exist while it runs.
@@ -122,7 +141,7 @@ impl Station<'_> {
     fn audit(&self, job: &mut Job<'_, '_>) -> Result<(), Error> {
         let efuses = self.look_again(job)?;
         let mut wrong = self.plan.differences(&efuses, false);
-        if self.plan.progress(&efuses) != Progress::Burned {
+        if !self.plan.is_burned(&efuses) {
             wrong.push("something of the plan is not burned".to_owned());
         }
         wrong.extend(self.against_policy(&efuses)?);
@@ -242,7 +261,7 @@ impl Station<'_> {
 
     fn lock(&self, job: &mut Job<'_, '_>, call: &[Burn]) -> Result<(), Error> {
         let efuses = self.look_again(job)?;
-        if self.plan.progress(&efuses) != Progress::Burned {
+        if !self.plan.is_burned(&efuses) {
             return Err(Error::refused(
                 "the eFuses",
                 "are not as they were audited",
