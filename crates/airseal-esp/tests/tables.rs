@@ -32,6 +32,22 @@ fn chips_have_the_ids_of_image_headers() {
     assert_eq!(Chip::from_id(0xFFFF), None);
 }
 
+#[test]
+fn an_image_of_every_chip_is_read() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../vectors/esp/images/app-nodigest.bin"
+    );
+    let built = std::fs::read(path).unwrap();
+    for chip in Chip::ALL {
+        let mut bytes = built.clone();
+        bytes[12..14].copy_from_slice(&chip.id().to_le_bytes());
+        let image = Image::parse(&mut &bytes[..]).unwrap();
+        assert_eq!(image.chip, *chip);
+        assert_eq!(image.len, bytes.len() as u64);
+    }
+}
+
 /// `soc_caps.h`, and `efuse/<chip>` of espefuse for the derived key of the C2.
 #[test]
 fn flash_encryption_keys_have_the_lengths_of_each_chip() {

@@ -237,6 +237,70 @@ mod tests {
         assert!(examples >= 28, "{examples}");
     }
 
+    /// Commands that a page shows are commands, with options that they have.
+    #[cfg(feature = "serve")]
+    #[test]
+    fn every_command_in_the_documentation_exists() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let folder = |name: &str| {
+            let entries = std::fs::read_dir(root.join(name)).unwrap();
+            entries.map(|entry| entry.unwrap().path())
+        };
+        let pages = folder("docs").chain(folder("docs/ways"));
+        let pages = pages.chain([root.join("README.md"), root.join("CHANGELOG.md")]);
+        let mut checked = 0;
+        for page in pages.filter(|page| page.extension().is_some_and(|end| end == "md")) {
+            let text = std::fs::read_to_string(&page).unwrap().replace("\\\n", " ");
+            let commands = text.split(['\n', '`']).filter_map(|piece| {
+                let piece = piece.trim().strip_prefix("airseal ")?;
+                Some(piece.split(" #").next().unwrap_or(piece))
+            });
+            for line in commands {
+                check_words(line, &page);
+                checked += 1;
+            }
+        }
+        assert!(checked >= 150, "{checked}");
+    }
+
+    /// The words of a command up to a pipe; what is no option is taken as a value.
+    #[cfg(feature = "serve")]
+    fn check_words(line: &str, page: &std::path::Path) {
+        let mut root = Cli::command();
+        root.build();
+        let mut command = &root;
+        let own = line.split([';', '>', '&']).next().unwrap_or(line);
+        let own = own.split(" | ").next().unwrap_or(own);
+        let words = own.split(|c: char| c.is_whitespace() || "[](){}|,=:".contains(c));
+        let mut in_path = true;
+        for word in words.filter(|word| !word.is_empty()) {
+            let found = in_path.then(|| command.find_subcommand(word)).flatten();
+            if let Some(found) = found {
+                command = found;
+                continue;
+            }
+            let is_word = word
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+            assert!(
+                !in_path || !command.has_subcommands() || word.starts_with('-') || !is_word,
+                "{}: airseal {line}: there is no {word}",
+                page.display()
+            );
+            in_path = false;
+            let Some(name) = word.strip_prefix("--").filter(|name| !name.is_empty()) else {
+                continue;
+            };
+            let mut known = command.get_arguments().chain(root.get_arguments());
+            assert!(
+                name == "help" || known.any(|arg| arg.get_long() == Some(name)),
+                "{}: airseal {line}: {} has no --{name}",
+                page.display(),
+                command.get_name()
+            );
+        }
+    }
+
     #[test]
     fn what_is_needed_is_shown_as_needed() {
         let help = |line: &str| {

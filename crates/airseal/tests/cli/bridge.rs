@@ -104,6 +104,9 @@ fn openssl_opens_what_the_aes_cbc_bridge_makes_and_the_other_way_round() {
             .unwrap();
         assert!(status.success());
     };
+    room.ok("bridge aes-cbc encrypt fw.bin again.bin --key key");
+    let again = room.read("again.bin");
+    assert!(made[..16] != again[..16], "the same IV for two files");
     openssl("-d", &made[..16], "made.ct", "back.bin");
     assert_eq!(room.read("back.bin"), firmware());
 

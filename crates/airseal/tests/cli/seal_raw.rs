@@ -215,6 +215,26 @@ fn a_device_writes_the_image_for_the_slot_as_it_comes_and_the_chip_reads_the_app
 }
 
 #[test]
+fn devices_of_a_batch_that_share_a_flash_key_take_one_release() {
+    let room = room();
+    let new = "--vendor example.com --class lamp --trust vendor.pub --chip esp32c3 --partitions table.csv --flash-key x256.key";
+    for state in ["one", "two"] {
+        room.ok(&format!("simulate device --state {state} {new}"));
+    }
+    let line = seal("app.bin", "x256.key", "");
+    room.ok(&line.replace("--to dev.pub", "--to one/device.pub --to two/device.pub"));
+    let mut flashes = Vec::new();
+    for state in ["one", "two"] {
+        let report = room.json(&format!("simulate device --state {state} --from out.seal"));
+        assert_eq!(report["sequence"], 7, "{state}: {report}");
+        flashes.push(room.read(&format!("{state}/flash.bin")));
+    }
+    let slot = SLOTS[0].2 as usize..SLOTS[0].2 as usize + room.read("app.bin").len();
+    assert!(flashes[0][slot.clone()] == flashes[1][slot.clone()]);
+    assert!(flashes[0][slot] != room.read("app.bin")[..]);
+}
+
+#[test]
 fn a_device_names_another_flash_key_and_another_slot_address() {
     let room = room();
     room.ok(&seal("app.bin", "x256.key", ""));
