@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use airseal_esp::encrypted_img::{HEADER_LEN, Header, KeyBlock};
-use airseal_pack::bridge::encrypted_img::{OpenKey, SealKey, decrypt, encrypt};
+use airseal_pack::bridge::encrypted_img::{DecryptKey, EncryptKey, decrypt, encrypt};
 use airseal_pack::control::Control;
 use airseal_pack::entropy::Entropy;
 use airseal_pack::output::{Access, Existing};
@@ -62,14 +62,14 @@ fn header(data: &[u8]) {
     assert_eq!(fits, data.len() - HEADER_LEN == header.size as usize);
 }
 
-fn opened(bytes: &[u8], key: &OpenKey) -> Result<Vec<u8>, Error> {
+fn opened(bytes: &[u8], key: &DecryptKey) -> Result<Vec<u8>, Error> {
     let source = Source::spool("fuzz.enc", &mut &bytes[..])?;
     let mut output = nameless()?;
     decrypt(&source, key, &output, &Control::default())?;
     Ok(written(&mut output))
 }
 
-fn made(bytes: &[u8], key: &SealKey) -> Result<Vec<u8>, Error> {
+fn made(bytes: &[u8], key: &EncryptKey) -> Result<Vec<u8>, Error> {
     let source = Source::spool("fuzz.bin", &mut &bytes[..])?;
     let mut output = nameless()?;
     encrypt(&source, key, &Counting, &output, &Control::default())?;
@@ -98,18 +98,18 @@ impl Entropy for Counting {
     }
 }
 
-fn keys() -> &'static [(SealKey, OpenKey); 2] {
-    static KEYS: OnceLock<[(SealKey, OpenKey); 2]> = OnceLock::new();
+fn keys() -> &'static [(EncryptKey, DecryptKey); 2] {
+    static KEYS: OnceLock<[(EncryptKey, DecryptKey); 2]> = OnceLock::new();
     KEYS.get_or_init(|| {
         [
             include_bytes!("../../vectors/esp/enc_img/rsa3072.pem").as_slice(),
             include_bytes!("../../vectors/esp/enc_img/device_priv_key.pem").as_slice(),
         ]
         .map(|pem| {
-            let seal = SealKey::parse("test key", pem).expect("a public half");
+            let seal = EncryptKey::parse("test key", pem).expect("a public half");
             (
                 seal,
-                OpenKey::parse("test key", pem).expect("a private key"),
+                DecryptKey::parse("test key", pem).expect("a private key"),
             )
         })
     })

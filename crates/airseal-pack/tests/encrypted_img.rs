@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use airseal_pack::bridge::encrypted_img::{
-    OpenKey, SealKey, check_firmware, decrypt, device_key, encrypt, parse_vendor_devices,
+    DecryptKey, EncryptKey, check_firmware, decrypt, device_key, encrypt, parse_vendor_devices,
     read_hmac_key,
 };
 use airseal_pack::control::Control;
@@ -22,7 +22,7 @@ fn vectors() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../vectors/esp/enc_img")
 }
 
-fn open(bytes: &[u8], key: &OpenKey) -> Result<(Vec<u8>, usize), Error> {
+fn open(bytes: &[u8], key: &DecryptKey) -> Result<(Vec<u8>, usize), Error> {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out");
     let source = Source::spool("image.enc", &mut &bytes[..])?;
@@ -32,7 +32,7 @@ fn open(bytes: &[u8], key: &OpenKey) -> Result<(Vec<u8>, usize), Error> {
     Ok((fs::read(target).unwrap(), odd.len()))
 }
 
-fn seal(bytes: &[u8], key: &SealKey) -> Result<Vec<u8>, Error> {
+fn seal(bytes: &[u8], key: &EncryptKey) -> Result<Vec<u8>, Error> {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out");
     let source = Source::spool("app.bin", &mut &bytes[..])?;
@@ -43,16 +43,16 @@ fn seal(bytes: &[u8], key: &SealKey) -> Result<Vec<u8>, Error> {
     Ok(fs::read(target).unwrap())
 }
 
-fn rsa() -> OpenKey {
-    OpenKey::read(&vectors().join("rsa3072.pem")).unwrap()
+fn rsa() -> DecryptKey {
+    DecryptKey::read(&vectors().join("rsa3072.pem")).unwrap()
 }
 
-fn ecies() -> OpenKey {
+fn ecies() -> DecryptKey {
     let hmac = read_hmac_key(&vectors().join("device_hmac_key.bin")).unwrap();
-    OpenKey::Ecies(device_key("device_hmac_key.bin", &hmac).unwrap())
+    DecryptKey::Ecies(device_key("device_hmac_key.bin", &hmac).unwrap())
 }
 
-fn key_of(name: &str) -> OpenKey {
+fn key_of(name: &str) -> DecryptKey {
     if name.contains("rsa-") {
         rsa()
     } else {
@@ -81,9 +81,9 @@ fn every_image_of_the_vendors_tool_opens() {
 
 #[test]
 fn the_hmac_key_leads_to_the_devices_own_key() {
-    let pem = OpenKey::read(&vectors().join("device_priv_key.pem")).unwrap();
+    let pem = DecryptKey::read(&vectors().join("device_priv_key.pem")).unwrap();
     match (pem, ecies()) {
-        (OpenKey::Ecies(file), OpenKey::Ecies(derived)) => {
+        (DecryptKey::Ecies(file), DecryptKey::Ecies(derived)) => {
             assert_eq!(file.public_key(), derived.public_key());
         }
         _ => panic!("both are on P-256"),
@@ -129,8 +129,8 @@ fn an_image_cut_at_63_percent_is_refused_by_its_size() {
 
 #[test]
 fn what_is_encrypted_here_opens_here_at_every_length_around_a_block() {
-    let rsa_public = SealKey::read(&vectors().join("rsa3072-pub.pem")).unwrap();
-    let device = SealKey::read(&vectors().join("device_pub_key.pem")).unwrap();
+    let rsa_public = EncryptKey::read(&vectors().join("rsa3072-pub.pem")).unwrap();
+    let device = EncryptKey::read(&vectors().join("device_pub_key.pem")).unwrap();
     assert!(seal(&[0], &device).is_ok());
     for len in [0, 1, 15, 16, 17, 31, 32, 33, 1 << 20, (1 << 20) + 1] {
         let plain: Vec<u8> = (0..len).map(|n: u32| n.to_le_bytes()[0] ^ 0x5A).collect();
@@ -147,17 +147,17 @@ fn what_is_encrypted_here_opens_here_at_every_length_around_a_block() {
 fn each_of_two_devices_opens_only_its_own_image() {
     let keys = [[1; 32], [2; 32]].map(|hmac| device_key("hmac", &hmac).unwrap());
     for (mine, other) in [(0, 1), (1, 0)] {
-        let sealed = seal(b"firmware", &SealKey::Ecies(keys[mine].public_key())).unwrap();
-        let mine = OpenKey::Ecies(keys[mine].clone());
+        let sealed = seal(b"firmware", &EncryptKey::Ecies(keys[mine].public_key())).unwrap();
+        let mine = DecryptKey::Ecies(keys[mine].clone());
         assert_eq!(open(&sealed, &mine).unwrap().0, b"firmware");
-        let other = OpenKey::Ecies(keys[other].clone());
+        let other = DecryptKey::Ecies(keys[other].clone());
         assert!(open(&sealed, &other).is_err());
     }
 }
 
 #[test]
 fn an_encrypted_image_is_not_encrypted_again_and_a_plain_one_not_opened() {
-    let device = SealKey::read(&vectors().join("device_pub_key.pem")).unwrap();
+    let device = EncryptKey::read(&vectors().join("device_pub_key.pem")).unwrap();
     let sealed = seal(b"firmware", &device).unwrap();
     let error = seal(&sealed, &device).unwrap_err().to_string();
     assert!(error.contains("encrypted already"), "{error}");
@@ -174,10 +174,13 @@ fn keys_of_another_kind_or_size_are_refused() {
         "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAgj5hSJTtu8LCvcDMYTyvjKSmO3K8pQ7oQ7ozf0cyEtY=\n-----END PUBLIC KEY-----\n",
         "no key",
     ] {
-        assert!(SealKey::parse("k.pem", key.as_bytes()).is_err());
+        assert!(EncryptKey::parse("k.pem", key.as_bytes()).is_err());
     }
     let public = fs::read(vectors().join("device_pub_key.pem")).unwrap();
-    let error = OpenKey::parse("k.pem", &public).err().unwrap().to_string();
+    let error = DecryptKey::parse("k.pem", &public)
+        .err()
+        .unwrap()
+        .to_string();
     assert!(error.contains("public key"), "{error}");
 }
 

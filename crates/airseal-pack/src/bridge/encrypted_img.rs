@@ -20,7 +20,7 @@ mod key_block;
 mod keys;
 
 pub use devices::{VendorDevice, encrypt_each, parse_vendor_devices, read_vendor_devices};
-pub use keys::{OpenKey, SealKey, device_key, public_pem, read_hmac_key};
+pub use keys::{DecryptKey, EncryptKey, device_key, public_pem, read_hmac_key};
 
 /// What is seldom meant of an input: devices would take it, and start nothing of it.
 ///
@@ -63,7 +63,7 @@ pub fn check_firmware(input: &Source) -> Result<Vec<String>, Error> {
 /// `Io`; refused if the input is longer than 4 GiB.
 pub fn encrypt(
     input: &Source,
-    key: &SealKey,
+    key: &EncryptKey,
     entropy: &dyn Entropy,
     output: &OutputFile,
     control: &Control<'_>,
@@ -114,7 +114,7 @@ pub fn encrypt(
 /// Nothing of `output` may be used then.
 pub fn decrypt(
     input: &Source,
-    key: &OpenKey,
+    key: &DecryptKey,
     output: &OutputFile,
     control: &Control<'_>,
 ) -> Result<Vec<&'static str>, Error> {
@@ -157,8 +157,8 @@ pub fn decrypt(
         ));
     }
     let unused = match key {
-        OpenKey::Ecies(_) => header.key_block.get(96..).unwrap_or_default(),
-        OpenKey::Rsa(_) => &[],
+        DecryptKey::Ecies(_) => header.key_block.get(96..).unwrap_or_default(),
+        DecryptKey::Rsa(_) => &[],
     };
     let mut odd = Vec::new();
     if !header.reserved_zero {

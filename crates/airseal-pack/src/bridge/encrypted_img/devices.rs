@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::encrypt;
-use super::keys::SealKey;
+use super::keys::EncryptKey;
 use crate::bundle::read_small;
 use crate::control::Control;
 use crate::entropy::Entropy;
@@ -53,7 +53,7 @@ pub struct VendorDevice {
     /// The name people know it by.
     pub serial: String,
     /// Its ECIES key.
-    pub key: SealKey,
+    pub key: EncryptKey,
 }
 
 /// Reads who gets images: JSON lines with `serial` and `keys.vendor_image`, or CSV with the columns `serial` and
@@ -108,7 +108,7 @@ pub fn parse_vendor_devices(name: &str, text: &[u8]) -> Result<Vec<VendorDevice>
                     "",
                 )
             })?;
-        let key = SealKey::Ecies(point_of(&place, &bytes)?);
+        let key = EncryptKey::Ecies(point_of(&place, &bytes)?);
         devices.push(VendorDevice { serial, key });
     }
     if devices.is_empty() {

@@ -7,18 +7,18 @@ use p256::elliptic_curve::sec1::ToSec1Point as _;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::keys::{OpenKey, SealKey};
+use super::keys::{DecryptKey, EncryptKey};
 use crate::Error;
 use crate::entropy::Entropy;
 
 /// Draws the key of one image and wraps it.
 pub(super) fn wrap(
-    key: &SealKey,
+    key: &EncryptKey,
     entropy: &dyn Entropy,
 ) -> Result<(Zeroizing<[u8; 32]>, [u8; KEY_BLOCK_LEN]), Error> {
     let mut gcm_key = Zeroizing::new([0; 32]);
     match key {
-        SealKey::Rsa(key) => {
+        EncryptKey::Rsa(key) => {
             entropy.fill(gcm_key.as_mut())?;
             let mut block = [0; KEY_BLOCK_LEN];
             let failed = || Error::refused("RSA key", "can't encrypt", "");
@@ -27,7 +27,7 @@ pub(super) fn wrap(
                 .map_err(|_| failed())?;
             Ok((gcm_key, block))
         }
-        SealKey::Ecies(device) => {
+        EncryptKey::Ecies(device) => {
             let ephemeral = random_scalar(entropy)?;
             let mut kdf_salt = [0; 32];
             entropy.fill(&mut kdf_salt)?;
@@ -47,7 +47,7 @@ pub(super) fn wrap(
 /// The key of the image `name`.
 pub(super) fn unwrap(
     name: &str,
-    key: &OpenKey,
+    key: &DecryptKey,
     block: &[u8; KEY_BLOCK_LEN],
 ) -> Result<Zeroizing<[u8; 32]>, Error> {
     let refuse = || {
@@ -59,7 +59,7 @@ pub(super) fn unwrap(
     };
     let mut gcm_key = Zeroizing::new([0; 32]);
     match key {
-        OpenKey::Rsa(key) => {
+        DecryptKey::Rsa(key) => {
             let mut opened = Zeroizing::new([0; KEY_BLOCK_LEN]);
             let key = Pkcs1PrivateDecryptingKey::new(key.clone()).map_err(|_| refuse())?;
             let opened = key.decrypt(block, opened.as_mut()).map_err(|_| refuse())?;
@@ -68,7 +68,7 @@ pub(super) fn unwrap(
             }
             gcm_key.copy_from_slice(opened);
         }
-        OpenKey::Ecies(secret) => {
+        DecryptKey::Ecies(secret) => {
             let fields = KeyBlock::from_bytes(block);
             let mut point = [4; 65];
             point[1..].copy_from_slice(&fields.point);

@@ -15,7 +15,7 @@ use crate::bundle::read_small;
 use crate::key::read_key_text;
 
 /// What an image is encrypted to.
-pub enum SealKey {
+pub enum EncryptKey {
     /// RSA-3072, one key for a fleet.
     Rsa(PublicEncryptingKey),
     /// ECIES on P-256, usually one key per device.
@@ -23,19 +23,19 @@ pub enum SealKey {
 }
 
 /// What opens an image.
-pub enum OpenKey {
+pub enum DecryptKey {
     /// RSA-3072.
     Rsa(PrivateDecryptingKey),
     /// ECIES on P-256.
     Ecies(p256::SecretKey),
 }
 
-impl SealKey {
+impl EncryptKey {
     /// The scheme's name in listings.
     pub fn scheme(&self) -> &'static str {
         match self {
-            SealKey::Rsa(_) => "rsa-3072",
-            SealKey::Ecies(_) => "ecies-p256",
+            EncryptKey::Rsa(_) => "rsa-3072",
+            EncryptKey::Ecies(_) => "ecies-p256",
         }
     }
 
@@ -43,7 +43,7 @@ impl SealKey {
     ///
     /// # Errors
     /// `Io`; refused if it is no RSA-3072 or P-256 key.
-    pub fn read(path: &Path) -> Result<SealKey, Error> {
+    pub fn read(path: &Path) -> Result<EncryptKey, Error> {
         let (text, _) = read_key_text(path)?;
         Self::parse(&path.display().to_string(), &text)
     }
@@ -52,25 +52,25 @@ impl SealKey {
     ///
     /// # Errors
     /// Refused if it is no RSA-3072 or P-256 key.
-    pub fn parse(name: &str, text: &[u8]) -> Result<SealKey, Error> {
+    pub fn parse(name: &str, text: &[u8]) -> Result<EncryptKey, Error> {
         match BridgeKey::from_pem(name, text)?.public()? {
             BridgeKey::RsaPublic(der) => {
                 let key = PublicEncryptingKey::from_der(&der).map_err(|_| damaged(name))?;
                 check_bits(name, key.key_size_bits())?;
-                Ok(SealKey::Rsa(key))
+                Ok(EncryptKey::Rsa(key))
             }
-            BridgeKey::P256Public(point) => Ok(SealKey::Ecies(point)),
+            BridgeKey::P256Public(point) => Ok(EncryptKey::Ecies(point)),
             _ => Err(wrong_kind(name)),
         }
     }
 }
 
-impl OpenKey {
+impl DecryptKey {
     /// Reads a PEM file with a private key.
     ///
     /// # Errors
     /// `Io`; refused if it is no private RSA-3072 or P-256 key.
-    pub fn read(path: &Path) -> Result<OpenKey, Error> {
+    pub fn read(path: &Path) -> Result<DecryptKey, Error> {
         let (text, _) = read_key_text(path)?;
         Self::parse(&path.display().to_string(), &text)
     }
@@ -79,14 +79,14 @@ impl OpenKey {
     ///
     /// # Errors
     /// Refused if it is no private RSA-3072 or P-256 key.
-    pub fn parse(name: &str, text: &[u8]) -> Result<OpenKey, Error> {
+    pub fn parse(name: &str, text: &[u8]) -> Result<DecryptKey, Error> {
         match BridgeKey::from_pem(name, text)? {
             BridgeKey::RsaPrivate(der) => {
                 let key = PrivateDecryptingKey::from_pkcs8(&der).map_err(|_| damaged(name))?;
                 check_bits(name, key.key_size_bits())?;
-                Ok(OpenKey::Rsa(key))
+                Ok(DecryptKey::Rsa(key))
             }
-            BridgeKey::P256Private(secret) => Ok(OpenKey::Ecies(secret)),
+            BridgeKey::P256Private(secret) => Ok(DecryptKey::Ecies(secret)),
             BridgeKey::RsaPublic(_) | BridgeKey::P256Public(_) => Err(Error::refused(
                 name,
                 "is a public key and opens nothing",

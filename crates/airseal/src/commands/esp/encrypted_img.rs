@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use airseal_pack::bridge::encrypted_img::{
-    OpenKey, SealKey, check_firmware, decrypt, device_key, encrypt, encrypt_each, public_pem,
+    DecryptKey, EncryptKey, check_firmware, decrypt, device_key, encrypt, encrypt_each, public_pem,
     read_hmac_key, read_vendor_devices,
 };
 use airseal_pack::entropy::SystemEntropy;
@@ -146,7 +146,7 @@ fn run_encrypt(args: &EncryptArgs, ui: &Ui) -> Result<(), Failure> {
             .hint("give --key and OUT, or --to-list and --out-dir"));
     };
     let target = Target::new(output, args.force, [&args.input, key])?;
-    let key = SealKey::read(key)?;
+    let key = EncryptKey::read(key)?;
     make(&target, &firmware(&args.input, ui)?, &key, ORIGIN, ui)
 }
 
@@ -163,7 +163,7 @@ fn firmware(path: &Path, ui: &Ui) -> Result<Source, Failure> {
 pub(crate) fn make(
     target: &Target<'_>,
     source: &Source,
-    key: &SealKey,
+    key: &EncryptKey,
     warning: &str,
     ui: &Ui,
 ) -> Result<(), Failure> {
@@ -186,10 +186,10 @@ fn run_decrypt(args: &DecryptArgs, ui: &Ui) -> Result<(), Failure> {
     let target = args.files.target(args.key.iter().chain(&args.hmac_key))?;
     warn_of_readable(args.key.iter().chain(&args.hmac_key), ui);
     let key = match (&args.key, &args.hmac_key) {
-        (Some(key), _) => OpenKey::read(key)?,
+        (Some(key), _) => DecryptKey::read(key)?,
         (None, Some(hmac)) => {
             let name = hmac.display().to_string();
-            OpenKey::Ecies(device_key(&name, &*read_hmac_key(hmac)?)?)
+            DecryptKey::Ecies(device_key(&name, &*read_hmac_key(hmac)?)?)
         }
         (None, None) => {
             return Err(Failure::usage("no key is named").hint("give --key or --hmac-key"));

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use airseal_pack::bridge::encrypted_img::SealKey;
+use airseal_pack::bridge::encrypted_img::EncryptKey;
 
 use super::{Args, firmware};
 use crate::commands::esp::encrypted_img;
@@ -58,7 +58,7 @@ pub(super) fn run(args: &Args, key: &Path, ui: &Ui) -> Result<(), Failure> {
         read.into_iter().chain(&args.image.fits),
     )?;
     ui.warn(WARNING);
-    let key = SealKey::read(key)?;
+    let key = EncryptKey::read(key)?;
     encrypted_img::make(&target, firmware(args)?.source(), &key, WARNING, ui)
 }
 
