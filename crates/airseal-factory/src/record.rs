@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 /// What a record calls itself.
 const SCHEMA: &str = "airseal.device/1";
 
+/// The state of a board that was given up.
+pub(crate) const SCRAPPED: &str = "scrapped";
+
 /// A finished board.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceRecord {
@@ -47,6 +50,9 @@ pub struct DeviceRecord {
     pub station: String,
     /// `destroyed` or `escrowed`.
     pub keys_after: String,
+    /// `scrapped` once the board was given up: then no server takes it for a device in the field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
 }
 
 /// Public keys of a device, `KIND:BASE64`; all empty without a seed.
@@ -80,6 +86,14 @@ impl DeviceRecord {
     /// The schema's name.
     pub fn schema() -> String {
         SCHEMA.to_owned()
+    }
+
+    /// The record of a board that was given up.
+    pub(crate) fn scrapped(self) -> DeviceRecord {
+        DeviceRecord {
+            state: Some(SCRAPPED.to_owned()),
+            ..self
+        }
     }
 }
 

@@ -13,10 +13,9 @@ use airseal_factory::line::simulated::Fault;
 use airseal_factory::line::station::{Shift, Station, Which, Who};
 use airseal_factory::status::status;
 use airseal_pack::esp::efuse_audit::{Policy, audit};
-use common::ProductFolder;
 use common::bench::{
     BURN, Line, PLACES, bench, clock, files, holds, no_work_left, nothing, records, serial,
-    spellings, state,
+    spellings, state, with_escrow,
 };
 
 #[test]
@@ -250,7 +249,9 @@ fn a_scrapped_serial_never_gets_a_chip_or_keys_again() {
     station
         .run(&mut bench(&station, &mut board), None)
         .expect_err("killed");
-    station.scrap(&serial(1), "cracked").expect("scrapped");
+    station
+        .scrap(&serial(1), "cracked", false)
+        .expect("scrapped");
     let error = station
         .run(&mut bench(&station, &mut board), None)
         .expect_err("refused")
@@ -272,21 +273,6 @@ fn a_scrapped_serial_never_gets_a_chip_or_keys_again() {
     assert!(error.contains("AL-2648-A-00001"), "{error}");
 }
 
-fn with_escrow() -> ProductFolder {
-    let folder = ProductFolder::esp32c3();
-    let key =
-        airseal_pack::key::PrivateKey::generate(airseal_pack::key::KeyKind::Device).expect("a key");
-    let pem = airseal_pack::key::private_to_pem(&key, None).expect("a file");
-    fs::write(folder.path("escrow.key"), pem.as_bytes()).expect("escrow.key");
-    let public = airseal_pack::key::public_to_pem(&key.public().expect("a public key"));
-    fs::write(folder.path("escrow.pub"), public).expect("escrow.pub");
-    folder.edit(
-        "after = \"destroy\"",
-        "after = \"escrow\"\nescrow_to = [\"escrow.pub\"]",
-    );
-    folder
-}
-
 /// R19: a returned board, locked, is known by its label; all of its flash is written again, otadata too.
 #[test]
 fn a_returned_board_is_written_anew_with_its_own_keys() {
@@ -295,7 +281,11 @@ fn a_returned_board_is_written_anew_with_its_own_keys() {
     };
     let (mut board, mut station) = line.finished();
     let error = station
-        .reflash(&mut bench(&station, &mut board), &Which::Serial(serial(1)))
+        .reflash(
+            &mut bench(&station, &mut board),
+            &Which::Serial(serial(1)),
+            false,
+        )
         .expect_err("the line's key");
     assert!(
         error.to_string().contains("not sealed to this key"),
@@ -311,7 +301,11 @@ fn a_returned_board_is_written_anew_with_its_own_keys() {
     let mut station = line.station_in(&line.batch(), "escrow.key", None, &nothing);
     let before = board.calls().len();
     let done = station
-        .reflash(&mut bench(&station, &mut board), &Which::Serial(serial(1)))
+        .reflash(
+            &mut bench(&station, &mut board),
+            &Which::Serial(serial(1)),
+            false,
+        )
         .expect("written");
     assert_eq!(done.serial, serial(1));
     assert!(fs::read(board.flash()).expect("the flash") == as_made);
@@ -320,17 +314,21 @@ fn a_returned_board_is_written_anew_with_its_own_keys() {
         .map(|call| call.join(" "))
         .collect();
     assert!(
-        calls[1].ends_with("erase-region --force 0x0 0x400000"),
+        calls[2].ends_with("erase-region --force 0x0 0x400000"),
         "{calls:?}"
     );
     assert!(
-        calls[2]
+        calls[3]
             .contains("write-flash --force --flash-mode keep --flash-freq keep --flash-size 4MB"),
         "{calls:?}"
     );
-    assert!(calls[2].contains("0xd000 "), "{calls:?}");
+    assert!(calls[3].contains("0xd000 "), "{calls:?}");
     let unknown = station
-        .reflash(&mut bench(&station, &mut board), &Which::Serial(serial(2)))
+        .reflash(
+            &mut bench(&station, &mut board),
+            &Which::Serial(serial(2)),
+            false,
+        )
         .expect_err("unknown");
     assert!(
         unknown.to_string().contains("no finished board"),
@@ -345,7 +343,11 @@ fn destroyed_keys_can_not_write_a_board_anew() {
     let (mut board, mut station) = line.finished();
     let before = board.calls().len();
     let error = station
-        .reflash(&mut bench(&station, &mut board), &Which::Serial(serial(1)))
+        .reflash(
+            &mut bench(&station, &mut board),
+            &Which::Serial(serial(1)),
+            false,
+        )
         .expect_err("destroyed");
     assert!(error.to_string().contains("is not there"), "{error}");
     assert!(
@@ -385,12 +387,24 @@ fn keys_from_a_folder_write_boards_that_were_burned_elsewhere() {
     let which = Which::mac("020000000009").expect("a MAC");
     let mut board = line.board_in(&foreign.product.path("board9"), 9);
     let done = station
-        .reflash(&mut bench(&station, &mut board), &which)
+        .reflash(&mut bench(&station, &mut board), &which, false)
         .expect("written");
     assert_eq!(done.serial, "imported-020000000009");
     // What only its own line knew stayed as it was.
     let flash = fs::read(board.flash()).expect("the flash");
     assert!(flash[0xf000..0x10000] != [0xFF; 0x1000]);
+    let mut other = key.clone();
+    other[0] ^= 1;
+    fs::write(folder.join("02-00-00-00-00-09.bin"), &other).expect("a key");
+    let error = station
+        .import_keys(&folder)
+        .expect_err("another key")
+        .to_string();
+    assert!(
+        error.contains("another key than the one taken in"),
+        "{error}"
+    );
+    fs::write(folder.join("02-00-00-00-00-09.bin"), &key).expect("a key");
     for (name, bytes, words) in [
         ("020000000009.key", &key[..], "second key"),
         ("02000000000a.bin", &key[1..], "31 bytes"),
@@ -420,7 +434,7 @@ fn a_batch_is_closed_once_every_board_is_settled() {
     let error = station.close().expect_err("a board is begun").to_string();
     assert!(error.contains(&serial(2)), "{error}");
     station
-        .scrap(&serial(2), "dropped <and> broken")
+        .scrap(&serial(2), "dropped <and> broken", false)
         .expect("scrapped");
     let closed = station.close().expect("closed");
     assert_eq!(

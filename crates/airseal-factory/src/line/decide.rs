@@ -52,6 +52,8 @@ pub struct History {
     pub scrapped: bool,
     /// Whether it was burned elsewhere, and its key taken in.
     pub imported: bool,
+    /// Whether it was written anew since, and did not start as it should.
+    pub unproved: bool,
 }
 
 /// What to do.
@@ -155,6 +157,7 @@ impl History {
                 }
                 Step::Record if done => history.recorded = true,
                 Step::Scrap if done => history.scrapped = true,
+                Step::Reflash => history.unproved = !done,
                 Step::Import if done => {
                     history.bound = Some((entry.serial.clone(), entry.mac.clone()));
                     history.imported = true;
@@ -188,7 +191,7 @@ pub fn next(
             "take another board",
         );
     }
-    match board {
+    let next = match board {
         Board::Open {
             efuses,
             block_error,
@@ -215,6 +218,15 @@ pub fn next(
             format!("no loader answers ({why})"),
             "look at cable, power and port, and run again",
         ),
+    };
+    match next {
+        Next::Finished { serial } if history.unproved => refuse(
+            format!(
+                "{serial} was written anew since it was finished, and did not start as it should"
+            ),
+            "write it anew with its own label: `esp line reflash`; perhaps that label was another board's",
+        ),
+        next => next,
     }
 }
 

@@ -11,7 +11,9 @@ use airseal_pack::esp::efuse_audit::EfuseState;
 use airseal_pack::open::OpenKey;
 use sha2::{Digest, Sha256};
 
+mod bound;
 mod close;
+mod devices;
 mod records;
 mod regions;
 mod serials;
@@ -261,6 +263,7 @@ impl<'c> Station<'c> {
     /// # Errors
     /// The bench's; refused for a board that is not ours or can't be finished, or if the batch is closed.
     pub fn run(&mut self, bench: &mut Bench<'_>, scanned: Option<&str>) -> Result<Finished, Error> {
+        self.check_records()?;
         let board = bench.look()?;
         let next = self.decide(&board, scanned)?;
         match next {
@@ -362,6 +365,7 @@ impl<'c> Station<'c> {
     /// Serial and keys are never used again.
     fn give_up(&mut self, serial: &str, mac: &str, reason: &str) -> Result<(), Error> {
         self.note(serial, mac, Step::Scrap, Outcome::Done, reason, None)?;
+        self.mark_scrapped(serial)?;
         shred(&self.folder.box_of(serial))
     }
 

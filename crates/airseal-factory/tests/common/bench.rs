@@ -150,6 +150,22 @@ impl Line {
     }
 }
 
+/// A product whose keys are kept, for `escrow.key`.
+pub(crate) fn with_escrow() -> ProductFolder {
+    let folder = ProductFolder::esp32c3();
+    let key =
+        airseal_pack::key::PrivateKey::generate(airseal_pack::key::KeyKind::Device).expect("a key");
+    let pem = airseal_pack::key::private_to_pem(&key, None).expect("a file");
+    fs::write(folder.path("escrow.key"), pem.as_bytes()).expect("escrow.key");
+    let public = airseal_pack::key::public_to_pem(&key.public().expect("a public key"));
+    fs::write(folder.path("escrow.pub"), public).expect("escrow.pub");
+    folder.edit(
+        "after = \"destroy\"",
+        "after = \"escrow\"\nescrow_to = [\"escrow.pub\"]",
+    );
+    folder
+}
+
 pub(crate) fn serial(number: u8) -> String {
     format!("AL-2648-A-{number:05}")
 }

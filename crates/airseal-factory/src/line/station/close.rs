@@ -42,6 +42,7 @@ impl Station<'_> {
     /// # Errors
     /// `Io`; refused while a board is begun and neither finished nor given up.
     pub fn close(&mut self) -> Result<Closed, Error> {
+        self.check_records()?;
         let entries = self.journal.entries();
         let begun: Vec<&str> = self
             .description
@@ -84,7 +85,7 @@ impl Station<'_> {
         })
     }
 
-    fn report(&self, counts: Counts) -> Result<(), Error> {
+    pub(super) fn report(&self, counts: Counts) -> Result<(), Error> {
         let rows = self.rows()?;
         let path = self.folder.path().join("report.csv");
         let io = |error: csv::Error| Error::io("write", &path, std::io::Error::other(error));

@@ -1,9 +1,6 @@
 //! What is known of a finished board: its record, its label, and what becomes of its keys.
 
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
-use std::io::{Seek, SeekFrom, Write};
-use std::path::PathBuf;
 
 use airseal_esp::partition::{Partition, PartitionTable};
 use airseal_pack::Error;
@@ -14,7 +11,7 @@ use airseal_pack::output::{Access, Existing, write_durable};
 use airseal_pack::recipient::{Recipient, Recipients};
 use sha2::{Digest, Sha256};
 
-use super::{Job, MAX_FILE, Station};
+use super::{Job, MAX_FILE, Station, devices};
 use crate::batch::{RegionPlan, RegionSource};
 use crate::boxes;
 use crate::config::AfterVerification;
@@ -54,75 +51,7 @@ impl Station<'_> {
             self.label(job)?;
             self.keys_go(job)?;
         }
-        let line = serde_json::to_vec(&record).unwrap_or_default();
-        Ok(hex::encode(Sha256::digest(&line)))
-    }
-
-    /// The record of a serial, if its board is finished.
-    pub(super) fn record_of(&self, serial: &str) -> Result<Option<DeviceRecord>, Error> {
-        Ok(self
-            .records()?
-            .into_iter()
-            .find(|record| record.serial == serial))
-    }
-
-    /// All records; a last line that a cut tore is none.
-    pub(super) fn records(&self) -> Result<Vec<DeviceRecord>, Error> {
-        let path = self.records_path();
-        if !is_there(&path)? {
-            return Ok(Vec::new());
-        }
-        let text = read_small(&path, MAX_FILE, "device records")?;
-        let whole = text.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
-        let lines = text
-            .get(..whole)
-            .unwrap_or_default()
-            .split(|byte| *byte == b'\n');
-        let records =
-            lines
-                .enumerate()
-                .filter(|(_, line)| !line.is_empty())
-                .map(|(index, line)| {
-                    serde_json::from_slice(line).map_err(|error| {
-                        Error::refused(
-                            path.display().to_string(),
-                            format!("line {}: is no device record: {error}", index + 1),
-                            "bring it back from a copy of the batch",
-                        )
-                    })
-                });
-        records.collect()
-    }
-
-    fn records_path(&self) -> PathBuf {
-        self.folder.path().join("devices.jsonl")
-    }
-
-    fn append(&self, record: &DeviceRecord) -> Result<(), Error> {
-        let path = self.records_path();
-        let io = |error| Error::io("write", &path, error);
-        let there = if is_there(&path)? {
-            read_small(&path, MAX_FILE, "device records")?
-        } else {
-            Vec::new()
-        };
-        let whole = there
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |at| at + 1);
-        let mut line = serde_json::to_vec(record).map_err(|error| io(error.into()))?;
-        line.push(b'\n');
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(io)?;
-        file.set_len(whole as u64).map_err(io)?;
-        file.seek(SeekFrom::End(0)).map_err(io)?;
-        file.write_all(&line)
-            .and_then(|()| file.sync_all())
-            .map_err(io)
+        Ok(devices::digest_of(&record))
     }
 
     fn label(&self, job: &mut Job<'_, '_>) -> Result<(), Error> {
@@ -291,6 +220,7 @@ impl Station<'_> {
                 AfterVerification::Destroy => "destroyed".to_owned(),
                 AfterVerification::Escrow => "escrowed".to_owned(),
             },
+            state: None,
         })
     }
 

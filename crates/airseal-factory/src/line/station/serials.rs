@@ -31,20 +31,31 @@ impl Station<'_> {
 
     /// The serial that was scanned, or the first that nobody took.
     pub(super) fn free_serial(&self, scanned: Option<&str>, mac: &str) -> Result<String, Error> {
-        let taken = |serial: &str| {
+        let journalled = |serial: &str| {
             self.journal
                 .entries()
                 .iter()
                 .any(|entry| entry.serial == serial)
         };
+        // An older journal knows less than the batch.
+        let bound = self.bound_boxes()?;
+        let records = self.records()?;
+        let is_free_of_others = |serial: &str| {
+            bound.get(serial).is_none_or(|bound| bound == mac)
+                && records.iter().all(|record| record.serial != serial)
+        };
+        let taken = |serial: &str| journalled(serial) || !is_free_of_others(serial);
         let has_keys = |serial: &str| self.folder.box_of(serial).exists();
         let published = |serial: &str| emit::is_published(&self.folder, serial);
         let Some(scanned) = scanned else {
-            let free = self
-                .description
-                .serials
+            let is_free =
+                |serial: &&String| !taken(serial) && has_keys(serial) && !published(serial);
+            let serials = &self.description.serials;
+            let own = serials
                 .iter()
-                .find(|serial| !taken(serial) && has_keys(serial) && !published(serial));
+                .filter(|serial| bound.contains_key(*serial))
+                .find(is_free);
+            let free = own.or_else(|| serials.iter().find(is_free));
             return free.cloned().ok_or_else(|| {
                 Error::refused(
                     &self.description.batch,

@@ -6,6 +6,7 @@ use std::path::Path;
 use airseal_pack::Error;
 use airseal_pack::bundle::read_small;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::{Finished, Job, Station};
@@ -16,6 +17,7 @@ use crate::line::bench::{Bench, Write};
 use crate::line::decide::{Board, History};
 use crate::prepare::AT_REST;
 use crate::secrets::DeviceSecrets;
+use crate::status::{counts, is_closed};
 
 /// Longest key file, bytes.
 const MAX_KEY: u64 = 64;
@@ -41,27 +43,53 @@ pub struct Imported {
 }
 
 impl Station<'_> {
-    /// Gives a board up.
+    /// Gives a board up; a finished one only with `finished`, since it may be in the field and its keys go.
     ///
     /// # Errors
-    /// `Io`; refused for a serial that no chip is bound to.
-    pub fn scrap(&mut self, serial: &str, reason: &str) -> Result<(), Error> {
+    /// `Io`; refused for a serial that no chip is bound to, a board that was given up before, or no reason.
+    pub fn scrap(&mut self, serial: &str, reason: &str, finished: bool) -> Result<(), Error> {
+        let refuse = |what: &str, remedy: &str| {
+            Err(Error::refused(format!("serial {serial}"), what, remedy))
+        };
         let history = History::of_serial(self.journal.entries(), serial);
         let Some((_, mac)) = history.bound else {
-            return Err(Error::refused(
-                format!("serial {serial}"),
+            return refuse(
                 "is bound to no chip",
                 "a serial that was never used needs no scrapping",
-            ));
+            );
         };
-        self.give_up(serial, &mac, reason)
+        if history.scrapped {
+            return refuse("was scrapped before", "nothing is to be done");
+        }
+        if reason.trim().is_empty() {
+            return refuse("is given up without a reason", "say why with --reason");
+        }
+        if history.recorded && !finished {
+            return refuse(
+                "is that of a finished board, and its keys and record would be given up",
+                "compare the label; if it is the one, say so with --finished, and revoke it on the server: airseal device revoke",
+            );
+        }
+        self.check_records()?;
+        self.give_up(serial, &mac, reason)?;
+        match is_closed(self.journal.entries()) {
+            true => self.report(counts(&self.description, self.journal.entries())),
+            false => Ok(()),
+        }
     }
 
-    /// Writes a finished board anew, as it left the line: its box must still be there (escrow).
+    /// Writes a finished board anew, as it left the line: its box must still be there (escrow). The firmware on the board is asked
+    /// first who it is; with `silent`, a board that says nothing is believed by its label.
     ///
     /// # Errors
-    /// The bench's; refused for a board that was never finished, or whose keys are gone.
-    pub fn reflash(&mut self, bench: &mut Bench<'_>, which: &Which) -> Result<Finished, Error> {
+    /// The bench's; refused for a board that was never finished, whose keys are gone, or that is another one.
+    pub fn reflash(
+        &mut self,
+        bench: &mut Bench<'_>,
+        which: &Which,
+        silent: bool,
+    ) -> Result<Finished, Error> {
+        self.check_records()?;
         let entries = self.journal.entries();
         let (history, name) = match which {
             Which::Serial(serial) => (History::of_serial(entries, serial), serial),
@@ -99,6 +127,17 @@ impl Station<'_> {
                     "another chip answers with its MAC: put it aside",
                 ));
             }
+            Board::Open { efuses, .. } if !history.imported => {
+                if let Progress::Spoiled { field, why } =
+                    self.plan.progress(&efuses, &BTreeSet::new())
+                {
+                    return Err(Error::refused(
+                        format!("board {serial}"),
+                        format!("was burned further since it was finished: {field}: {why}"),
+                        "the image it was made with may not start any more: update it over the air instead",
+                    ));
+                }
+            }
             Board::Open { .. } => {}
             Board::Silent { why } => {
                 return Err(Error::refused(
@@ -109,35 +148,62 @@ impl Station<'_> {
             }
         }
         let mut job = self.job(bench, serial.clone(), mac.clone())?;
+        // Of a board that was burned elsewhere only what is the same for all is known: the rest of its flash stays.
+        let wanted = |region: &RegionPlan| {
+            !history.imported || matches!(region.source, RegionSource::Common { .. })
+        };
+        let files = self.some_regions(&mut job, &wanted)?;
+        self.ask(&mut job, silent)?;
         self.note(&serial, &mac, Step::Reflash, Outcome::Begun, "", None)?;
-        match self.write_anew(&mut job, history.imported) {
-            Ok(()) => self.note(&serial, &mac, Step::Reflash, Outcome::Done, "", None)?,
-            Err(error) => {
-                self.note(
-                    &serial,
-                    &mac,
-                    Step::Reflash,
-                    Outcome::Failed,
-                    &error.to_string(),
-                    None,
-                )?;
-                return Err(error);
-            }
+        let erase = !history.imported;
+        let written = job.bench.write(&files, Write::Locked { erase });
+        if let Err(error) = written.and_then(|()| self.boot(&mut job)) {
+            return Err(self.failed(&serial, &mac, Step::Reflash, error)?);
         }
+        self.note(&serial, &mac, Step::Reflash, Outcome::Done, "", None)?;
         Ok(Finished {
             serial,
             was_finished: true,
         })
     }
 
-    /// Of a board that was burned elsewhere only what is the same for all is known: the rest of its flash stays.
-    fn write_anew(&self, job: &mut Job<'_, '_>, imported: bool) -> Result<(), Error> {
-        let wanted =
-            |region: &RegionPlan| !imported || matches!(region.source, RegionSource::Common { .. });
-        let files = self.some_regions(job, &wanted)?;
-        job.bench
-            .write(&files, Write::Locked { erase: !imported })?;
-        self.boot(job)
+    /// Written with the keys of another board, a board is dead: what is on it now must say that the label is its own.
+    fn ask(&self, job: &mut Job<'_, '_>, silent: bool) -> Result<(), Error> {
+        let want = self.expected_id(job)?;
+        let found = match job.bench.boot() {
+            Ok(line) => line.device_id,
+            Err(Error::Refused { .. }) if silent => return Ok(()),
+            Err(Error::Refused { message, .. }) => {
+                return Err(Error::refused(
+                    "the firmware",
+                    message,
+                    "nothing was written. Compare label and board; if it can't start and the label is surely its own, --silent-board writes it all the same",
+                ));
+            }
+            Err(error) => return Err(error),
+        };
+        let others = self.records()?;
+        let owner = others
+            .iter()
+            .find(|record| !found.is_empty() && record.device_id == found)
+            .map(|record| record.serial.as_str());
+        let is_it = match &want {
+            Some(want) => *want == found,
+            None => owner.is_none(),
+        };
+        if is_it {
+            return Ok(());
+        }
+        Err(Error::refused(
+            format!("board {}", job.serial),
+            format!(
+                "is not on the bench: the firmware there says device {found:?}{}",
+                owner
+                    .map(|owner| format!(", which is {owner}"))
+                    .unwrap_or_default()
+            ),
+            "nothing was written: compare label and board",
+        ))
     }
 
     /// Takes in flash keys of boards that were burned elsewhere: files named by their MAC, such as `a0b1c2d3e4f5.bin`.
@@ -182,7 +248,15 @@ impl Station<'_> {
             let history = History::of_mac(self.journal.entries(), &mac);
             match (history.bound, history.imported) {
                 (None, _) => keys.push((mac, bytes)),
-                (Some(_), true) => imported.known += 1,
+                (Some((serial, _)), true) => {
+                    if !self.holds_key(&serial, &bytes)? {
+                        return refuse(
+                            format!("is another key than the one taken in for {mac}"),
+                            "find out which of them was burned; the one that was taken in is kept",
+                        );
+                    }
+                    imported.known += 1;
+                }
                 (Some((serial, _)), false) => {
                     return refuse(
                         format!("is for {mac}, which this batch made as {serial}"),
@@ -200,15 +274,32 @@ impl Station<'_> {
                 ..DeviceSecrets::default()
             };
             self.seal(&serial, &secrets, AT_REST)?;
-            self.note(&serial, &mac, Step::Import, Outcome::Done, "", None)?;
+            let check = Some(check_of(&secrets.flash_key));
+            self.note(&serial, &mac, Step::Import, Outcome::Done, "", check)?;
             imported.taken.push(mac);
         }
         Ok(imported)
     }
 
+    /// Whether the key of a board that was taken in is this one; the journal has its check value.
+    fn holds_key(&self, serial: &str, key: &[u8]) -> Result<bool, Error> {
+        let mut entries = self.journal.entries().iter();
+        let taken = entries.find(|entry| entry.step == Step::Import && entry.serial == serial);
+        match taken.and_then(|entry| entry.sha256.as_ref()) {
+            Some(check) => Ok(*check == check_of(key)),
+            None => Ok(*self.open_box(serial)?.flash_key == key),
+        }
+    }
+
     pub(super) fn is_imported(&self, serial: &str) -> bool {
         History::of_serial(self.journal.entries(), serial).imported
     }
+}
+
+/// Says of a key whether it is another's, and nothing about the key.
+fn check_of(key: &[u8]) -> String {
+    let digest = Sha256::new_with_prefix(b"airseal1 fe").chain_update(key);
+    hex::encode(digest.finalize())
 }
 
 /// A MAC, from twelve digits with or without `:`, `-` or `_` between them; what follows a dot does not count.

@@ -27,8 +27,8 @@ impl Station<'_> {
         task: &Task,
     ) -> Result<Option<String>, Error> {
         match task {
-            // The journal line itself binds serial and MAC.
-            Task::Bind => Ok(None),
+            // The journal line binds serial and MAC, the mark outlives it.
+            Task::Bind => self.bind_box(&job.serial, &job.mac).map(|()| None),
             Task::Flash => self.flash(job).map(Some),
             Task::Verify => self
                 .regions(job)
@@ -61,6 +61,7 @@ impl Station<'_> {
     }
 
     fn burn(&self, job: &mut Job<'_, '_>, calls: &[Vec<Burn>]) -> Result<(), Error> {
+        self.bind_box(&job.serial, &job.mac)?;
         let efuses = self.look_again(job)?;
         let history = History::of_serial(self.journal.entries(), &job.serial);
         let unfinished = self.unfinished(&efuses, &history)?;
@@ -224,7 +225,7 @@ impl Station<'_> {
     }
 
     /// The id that the board must name, as its record has it, or its box. `None` for a board that was burned elsewhere.
-    fn expected_id(&self, job: &mut Job<'_, '_>) -> Result<Option<String>, Error> {
+    pub(super) fn expected_id(&self, job: &mut Job<'_, '_>) -> Result<Option<String>, Error> {
         if let Some(record) = self.record_of(&job.serial)? {
             return Ok(Some(record.device_id));
         }

@@ -98,6 +98,10 @@ struct ReflashArgs {
     /// The chip's MAC
     #[arg(long, value_name = "MAC", value_parser = mac)]
     mac: Option<Which>,
+
+    /// Write it though its firmware does not say who it is; under another board's label it would be lost
+    #[arg(long)]
+    silent_board: bool,
 }
 
 /// Give a board up: its serial and keys are never used again
@@ -116,6 +120,10 @@ struct ScrapArgs {
     /// Why, for the journal
     #[arg(long, value_name = "TEXT")]
     reason: String,
+
+    /// Give up a board that is finished: its keys go, and its record is marked
+    #[arg(long)]
+    finished: bool,
 }
 
 /// Take in flash keys of boards that were burned elsewhere, so that they can be written anew
@@ -146,7 +154,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Command::Status(args) => show_status(&args.batch, ui),
         Command::Reflash(args) => reflash(args, ui),
         Command::Scrap(args) => with_station(&args.station, ui, |station| {
-            station.scrap(&args.serial, &args.reason)?;
+            station.scrap(&args.serial, &args.reason, args.finished)?;
             ui.note(format_args!("{} is scrapped", args.serial));
             Ok(())
         }),
@@ -214,7 +222,7 @@ fn reflash(args: &ReflashArgs, ui: &Ui) -> Result<(), Failure> {
     with_station(&args.station, ui, |station| {
         let mut bench = args.place.bench(station, args.serial.as_deref())?;
         let begun = Instant::now();
-        let done = station.reflash(&mut bench, &which)?;
+        let done = station.reflash(&mut bench, &which, args.silent_board)?;
         ui.result(&run::Done::of(&done, &bench, begun.elapsed()), |_| {
             format!("{} is written anew\n", done.serial)
         })
