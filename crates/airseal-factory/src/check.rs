@@ -75,6 +75,10 @@ fn recipients(product: &Product) -> Result<(), Error> {
                     remedy,
                 )
             }
+            Error::Io { action, source } => Error::Io {
+                action: format!("{}: {setting}: {action}", product.file),
+                source,
+            },
             other => other,
         };
         let recipient = Recipient::read(&path, &NoPassphrase).map_err(named)?.key;

@@ -1,7 +1,7 @@
 //! The configuration of a batch: one TOML file, whole or refused.
 //!
 //! Reading is strict: a key that is not known is an error, and so is a word that no setting takes. What the settings mean
-//! together (a partition that is not in the table, a key block the chip does not have) is looked at in [`crate::check`].
+//! together (a partition that is not in the table, a key block the chip does not have) is looked at in [`crate::product`].
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -71,7 +71,7 @@ pub struct Idf {
 pub struct ChipConfig {
     /// `esp32c3` and so on; from `idf` if left out.
     pub family: Option<String>,
-    /// Oldest revision taken, times 100 plus the minor one is what chips count in; here major * 100 + minor.
+    /// Oldest chip revision taken, major * 100 + minor.
     #[serde(default)]
     pub min_revision: u16,
     /// `4MB` and so on.
@@ -209,7 +209,7 @@ pub struct DeviceKey {
 pub enum SeedSource {
     /// A read-protected block with purpose `HMAC_UP`.
     EfuseHmac,
-    /// Our state partition, under flash encryption.
+    /// The field `{seed}` of one encrypted NVS partition.
     Nvs,
     /// The device has none.
     None,
@@ -244,6 +244,17 @@ pub enum Download {
     Off,
     /// Everything.
     Open,
+}
+
+impl Download {
+    /// The word in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Download::Secure => "secure",
+            Download::Off => "off",
+            Download::Open => "open",
+        }
+    }
 }
 
 /// What the debug port still does on a finished board.

@@ -6,24 +6,33 @@ use std::path::{Path, PathBuf};
 
 use airseal_pack::Error;
 use airseal_pack::bundle::read_small;
+use airseal_pack::esp::flash_check::RollbackKind;
 use serde_json::Value;
 
-use crate::config::{BootScheme, Config, EncryptionMode};
+use crate::config::{BootScheme, Config, Download, EncryptionMode};
 
 /// Longest file of a build that is read, bytes.
 const MAX_FILE: u64 = 4 << 20;
 
-/// Fills and compares; `file` names the configuration, which lies in `folder`.
+const ANTI_ROLLBACK: &str = "BOOTLOADER_APP_ANTI_ROLLBACK";
+
+/// Fills and compares; `file` names the configuration, which lies in `folder`. Gives how the bootloader was built.
 ///
 /// # Errors
 /// `Io`; refused for the first contradiction, with both sides.
-pub(crate) fn apply(config: &mut Config, file: &str, folder: &Path) -> Result<(), Error> {
+pub(crate) fn apply(config: &mut Config, file: &str, folder: &Path) -> Result<RollbackKind, Error> {
     let Some(idf) = &config.idf else {
-        return Ok(());
+        return Ok(RollbackKind::Off);
     };
     let build = folder.join(&idf.build);
     Build::read(&build)?.fill(config, file, &idf.build.clone())?;
-    Sdkconfig::read(&build)?.compare(config, file)
+    let options = Sdkconfig::read(&build)?;
+    options.compare(config, file)?;
+    Ok(if options.is_on(ANTI_ROLLBACK) {
+        RollbackKind::Anti(config.efuse.secure_version.into())
+    } else {
+        RollbackKind::On
+    })
 }
 
 struct Build {
@@ -201,18 +210,49 @@ impl Sdkconfig {
             "BOOTLOADER_APP_ROLLBACK_ENABLE",
             true,
         )?;
-        let table = self
-            .options
-            .get("PARTITION_TABLE_OFFSET")
-            .and_then(|text| parse_number(text));
-        match (table, config.flash.partition_table_offset) {
+        if config.efuse.secure_version > 0 {
+            self.must("efuse.secure_version", file, ANTI_ROLLBACK, true)?;
+        }
+        self.loader(config, file)?;
+        let Some(text) = self.options.get("PARTITION_TABLE_OFFSET") else {
+            return Ok(());
+        };
+        let setting = "flash.partition_table_offset";
+        match (parse_number(text), config.flash.partition_table_offset) {
+            (None, _) => Err(self.contradiction(
+                file,
+                setting,
+                &format!("can't be compared: CONFIG_PARTITION_TABLE_OFFSET is {text:?}"),
+            )),
             (Some(built), Some(set)) if built != set => Err(self.contradiction(
                 file,
-                "flash.partition_table_offset",
+                setting,
                 &format!("is {set:#x}, and CONFIG_PARTITION_TABLE_OFFSET is {built:#x}"),
             )),
             _ => Ok(()),
         }
+    }
+
+    /// Firmware that closes the loader by itself when it first starts must close it as the line expects to find it.
+    fn loader(&self, config: &Config, file: &str) -> Result<(), Error> {
+        let by_firmware = [
+            ("SECURE_DISABLE_ROM_DL_MODE", Download::Off),
+            ("SECURE_ENABLE_SECURE_ROM_DL_MODE", Download::Secure),
+        ];
+        for (option, download) in by_firmware {
+            if self.is_on(option) && config.efuse.download != download {
+                return Err(self.contradiction(
+                    file,
+                    "efuse.download",
+                    &format!(
+                        "is {}, and CONFIG_{option} makes the firmware burn {}",
+                        config.efuse.download.name(),
+                        download.name()
+                    ),
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn must(&self, setting: &str, file: &str, option: &str, on: bool) -> Result<(), Error> {

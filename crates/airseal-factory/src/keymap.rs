@@ -8,10 +8,12 @@ use serde::Serialize;
 
 use crate::batch::{Description, RegionSource};
 use crate::config::{
-    AfterVerification, BootScheme, Config, EncryptionMode, FlashKeyConfig, SeedSource,
+    AfterVerification, BootScheme, Config, EncryptionMode, FlashKeyConfig, NvsEncryption,
+    SeedSource,
 };
 use crate::efuse::{BurnedKey, EfusePlan};
 use crate::prepare::{CONFIG, TEST_KEY};
+use crate::product::open_doors;
 use crate::status::{Counts, status};
 
 /// Largest plan that is read, bytes.
@@ -32,6 +34,8 @@ pub struct KeyMap {
     pub open_folders: usize,
     /// Each kind of key.
     pub keys: Vec<KeyPlace>,
+    /// Doors that its finished boards leave open, as the configuration wants it.
+    pub open_doors: Vec<String>,
 }
 
 /// One kind of key.
@@ -81,6 +85,7 @@ pub fn keymap(folder: &Path) -> Result<KeyMap, Error> {
         boxes: entries(&folder.join("sealed"), ".box")?,
         open_folders,
         keys: draw.keys(),
+        open_doors: open_doors(&config),
     })
 }
 
@@ -201,7 +206,7 @@ impl Draw<'_> {
         let device = match self.config.device_key.source {
             SeedSource::None => return None,
             SeedSource::EfuseHmac => self.block(BurnedKey::Seed).unwrap_or_default(),
-            SeedSource::Nvs => "flash, under flash encryption".to_owned(),
+            SeedSource::Nvs => self.seed_in_flash(),
         };
         let vendor = if self.config.device_key.vendor_image {
             ", vendor images"
@@ -217,6 +222,25 @@ impl Draw<'_> {
                 "this one device's keys follow from it (unseal, request, Noise{vendor}, HMAC-encrypted NVS): releases sealed to it can be read and it can be impersonated until it is revoked"
             ),
         })
+    }
+
+    /// NVS is never under flash encryption: its own keys hide the seed.
+    fn seed_in_flash(&self) -> String {
+        let name = self.description.seed_row.as_deref().unwrap_or_default();
+        let regions = &self.description.regions;
+        let Some(region) = regions.iter().find(|region| region.name == name) else {
+            return "flash, in a row that batch.json does not name".to_owned();
+        };
+        let row = self.config.flash.partitions.get(name);
+        let nvs = row
+            .and_then(|content| content.strip_prefix("nvs:"))
+            .and_then(|nvs| self.config.nvs.get(nvs));
+        let how = match nvs.map(|nvs| nvs.encrypt) {
+            Some(NvsEncryption::Keys) => "NVS encrypted with the NVS keys (below)",
+            Some(NvsEncryption::Hmac) => "NVS encrypted with keys from the HMAC block",
+            Some(NvsEncryption::None) | None => "IN THE CLEAR",
+        };
+        format!("flash, {name} at {:#x}: {how}", region.address)
     }
 
     fn nvs_keys(&self) -> Option<KeyPlace> {

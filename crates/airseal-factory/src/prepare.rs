@@ -169,6 +169,7 @@ fn describe(product: &Product, folder: &BatchFolder) -> Result<Description, Erro
     );
     description.settings = settings(product)?;
     description.serials.clone_from(&product.serials);
+    description.seed_row.clone_from(&product.seed_row);
     let before = folder.description()?;
     let kept = before.as_ref().map_or(&[][..], |before| &before.regions);
     description.regions = product
@@ -360,7 +361,8 @@ impl<'p> ProductValues<'p> {
                 values.as_deref(),
                 &product.serials,
                 &KNOWN,
-            )?;
+            )
+            .map_err(|error| of_nvs(error, &product.file, name))?;
             all.push((region, config.encrypt, values));
         }
         Ok(ProductValues(all))
@@ -397,6 +399,17 @@ impl<'p> ProductValues<'p> {
         }
         secrets.nvs = built;
         Ok(())
+    }
+}
+
+/// Says which setting names a file that can't be read.
+fn of_nvs(error: Error, file: &str, name: &str) -> Error {
+    match error {
+        Error::Io { action, source } => Error::Io {
+            action: format!("{file}: nvs.{name}.fields or values: {action}"),
+            source,
+        },
+        other => other,
     }
 }
 

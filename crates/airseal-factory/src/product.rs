@@ -5,28 +5,27 @@ use std::path::{Path, PathBuf};
 use airseal_esp::Chip;
 use airseal_esp::partition::PartitionTable;
 use airseal_pack::Error;
-use airseal_pack::bundle::read_small;
 use airseal_pack::esp::boot_key::BootPublicKey;
+use airseal_pack::esp::flash_check::RollbackKind;
 use zeroize::Zeroizing;
 
 mod boot;
+mod keys;
 mod layout;
+mod play;
+mod release;
+mod seed;
 mod serials;
+mod warnings;
 
 pub use layout::{Content, Region};
+pub(crate) use warnings::open_doors;
 
 use crate::batch::names_a_file;
-use crate::config::{
-    AfterVerification, BootScheme, Config, EncryptionMode, FlashKeyConfig, NvsEncryption,
-    SeedSource,
-};
+use crate::config::{BootScheme, Config, Download};
 use crate::efuse::{EfusePlan, EfuseWish};
 use crate::idf;
-use crate::labels;
 use crate::secrets::SecretKinds;
-
-/// Longest flash key, bytes.
-const MAX_FLASH_KEY: u64 = 64;
 
 /// Everything a batch is made from.
 pub struct Product {
@@ -48,6 +47,8 @@ pub struct Product {
     pub efuses: EfusePlan,
     /// Which secrets each device has.
     pub secrets: SecretKinds,
+    /// The NVS row that holds the seed, if one does.
+    pub seed_row: Option<String>,
     /// The flash key that all devices of a development batch share, if one is named.
     pub development_key: Option<Zeroizing<Vec<u8>>>,
     /// Serials, spares included, in order.
@@ -64,11 +65,12 @@ impl Product {
     pub fn read(path: &Path) -> Result<Product, Error> {
         let mut config = Config::read(path)?;
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        idf::apply(&mut config, &path.display().to_string(), &folder)?;
+        let rollback = idf::apply(&mut config, &path.display().to_string(), &folder)?;
         Checker {
             file: path.display().to_string(),
             folder,
             config,
+            rollback,
         }
         .check()
     }
@@ -88,6 +90,8 @@ struct Checker {
     file: String,
     folder: PathBuf,
     config: Config,
+    /// How the bootloader was built, as far as a build says.
+    rollback: RollbackKind,
 }
 
 impl Checker {
@@ -95,11 +99,15 @@ impl Checker {
         let chip = self.chip()?;
         let flash_size = self.flash_size()?;
         self.names()?;
+        self.version()?;
+        self.revision(chip)?;
         self.keys()?;
         let boot_keys = self.boot_keys(chip)?;
         let (table, mut warnings) = self.table(chip, flash_size)?;
-        let regions = self.regions(chip, &table, &boot_keys)?;
-        let secrets = self.secrets(chip, &regions)?;
+        let regions = self.regions(chip, &table, &boot_keys, &mut warnings)?;
+        let mut secrets = self.secrets(chip, &regions)?;
+        let fields = self.secret_fields(&regions)?;
+        secrets.claim |= fields.claim;
         let development_key = self.development_key(chip)?;
         let key_len = development_key
             .as_ref()
@@ -107,6 +115,17 @@ impl Checker {
         let efuses = EfusePlan::new(&self.wish(chip, key_len, &boot_keys))
             .map_err(|error| self.within(error))?;
         let serials = self.serials()?;
+        self.versions(chip, &table, &regions, &mut warnings)?;
+        self.room_for_updates(&table, &regions, &mut warnings)?;
+        self.boots(
+            chip,
+            flash_size,
+            &table,
+            &regions,
+            &boot_keys,
+            &mut warnings,
+        )?;
+        self.open_doors(&mut warnings);
         if self.config.keys.at_rest == ["plain-for-tests"] {
             warnings.push(
                 "keys.at_rest is plain-for-tests: whoever reads this folder can clone every device"
@@ -122,6 +141,7 @@ impl Checker {
             boot_keys,
             efuses,
             secrets,
+            seed_row: fields.seed_row,
             development_key,
             serials,
             warnings,
@@ -178,131 +198,28 @@ impl Checker {
         Ok(())
     }
 
-    fn keys(&self) -> Result<(), Error> {
-        let keys = &self.config.keys;
-        if keys.at_rest.is_empty() {
-            return Err(self.refuse("keys.at_rest", "names nobody", "name the line's public key"));
+    /// Older chips of the original take the switches and do nothing of it: they would be recorded as locked.
+    fn revision(&self, chip: Chip) -> Result<(), Error> {
+        const FIRST: u16 = 300;
+        let config = &self.config;
+        if chip.name() != "esp32" || config.chip.min_revision >= FIRST {
+            return Ok(());
         }
-        if keys.at_rest.len() > 1 && keys.at_rest.iter().any(|name| name == "plain-for-tests") {
-            return Err(self.refuse(
-                "keys.at_rest",
-                "names keys and plain-for-tests",
-                "sealed boxes are worth nothing beside plain ones: take one or the other",
-            ));
-        }
-        match (keys.after, keys.escrow_to.is_empty()) {
-            (AfterVerification::Escrow, true) => Err(self.refuse(
-                "keys.escrow_to",
-                "is empty, and keys.after is escrow",
-                "name who keeps the keys",
-            )),
-            (AfterVerification::Destroy, false) => Err(self.refuse(
-                "keys.escrow_to",
-                "names somebody, and keys.after is destroy",
-                "set keys.after to escrow, or leave escrow_to out",
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    fn secrets(&self, chip: Chip, regions: &[Region]) -> Result<SecretKinds, Error> {
-        let encryption = &self.config.flash_encryption;
-        let per_device = encryption.key == FlashKeyConfig::PerDevice;
-        let flash_key_len = match (encryption.mode, per_device) {
-            (EncryptionMode::Off, _) => 0,
-            (EncryptionMode::Release, false) => {
-                return Err(self.refuse(
-                    "flash_encryption.key",
-                    "is a file, and the mode is release: one leaked key would open every device",
-                    "take key = \"per-device\", or mode = \"development\"",
-                ));
-            }
-            (EncryptionMode::Development, false) => 0,
-            (_, true) => self.flash_key_len(chip)?,
+        let what = if config.secure_boot.scheme != BootScheme::Off {
+            "secure_boot.scheme v2"
+        } else if config.efuse.download == Download::Off {
+            "efuse.download off"
+        } else {
+            return Ok(());
         };
-        let nvs_keys = regions
-            .iter()
-            .any(|region| matches!(region.content, Content::NvsKeys));
-        let hmac = self.config.device_key.source == SeedSource::EfuseHmac;
-        for (name, nvs) in &self.config.nvs {
-            let missing = match nvs.encrypt {
-                NvsEncryption::Hmac if !hmac => "device_key.source = \"efuse-hmac\"",
-                NvsEncryption::Keys if !nvs_keys => "a row with the content \"generate\"",
-                _ => continue,
-            };
-            return Err(self.refuse(
-                &format!("nvs.{name}.encrypt"),
-                &format!("needs {missing}"),
-                "add it, or encrypt in another way",
-            ));
-        }
-        if self.config.device_key.vendor_image && !hmac {
-            return Err(self.refuse(
-                "device_key.vendor_image",
-                "needs the seed in an HMAC block",
-                "set device_key.source to efuse-hmac, or leave vendor_image out",
-            ));
-        }
-        let label = self.config.label.as_ref();
-        if let Some(name) = label.and_then(labels::unknown_placeholder) {
-            return Err(self.refuse(
-                "label",
-                &format!("holds {{{name}}}, which nothing fills"),
-                &format!("known are {{{}}}", labels::PLACEHOLDERS.join("}, {")),
-            ));
-        }
-        let texts = label
-            .iter()
-            .flat_map(|label| label.text.iter().chain(&label.qr));
-        Ok(SecretKinds {
-            flash_key_len,
-            seed: self.config.device_key.source != SeedSource::None,
-            nvs_keys,
-            claim: texts.into_iter().any(|text| text.contains("{claim}")),
-        })
-    }
-
-    fn flash_key_len(&self, chip: Chip) -> Result<usize, Error> {
-        let bits = self.config.flash_encryption.bits;
-        let signed = self.config.secure_boot.scheme != BootScheme::Off;
-        let len = match (chip.name(), bits) {
-            ("esp32c2", 128) if signed => 16,
-            (_, 128) => 32,
-            (_, 256) => 64,
-            _ => 0,
-        };
-        if len != 0 && chip.flash_encryption().takes_key_len(len) {
-            return Ok(len);
-        }
         Err(self.refuse(
-            "flash_encryption.bits",
-            &format!("{chip} has no XTS-AES-{bits}"),
-            "leave bits out; 256 is for esp32s2, esp32s3 and esp32p4",
+            "chip.min_revision",
+            &format!(
+                "is {}, and {what} works on an esp32 from revision 3.0 on",
+                config.chip.min_revision
+            ),
+            &format!("write {FIRST}: the line then takes no older chip"),
         ))
-    }
-
-    /// The key file of a development batch; [`Checker::secrets`] has refused one in release mode.
-    fn development_key(&self, chip: Chip) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
-        let encryption = &self.config.flash_encryption;
-        let FlashKeyConfig::File(path) = &encryption.key else {
-            return Ok(None);
-        };
-        if encryption.mode == EncryptionMode::Off {
-            return Ok(None);
-        }
-        let key = Zeroizing::new(read_small(
-            &self.folder.join(path),
-            MAX_FLASH_KEY,
-            "a flash key",
-        )?);
-        if !chip.flash_encryption().takes_key_len(key.len()) {
-            return Err(self.refuse(
-                "flash_encryption.key",
-                &format!("{} has {} bytes, which no key of an {chip} has", path.display(), key.len()),
-                "name the bare key: 32 bytes, 64 for XTS-AES-256, 16 for an esp32c2 with secure boot",
-            ));
-        }
-        Ok(Some(key))
     }
 
     fn wish(&self, chip: Chip, flash_key_len: usize, boot_keys: &[BootPublicKey]) -> EfuseWish {
@@ -330,6 +247,20 @@ impl Checker {
         Error::refused(format!("{}: {setting}", self.file), what, remedy)
     }
 
+    /// An error about a file that a setting names, in words of the configuration.
+    fn of_setting(&self, setting: &str, error: Error) -> Error {
+        let place = format!("{}: {setting}", self.file);
+        match error {
+            Error::Io { action, source } => Error::Io {
+                action: format!("{place}: {action}"),
+                source,
+            },
+            Error::Refused { ref subject, .. } if subject.starts_with(&self.file) => error,
+            Error::Cancelled | Error::Usage { .. } => error,
+            other => Error::refused(place, other.to_string(), in_settings(other.remedy())),
+        }
+    }
+
     /// An error about a setting, with the file before it.
     fn within(&self, error: Error) -> Error {
         match error {
@@ -340,5 +271,27 @@ impl Checker {
             } => Error::refused(format!("{}: {subject}", self.file), message, remedy),
             other => other,
         }
+    }
+}
+
+/// A remedy of a command on files, whose options are settings here.
+fn in_settings(remedy: &str) -> &str {
+    let known = [
+        (
+            "--flash-size",
+            "make partitions smaller, or write the real size as chip.flash_size",
+        ),
+        ("--chip none", "build or copy the firmware again"),
+        (
+            "--append",
+            "say secure_boot.sign = [\"already-signed\"], or name the unsigned image",
+        ),
+        ("--allow-no-descriptor", "name the application of the build"),
+    ];
+    let found = known.iter().find(|(option, _)| remedy.contains(option));
+    match found {
+        Some((_, here)) => here,
+        None if remedy.is_empty() => "name the file of the build",
+        None => remedy,
     }
 }

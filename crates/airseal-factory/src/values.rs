@@ -164,7 +164,7 @@ pub fn placeholders(text: &str) -> impl Iterator<Item = &str> {
         .filter_map(|rest| rest.split_once('}').map(|(name, _)| name))
 }
 
-fn read_text(path: &Path) -> Result<String, Error> {
+pub(crate) fn read_text(path: &Path) -> Result<String, Error> {
     let bytes = read_small(path, MAX_FILE, "a list of values")?;
     String::from_utf8(bytes).map_err(|_| {
         Error::refused(

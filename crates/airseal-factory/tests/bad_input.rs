@@ -12,33 +12,10 @@ use airseal_factory::config::{BootScheme, Download, EncryptionMode, Jtag, SeedSo
 use airseal_factory::efuse::{EfusePlan, EfuseWish};
 use airseal_factory::prepare::prepare;
 use airseal_factory::product::Product;
-use airseal_pack::Error;
 use airseal_pack::control::Control;
 use airseal_pack::entropy::SystemEntropy;
 use airseal_pack::key::{DevicePublicKey, PublicKey, public_to_pem};
-use common::ProductFolder;
-
-/// Checks, prepares, and wants both to refuse alike with these words and a remedy, and nothing made.
-#[track_caller]
-fn refused(folder: &ProductFolder, words: &[&str]) {
-    let out = folder.path("batch");
-    let checked = Product::read(&folder.config()).and_then(|product| check(&product, Some(&out)));
-    let made = Product::read(&folder.config())
-        .and_then(|product| prepare(&product, &out, None, &SystemEntropy, &Control::default()));
-    for error in [
-        checked.expect_err("--check finds it"),
-        made.expect_err("refused"),
-    ] {
-        let text = error.to_string();
-        for word in words {
-            assert!(text.contains(word), "{word:?} is not in: {text}");
-        }
-        if let Error::Refused { remedy, .. } = &error {
-            assert!(!remedy.is_empty(), "no remedy: {text}");
-        }
-    }
-    assert!(!out.exists(), "something was made");
-}
+use common::{ProductFolder, refused};
 
 fn accepted(folder: &ProductFolder) {
     let product = Product::read(&folder.config()).expect("a product");
@@ -171,16 +148,20 @@ fn an_app_larger_than_its_slot_less_the_record_area_is_refused() {
         panic!("an app is common to all devices");
     };
     let len = app.len();
-    let table = format!(
-        "otadata,data,ota,0xd000,0x2000\nnvs_keys,data,nvs_keys,0xf000,0x1000,encrypted\nfactory,app,factory,0x10000,{len:#x}\n\
-         ota_0,app,ota_0,0x100000,{len:#x}\nfctry,data,nvs,0x2e0000,0x4000\n"
-    );
-    fs::write(folder.path("partitions.csv"), table).expect("a table");
-    accepted(&folder);
+    let with_slot = |slot: usize| {
+        let table = format!(
+            "otadata,data,ota,0xd000,0x2000\nnvs_keys,data,nvs_keys,0xf000,0x1000,encrypted\nfactory,app,factory,0x10000,{len:#x}\n\
+             ota_0,app,ota_0,0x100000,{slot:#x}\nfctry,data,nvs,0x2e0000,0x4000\n"
+        );
+        fs::write(folder.path("partitions.csv"), table).expect("a table");
+    };
     folder.edit(
         "factory = \"app.bin\"",
         "factory = \"app.bin\"\nota_0 = \"app.bin\"",
     );
+    with_slot(len + 0x2000);
+    accepted(&folder);
+    with_slot(len + 0x1000);
     refused(
         &folder,
         &[
@@ -322,6 +303,44 @@ fn block_key5_is_refused_for_xts_where_the_chip_can_not() {
             custom: Vec::new(),
         };
         assert_eq!(EfusePlan::new(&wish).is_ok(), takes, "{chip}");
+    }
+}
+
+/// espefuse puts the second half of a long key into the block above.
+#[test]
+fn block_key5_is_refused_for_the_second_half_of_a_256_bit_key() {
+    let wish = |block: &str, seed: Option<&str>| EfuseWish {
+        chip: Chip::from_name("esp32s3").expect("a chip"),
+        encryption: EncryptionMode::Release,
+        flash_key_len: 64,
+        flash_key_block: (block != "auto").then(|| block.to_owned()),
+        seed: SeedSource::EfuseHmac,
+        seed_block: seed.map(str::to_owned),
+        secure_boot: BootScheme::V2Rsa,
+        digests: 1,
+        revoke_unused: true,
+        aggressive_revoke: false,
+        download: Download::Secure,
+        jtag: Jtag::Off,
+        secure_version: 0,
+        custom: Vec::new(),
+    };
+    for (block, word) in [("BLOCK_KEY4", "BLOCK_KEY5"), ("BLOCK_KEY5", "second half")] {
+        let error = EfusePlan::new(&wish(block, None)).expect_err(block);
+        let text = error.to_string();
+        assert!(
+            text.contains("flash_encryption.block") && text.contains(word),
+            "{block}: {text}"
+        );
+    }
+    for (block, seed) in [
+        ("auto", "BLOCK_KEY0"),
+        ("auto", "BLOCK_KEY1"),
+        ("BLOCK_KEY3", "BLOCK_KEY5"),
+    ] {
+        let plan = EfusePlan::new(&wish(block, Some(seed))).expect("a plan");
+        let keys: Vec<&str> = plan.keys().map(|key| key.block.as_str()).collect();
+        assert!(keys.contains(&seed), "{keys:?}");
     }
 }
 

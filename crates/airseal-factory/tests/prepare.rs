@@ -320,6 +320,16 @@ fn contradictions_of_an_idf_build_are_errors() {
         ),
         ("4MB", "8MB", "flash_size"),
         ("esp32c3", "esp32c2", "esp32c2"),
+        (
+            "TABLE_OFFSET=0x8000",
+            "TABLE_OFFSET=8k",
+            "can't be compared",
+        ),
+        (
+            "TABLE_OFFSET=0x8000\n",
+            "TABLE_OFFSET=0x8000\nCONFIG_SECURE_DISABLE_ROM_DL_MODE=y\n",
+            "efuse.download: is secure",
+        ),
     ];
     for (from, to, words) in cases {
         let folder = ProductFolder::esp32c3();
@@ -327,6 +337,33 @@ fn contradictions_of_an_idf_build_are_errors() {
         let error = folder.prepare().expect_err(to).to_string();
         assert!(error.contains(words), "{to}: {error}");
     }
+}
+
+#[test]
+fn a_build_decides_what_secure_version_and_loader_may_be() {
+    let with = |efuse: &str, options: &'static str| {
+        let folder = ProductFolder::esp32c3();
+        with_build(&folder, |text| {
+            text.replace(
+                "TABLE_OFFSET=0x8000\n",
+                &format!("TABLE_OFFSET=0x8000\n{options}"),
+            )
+        });
+        folder.edit("[keys]", &format!("[efuse]\n{efuse}\n\n[keys]"));
+        folder
+            .prepare()
+            .map(|_| ())
+            .map_err(|error| error.to_string())
+    };
+    let error = with("secure_version = 3", "").expect_err("the bootloader does not count");
+    assert!(
+        error.contains("CONFIG_BOOTLOADER_APP_ANTI_ROLLBACK"),
+        "{error}"
+    );
+    let secure = "CONFIG_SECURE_ENABLE_SECURE_ROM_DL_MODE=y\n";
+    with("download = \"secure\"", secure).expect("the same loader");
+    let error = with("download = \"open\"", secure).expect_err("another loader");
+    assert!(error.contains("efuse.download: is open"), "{error}");
 }
 
 #[test]

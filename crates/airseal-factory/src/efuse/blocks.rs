@@ -140,7 +140,11 @@ fn six_blocks(wish: &EfuseWish, family: &Family) -> Result<Blocks, Error> {
     let mut shown = Vec::new();
 
     if wish.encryption != EncryptionMode::Off {
-        let first = take(&mut free, &wish.flash_key_block, "flash_encryption.block")?;
+        let block = match &wish.flash_key_block {
+            Some(block) => Some(block.clone()),
+            None => beside_seed(&free, wish).map(|number| format!("BLOCK_KEY{number}")),
+        };
+        let first = take(&mut free, &block, "flash_encryption.block")?;
         let purpose = if wish.flash_key_len == 64 {
             "XTS_AES_256_KEY"
         } else {
@@ -210,6 +214,18 @@ fn six_blocks(wish: &EfuseWish, family: &Family) -> Result<Blocks, Error> {
         shown.extend(block_shows(number, purpose, true));
     }
     Ok(Blocks { keys, shown })
+}
+
+/// The first block for the flash key that leaves the one that is named for the seed.
+fn beside_seed(free: &[u8], wish: &EfuseWish) -> Option<u8> {
+    let is_seed = |number: u8| {
+        wish.seed == SeedSource::EfuseHmac
+            && wish.seed_block.as_deref() == Some(&format!("BLOCK_KEY{number}"))
+    };
+    // espefuse puts the second half into the next free block.
+    let is_clear =
+        |number: u8| !is_seed(number) && (wish.flash_key_len < 64 || !is_seed(number + 1));
+    free.iter().copied().find(|number| is_clear(*number))
 }
 
 fn no_seed_block(wish: &EfuseWish) -> Result<(), Error> {

@@ -114,17 +114,21 @@ impl Family {
         Ok(fields.0)
     }
 
-    /// Names that are write-protected in the first call; never a single one, which espefuse would take for letters.
+    /// Names that are write-protected in the first call. A development board keeps open what a release burns later:
+    /// protecting the C2's counter or `DIS_ICACHE` of the others would freeze `DIS_DOWNLOAD_MANUAL_ENCRYPT` with it.
     pub(super) fn protected(&self, wish: &EfuseWish) -> Vec<String> {
         let release = wish.encryption == EncryptionMode::Release;
         let signed = wish.secure_boot != BootScheme::Off;
+        let development = wish.encryption == EncryptionMode::Development;
         if !release && !signed {
             return Vec::new();
         }
-        let names: &[&str] = match self {
-            Family::Esp32 => &["DIS_CACHE", "RD_DIS"],
-            Family::Esp32C2 => &["SPI_BOOT_CRYPT_CNT", "RD_DIS"],
-            Family::SixBlocks(_) => &["DIS_ICACHE", "RD_DIS"],
+        let names: &[&str] = match (self, development) {
+            (Family::Esp32, _) => &["DIS_CACHE", "RD_DIS"],
+            (Family::Esp32C2, true) => &["RD_DIS"],
+            (Family::SixBlocks(_), true) => &["SECURE_BOOT_EN", "RD_DIS"],
+            (Family::Esp32C2, false) => &["SPI_BOOT_CRYPT_CNT", "RD_DIS"],
+            (Family::SixBlocks(_), false) => &["DIS_ICACHE", "RD_DIS"],
         };
         names.iter().map(|name| (*name).to_owned()).collect()
     }

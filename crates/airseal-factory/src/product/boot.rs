@@ -56,7 +56,8 @@ impl Checker {
         }
         let mut keys: Vec<BootPublicKey> = Vec::new();
         for path in &boot.digests {
-            let key = BootPublicKey::read(&self.folder.join(path))?;
+            let key = BootPublicKey::read(&self.folder.join(path))
+                .map_err(|error| self.of_setting("secure_boot.digests", error))?;
             let shown = path.display();
             if key.scheme() != scheme {
                 return Err(self.refuse(
@@ -88,10 +89,16 @@ impl Checker {
         Ok(keys)
     }
 
+    /// Whether images come with their signatures, so that no byte of them can be set here.
+    pub(super) fn is_already_signed(&self) -> bool {
+        let boot = &self.config.secure_boot;
+        boot.scheme != BootScheme::Off && boot.sign == [ALREADY_SIGNED]
+    }
+
     /// The image with its signatures: made here, or there already and checked.
     pub(super) fn signed(
         &self,
-        source: Source,
+        source: &Source,
         boot_keys: &[BootPublicKey],
     ) -> Result<Vec<u8>, Error> {
         let boot = &self.config.secure_boot;
@@ -102,13 +109,13 @@ impl Checker {
             Ok::<_, Error>(bytes)
         };
         if boot.scheme == BootScheme::Off {
-            return whole(&source);
+            return whole(source);
         }
-        if boot.sign == [ALREADY_SIGNED] {
+        if self.is_already_signed() {
             let mut why = None;
             for key in boot_keys {
-                match verify_v2(&source, key) {
-                    Ok(_) => return whole(&source),
+                match verify_v2(source, key) {
+                    Ok(_) => return whole(source),
                     Err(error) => why = why.or(Some(error)),
                 }
             }
@@ -116,14 +123,15 @@ impl Checker {
                 why.unwrap_or_else(|| self.refuse("secure_boot.digests", "names no key", ""))
             );
         }
-        let mut unsigned = Unsigned::read(&source, SignOptions::default())?;
+        let mut unsigned = Unsigned::read(source, SignOptions::default())?;
         for spec in &boot.sign {
             let spec = if spec.contains(':') {
                 spec.clone()
             } else {
                 self.folder.join(spec).display().to_string()
             };
-            let signer = BootSigner::open(&spec)?;
+            let signer = BootSigner::open(&spec)
+                .map_err(|error| self.of_setting("secure_boot.sign", error))?;
             if !boot_keys.contains(signer.public()) {
                 return Err(self.refuse(
                     "secure_boot.sign",

@@ -8,6 +8,7 @@ use airseal_format::SecurityVersion;
 use airseal_format::component::RECORD_AREA_LEN;
 use airseal_pack::Error;
 use airseal_pack::esp::boot_key::BootPublicKey;
+use airseal_pack::esp::flash_size;
 use airseal_pack::esp::otadata;
 use airseal_pack::esp::partitions::{self, TablePlace};
 use airseal_pack::firmware::{ChipChoice, Firmware, FirmwareChecks};
@@ -69,9 +70,10 @@ impl Checker {
             chip: Some(chip),
         };
         partitions::read(&self.folder.join(path), place)
+            .map_err(|error| self.of_setting("flash.partition_table", error))
     }
 
-    fn table_offset(&self) -> u32 {
+    pub(super) fn table_offset(&self) -> u32 {
         self.config
             .flash
             .partition_table_offset
@@ -83,10 +85,12 @@ impl Checker {
         chip: Chip,
         table: &PartitionTable,
         boot_keys: &[BootPublicKey],
+        warnings: &mut Vec<String>,
     ) -> Result<Vec<Region>, Error> {
-        let encrypted = self.config.flash_encryption.mode != EncryptionMode::Off;
+        let encrypted = self.is_encrypted();
         let mut regions = vec![
-            self.bootloader(chip, encrypted, boot_keys)?,
+            self.bootloader(chip, table, boot_keys, warnings)
+                .map_err(|error| self.of_setting("flash.bootloader", error))?,
             self.table_region(table, encrypted)?,
         ];
         for (name, content) in &self.config.flash.partitions {
@@ -98,7 +102,9 @@ impl Checker {
                     "call the row by 1 to 16 letters, digits, - _ and ., beginning with a letter or digit, and not bootloader, partition-table or digestN",
                 ));
             }
-            let content = self.content(chip, table, row, name, content, boot_keys)?;
+            let content = self
+                .content(chip, table, row, name, content, boot_keys)
+                .map_err(|error| self.of_setting(&format!("flash.partitions.{name}"), error))?;
             regions.push(Region {
                 name: name.clone(),
                 address: row.offset,
@@ -123,11 +129,16 @@ impl Checker {
         Ok(regions)
     }
 
+    fn is_encrypted(&self) -> bool {
+        self.config.flash_encryption.mode != EncryptionMode::Off
+    }
+
     fn bootloader(
         &self,
         chip: Chip,
-        encrypted: bool,
+        table: &PartitionTable,
         boot_keys: &[BootPublicKey],
+        warnings: &mut Vec<String>,
     ) -> Result<Region, Error> {
         let Some(path) = &self.config.flash.bootloader else {
             return Err(self.refuse(
@@ -139,7 +150,15 @@ impl Checker {
         let source = Source::open(&self.folder.join(path))?;
         let name = source.name().to_owned();
         self.starts_on(chip, &source)?;
-        let bytes = self.signed(source, boot_keys)?;
+        let signed = self.is_already_signed();
+        let signed = signed
+            .then(|| self.signed(&source, boot_keys))
+            .transpose()?;
+        let source = self.with_flash_size(source, table, warnings)?;
+        let bytes = match signed {
+            Some(bytes) => bytes,
+            None => self.signed(&source, boot_keys)?,
+        };
         let address = chip.bootloader_offset();
         let room = u64::from(self.table_offset()).saturating_sub(u64::from(address));
         if bytes.len() as u64 > room {
@@ -157,9 +176,44 @@ impl Checker {
             name: BOOTLOADER.to_owned(),
             address,
             room,
-            encrypted,
+            encrypted: self.is_encrypted(),
             content: Content::Common(bytes),
         })
+    }
+
+    /// The bootloader takes the size of the flash from its header and refuses a table that goes beyond it. What is not
+    /// signed yet gets the size of the configuration.
+    fn with_flash_size(
+        &self,
+        source: Source,
+        table: &PartitionTable,
+        warnings: &mut Vec<String>,
+    ) -> Result<Source, Error> {
+        const SETTING: &str = "CONFIG_ESPTOOLPY_FLASHSIZE";
+        let Some((changed, before)) = flash_size::with_flash_size(&source, self.flash_size()?)?
+        else {
+            return Ok(source);
+        };
+        let name = source.name();
+        let before_mb = before >> 20;
+        let wanted = self.config.chip.flash_size.as_deref().unwrap_or_default();
+        if !self.is_already_signed() {
+            warnings.push(format!(
+                "{name}: its header (spi_size at offset 3) says {before_mb}MB of flash; it gets {wanted}, as chip.flash_size says. Build it so ({SETTING}) to be rid of this"
+            ));
+            return Ok(changed);
+        }
+        table.check_flash_size(before.into()).map_err(|fault| {
+            Error::refused(
+                name,
+                format!("its header (spi_size at offset 3) says {before_mb}MB of flash, so that it refuses the partition table: {fault}"),
+                "build and sign it for the flash that is there (CONFIG_ESPTOOLPY_FLASHSIZE)",
+            )
+        })?;
+        warnings.push(format!(
+            "{name}: its header (spi_size at offset 3) says {before_mb}MB of flash, chip.flash_size {wanted}"
+        ));
+        Ok(source)
     }
 
     /// Whether the image starts on every chip that the station takes; found out at the bench it would cost the chip.
@@ -325,7 +379,8 @@ impl Checker {
                 "name the signed keyset",
             ));
         };
-        let keyset = KeysetFile::read(&self.folder.join(keyset))?;
+        let keyset = KeysetFile::read(&self.folder.join(keyset))
+            .map_err(|error| self.of_setting("release.keyset", error))?;
         keyset.trust(None)?;
         let keyset = keyset.last()?.keyset;
         if keyset.header().vendor_id != vendor_id(&self.config.vendor) {
@@ -357,7 +412,7 @@ impl Checker {
         let source = Source::open(&path)?;
         self.starts_on(chip, &source)?;
         let name = source.name().to_owned();
-        let bytes = self.signed(source, boot_keys)?;
+        let bytes = self.signed(&source, boot_keys)?;
         // Only a slot that updates are written to has a record behind its image.
         let record = if row.is_ota_slot() {
             u64::from(RECORD_AREA_LEN)

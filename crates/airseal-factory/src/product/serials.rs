@@ -32,7 +32,8 @@ impl Checker {
             (Some(pattern), None) => ("batch.serial", self.patterned(pattern, wanted)?),
             (None, Some(path)) => {
                 let path = self.folder.join(path);
-                let text = read_small(&path, MAX_LIST, "a list of serials")?;
+                let text = read_small(&path, MAX_LIST, "a list of serials")
+                    .map_err(|error| self.of_setting("batch.serials", error))?;
                 let text = String::from_utf8_lossy(&text);
                 let lines = text
                     .lines()

@@ -7,6 +7,7 @@ pub(crate) mod bench;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use airseal_factory::check::check;
 use airseal_factory::prepare::{Prepared, prepare};
 use airseal_factory::product::Product;
 use airseal_pack::Error;
@@ -17,6 +18,28 @@ use airseal_pack::key::{KeyKind, PrivateKey, private_to_pem, public_to_pem};
 /// A folder with a configuration and everything it names.
 pub(crate) struct ProductFolder {
     folder: tempfile::TempDir,
+}
+
+/// Checks, prepares, and wants both to refuse alike with these words and a remedy, and nothing made.
+#[track_caller]
+pub(crate) fn refused(folder: &ProductFolder, words: &[&str]) {
+    let out = folder.path("batch");
+    let checked = Product::read(&folder.config()).and_then(|product| check(&product, Some(&out)));
+    let made = Product::read(&folder.config())
+        .and_then(|product| prepare(&product, &out, None, &SystemEntropy, &Control::default()));
+    for error in [
+        checked.expect_err("--check finds it"),
+        made.expect_err("refused"),
+    ] {
+        let text = error.to_string();
+        for word in words {
+            assert!(text.contains(word), "{word:?} is not in: {text}");
+        }
+        if let Error::Refused { remedy, .. } = &error {
+            assert!(!remedy.is_empty(), "no remedy: {text}");
+        }
+    }
+    assert!(!out.exists(), "something was made");
 }
 
 pub(crate) fn vectors() -> PathBuf {

@@ -39,5 +39,8 @@ fn text(map: &KeyMap) -> String {
             text.push_str(&format!("  {name:12} {value}\n"));
         }
     }
+    for door in &map.open_doors {
+        text.push_str(&format!("\nOPEN: {door}\n"));
+    }
     text
 }
