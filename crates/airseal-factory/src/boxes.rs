@@ -123,7 +123,7 @@ pub fn open(context: BoxContext<'_>, bytes: &[u8], key: &OpenKey) -> Result<Devi
     let Some(envelope) = ours else {
         return Err(refuse(
             &format!("is not sealed to this key (id {})", key.recipient_id()),
-            "open it with a key whose public half keys.at_rest names",
+            "open it with a key whose public half keys.at_rest names; once its board is finished, one of keys.escrow_to",
         ));
     };
     let content_key = key.unwrap_envelope(&envelope).map_err(|_| damaged())?;

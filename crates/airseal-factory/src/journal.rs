@@ -1,7 +1,7 @@
 //! What happened to every board: one line for each step begun and ended, never changed, each line bound to the one before.
 //!
-//! A line is written whole and synced before the step it announces. A last line that a power cut tore is dropped when the
-//! journal is opened; any other line that does not fit the chain is an error, since a missing line can hide a used serial.
+//! A line is written whole and synced before the step it announces. A last line that a power cut tore is left out, and goes
+//! with the next one; any other line that does not fit the chain is an error, since a missing line can hide a used serial.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -129,6 +129,8 @@ pub struct Journal {
     file: File,
     entries: Vec<Entry>,
     last: [u8; 32],
+    /// Bytes of whole lines; what follows was torn by a cut, and goes with the next line.
+    len: u64,
 }
 
 impl Journal {
@@ -195,16 +197,12 @@ impl Journal {
             ));
         }
         let chain = Chain::read(path, &text, Head::read(path)?.as_ref())?;
-        if chain.len < text.len() {
-            file.set_len(chain.len as u64).map_err(io)?;
-            file.sync_all().map_err(io)?;
-        }
-        file.seek(SeekFrom::End(0)).map_err(io)?;
         Ok(Journal {
             path: path.to_owned(),
             file,
             entries: chain.entries,
             last: chain.last,
+            len: chain.len as u64,
         })
     }
 
@@ -234,17 +232,19 @@ impl Journal {
         let io = |source| Error::io("write", &self.path, source);
         let mut text = serde_json::to_vec(&line).map_err(|error| io(error.into()))?;
         text.push(b'\n');
-        let end = self.file.stream_position().map_err(io)?;
+        let end = self.len;
         let written = self
             .file
-            .write_all(&text)
+            .set_len(end)
+            .and_then(|()| self.file.seek(SeekFrom::Start(end)))
+            .and_then(|_| self.file.write_all(&text))
             .and_then(|()| self.file.sync_data());
         if let Err(error) = written {
-            // A torn line that stays is dropped when the journal is opened again.
+            // A torn line that stays goes with the next one.
             let _ = self.file.set_len(end);
-            let _ = self.file.seek(SeekFrom::Start(end));
             return Err(io(error));
         }
+        self.len = end + text.len() as u64;
         self.last = Sha256::digest(&text).into();
         self.entries.push(entry);
         write_head(&self.path, self.entries.len(), &self.last)
@@ -457,6 +457,9 @@ mod tests {
         for len in second_ends..text.len() {
             std::fs::write(&path, &text[..len]).expect("works");
             write_head(&path, 3, &last).expect("works");
+            drop(Journal::open(&path).expect("works"));
+            let there = std::fs::read(&path).expect("works");
+            assert_eq!(there, text[..len], "a look changed it");
             let mut journal = Journal::open(&path).expect("works");
             assert_eq!(journal.entries().len(), 3);
             journal

@@ -8,6 +8,7 @@ pub mod bench;
 pub mod connection;
 pub mod decide;
 pub mod port;
+pub mod process;
 pub mod simulated;
 pub mod station;
 pub mod tools;

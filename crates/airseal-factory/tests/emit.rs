@@ -378,7 +378,7 @@ fn a_serial_whose_files_went_out_is_not_taken_at_the_line_and_keeps_its_box() {
         .expect_err("its keys are out")
         .to_string();
     assert!(error.contains("devices/"), "{error}");
-    assert_eq!(station.close().expect("closed").unused_removed, 5);
+    assert_eq!(station.close(true).expect("closed").unused_removed, 5);
     assert!(
         line.batch()
             .join("sealed")

@@ -431,12 +431,24 @@ fn a_batch_is_closed_once_every_board_is_settled() {
     station
         .run(&mut bench(&station, &mut boards[1]), None)
         .expect_err("the cable fell out");
-    let error = station.close().expect_err("a board is begun").to_string();
+    let error = station
+        .close(true)
+        .expect_err("a board is begun")
+        .to_string();
     assert!(error.contains(&serial(2)), "{error}");
     station
         .scrap(&serial(2), "dropped <and> broken", false)
         .expect("scrapped");
-    let closed = station.close().expect("closed");
+    // One board of five: what is left of the keys goes only when told.
+    let error = station.close(false).expect_err("boards are missing");
+    assert!(error.to_string().contains("keys of 4 serials"), "{error}");
+    assert_eq!(station.would_close().expect("a look").unused_removed, 4);
+    let boxes = || {
+        let sealed = fs::read_dir(line.batch().join("sealed"));
+        sealed.expect("a folder").count()
+    };
+    assert_eq!(boxes(), 4);
+    let closed = station.close(true).expect("closed");
     assert_eq!(
         (
             closed.counts.finished,
@@ -445,12 +457,7 @@ fn a_batch_is_closed_once_every_board_is_settled() {
         ),
         (1, 1, 4)
     );
-    assert_eq!(
-        fs::read_dir(line.batch().join("sealed"))
-            .expect("a folder")
-            .count(),
-        0
-    );
+    assert_eq!(boxes(), 0);
     let report = fs::read_to_string(line.batch().join("report.csv")).expect("a report");
     assert_eq!(report.lines().count(), 7, "{report}");
     assert!(

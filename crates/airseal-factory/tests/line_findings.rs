@@ -179,6 +179,15 @@ fn a_board_that_is_exchanged_at_any_call_is_never_burned() {
             !burned(&second),
             "burned the second board, after call {left}"
         );
+        // flash-id names the board right before it is erased.
+        let erased = second
+            .calls()
+            .iter()
+            .any(|call| call.iter().any(|word| word == "--erase-all"));
+        assert!(
+            !erased || left == 3,
+            "erased the second board, after call {left}"
+        );
     }
 }
 
@@ -324,7 +333,7 @@ fn what_the_batch_lacks_is_found_before_a_serial_is_bound() {
     refused("wrong.key", "is not sealed to this key");
     let sealed = line.batch().join(format!("sealed/{}.box", serial(1)));
     let factory = line.batch().join("common/factory.bin");
-    for (path, words) in [(sealed, "is damaged"), (factory, "factory.bin")] {
+    for (path, words) in [(sealed, "the box of"), (factory, "factory.bin")] {
         let kept = std::fs::read(&path).expect("a file");
         std::fs::write(&path, b"").expect("damaged");
         refused("line.key", words);
@@ -334,4 +343,49 @@ fn what_the_batch_lacks_is_found_before_a_serial_is_bound() {
     station
         .run(&mut bench(&station, &mut board), Some(&serial(1)))
         .expect("finished");
+}
+
+/// A board whose firmware prints what is nobody's business, and never who it is.
+struct Chatty<'b>(&'b mut SimulatedBoard);
+
+impl Connection for Chatty<'_> {
+    fn place(&self, program: Program) -> Vec<OsString> {
+        self.0.place(program)
+    }
+
+    fn call(&mut self, program: Program, words: &[OsString]) -> Result<String, Error> {
+        self.0.call(program, words)
+    }
+
+    fn listen(
+        &mut self,
+        _: &[OsString],
+        _: &dyn Fn(&str) -> bool,
+        _: Duration,
+    ) -> Result<String, Error> {
+        Ok("psk hunter2 \u{1b}[31m".repeat(100) + "\n")
+    }
+}
+
+/// The journal is public: it says that the board did not start, and the screen says how.
+#[test]
+fn what_a_firmware_prints_is_not_in_the_journal() {
+    let Some(line) = Line::new() else { return };
+    let mut board = line.board(1);
+    let mut station = line.station();
+    let mut bench = Bench::new(Box::new(Chatty(&mut board)), station.expected());
+    let error = station.run(&mut bench, None).expect_err("does not start");
+    assert!(error.to_string().contains("psk hunter2"), "{error}");
+    drop(bench);
+    station
+        .scrap(&serial(1), &"cracked\u{7}\n".repeat(100), false)
+        .expect("scrapped");
+    let entries = Journal::read(&line.batch().join("journal.jsonl")).expect("a journal");
+    let notes: Vec<&str> = entries.iter().map(|entry| entry.note.as_str()).collect();
+    assert!(notes.iter().any(|note| note.starts_with("the firmware")));
+    for note in notes {
+        assert!(!note.contains("psk"), "{note}");
+        assert!(note.chars().count() <= 200, "{note}");
+        assert!(!note.contains(char::is_control), "{note:?}");
+    }
 }

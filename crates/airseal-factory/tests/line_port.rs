@@ -87,8 +87,15 @@ fn words(folder: &Path) -> String {
     fs::read_to_string(folder.join("words")).unwrap_or_default()
 }
 
-/// The virtual chip as one of revision v0.3.
-fn of_revision_3(programs: &Path, real: &Path) {
+/// The virtual chip as one of revision v0.3 with this MAC, as its maker burned it.
+fn made_as(programs: &Path, real: &Path, mac: [u8; 6]) {
+    // MAC and WAFER_VERSION_MINOR_LO of BLOCK1.
+    let mut block = [0; 24];
+    block[..6].copy_from_slice(&mac);
+    block[..6].reverse();
+    block[14] = 3 << 2;
+    let file = programs.join("block1.bin");
+    fs::write(&file, block).expect("a block");
     let output = Command::new(real.join("espefuse"))
         .args([
             "--chip",
@@ -98,7 +105,8 @@ fn of_revision_3(programs: &Path, real: &Path) {
             "--path-efuse-file",
         ])
         .arg(programs.join("efuse.virt"))
-        .args(["burn-efuse", "WAFER_VERSION_MINOR_LO", "3"])
+        .args(["burn-block-data", "BLOCK1"])
+        .arg(file)
         .output()
         .expect("espefuse");
     assert!(
@@ -108,11 +116,27 @@ fn of_revision_3(programs: &Path, real: &Path) {
     );
 }
 
+const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+/// Two boards without a MAC would be one board.
+#[test]
+fn a_board_without_a_mac_is_refused() {
+    let Some(line) = Line::new() else { return };
+    let programs = stand_ins(&line.tools);
+    made_as(programs.path(), &line.tools, [0; 6]);
+    let mut station = line.station();
+    let port = Port::new(Tools::new(Some(programs.path())), Path::new("/dev/null"));
+    let error = station
+        .run(&mut Bench::new(Box::new(port), station.expected()), None)
+        .expect_err("refused");
+    assert!(error.to_string().contains("misread, or none"), "{error}");
+}
+
 #[test]
 fn a_board_at_a_port_gets_these_words_and_is_finished() {
     let Some(line) = Line::new() else { return };
     let programs = stand_ins(&line.tools);
-    of_revision_3(programs.path(), &line.tools);
+    made_as(programs.path(), &line.tools, MAC);
     let seed = <[u8; 32]>::try_from(line.secrets(&serial(1)).seed.as_slice()).expect("a seed");
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&master).expect("a terminal");
@@ -202,7 +226,7 @@ fn a_smaller_flash_is_refused_before_anything_is_written_or_burned() {
 
 fn smaller_flash_is_refused(line: &Line) {
     let programs = stand_ins(&line.tools);
-    of_revision_3(programs.path(), &line.tools);
+    made_as(programs.path(), &line.tools, MAC);
     fs::write(programs.path().join("size"), "2MB").expect("a size");
     let mut station = line.station();
     let port = Port::new(Tools::new(Some(programs.path())), Path::new("/dev/null"));

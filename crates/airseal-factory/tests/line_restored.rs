@@ -123,13 +123,13 @@ fn records_that_are_lost_or_edited_stop_run_and_close() {
     ] {
         fs::write(&path, &text).expect("edited");
         refused(run(&line, 3, None), words);
-        refused(line.station().close(), words);
+        refused(line.station().close(true), words);
         let boxes = fs::read_dir(line.batch().join("sealed")).expect("boxes");
         assert_eq!(boxes.count(), 4, "{words}: boxes went");
     }
     fs::remove_file(&path).expect("removed");
-    refused(line.station().close(), "is missing");
+    refused(line.station().close(true), "is missing");
     fs::write(&path, &whole).expect("as it was");
     assert_eq!(run(&line, 3, None).expect("finished"), serial(3));
-    line.station().close().expect("closed");
+    line.station().close(true).expect("closed");
 }

@@ -78,7 +78,7 @@ fn a_finished_board_is_given_up_only_when_told_and_its_record_says_so() {
     refused(station.scrap(&serial(1), " ", true), "without a reason");
     assert!(sealed.exists());
     assert!(!records(&line.batch())[0].contains("scrapped"));
-    station.close().expect("closed");
+    station.close(true).expect("closed");
     station.scrap(&serial(1), "lost", true).expect("given up");
     assert!(!sealed.exists());
     assert!(
@@ -95,6 +95,6 @@ fn a_finished_board_is_given_up_only_when_told_and_its_record_says_so() {
     // A cut before the mark: it is made again.
     let unmarked = records(&line.batch())[0].replace(r#","state":"scrapped""#, "");
     fs::write(line.batch().join("devices.jsonl"), unmarked + "\n").expect("a record");
-    station.close().expect("closed");
+    station.close(true).expect("closed");
     assert!(records(&line.batch())[0].contains(r#""state":"scrapped""#));
 }

@@ -3,6 +3,7 @@
 //! The first signal asks; the command ends at its next look, removes its temporary files and exits with 3. A second
 //! signal, or three seconds without an answer (a read that blocks), ends the process at once.
 
+use std::io::Write as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -23,6 +24,10 @@ pub(crate) fn install() -> Result<(), Failure> {
     ctrlc::set_handler(move || {
         if stop.swap(true, Ordering::SeqCst) {
             leave();
+        }
+        if let Some(says) = SAYS.get() {
+            // Nobody may be reading; the work stops all the same.
+            let _ = writeln!(std::io::stderr(), "{says}");
         }
         let _ = sender.send(());
         thread::spawn(|| {
@@ -58,10 +63,13 @@ pub(crate) fn check() -> Result<(), Failure> {
     }
 }
 
-/// For work that must not be cut: the first signal is answered at the next look, however long that takes. A second one runs
-/// `clean` and ends the process.
-pub(crate) fn finish_first(clean: impl Fn() + Send + Sync + 'static) {
+/// For work that must not be cut: the first signal is answered at the next look, however long that takes, and `says` tells so. A
+/// second one runs `clean` and ends the process.
+pub(crate) fn finish_first(says: Option<&'static str>, clean: impl Fn() + Send + Sync + 'static) {
     WAITING.store(true, Ordering::SeqCst);
+    if let Some(says) = says {
+        let _ = SAYS.set(says);
+    }
     let _ = CLEAN.set(Box::new(clean));
 }
 
@@ -88,5 +96,6 @@ fn leave() -> ! {
 
 static WAKE: OnceLock<Mutex<Option<Receiver<()>>>> = OnceLock::new();
 static CLEAN: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
+static SAYS: OnceLock<&'static str> = OnceLock::new();
 static WAITING: AtomicBool = AtomicBool::new(false);
 const GRACE: Duration = Duration::from_secs(3);

@@ -23,6 +23,9 @@ const BOOT_WAIT: Duration = Duration::from_secs(10);
 /// `SECURE_DOWNLOAD_ENABLE` in the flags that `get-security-info` prints.
 const SECURE_DOWNLOAD: u32 = 1 << 2;
 
+/// What an error about the firmware's own words is about.
+pub(crate) const FIRMWARE: &str = "the firmware";
+
 /// A file for an address.
 #[derive(Clone, Debug)]
 pub struct FlashFile {
@@ -128,6 +131,7 @@ impl<'c> Bench<'c> {
                 "take a board with a newer chip",
             ));
         }
+        refuse_misread(&efuses, &mac)?;
         Ok(Board::Open {
             mac,
             efuses,
@@ -207,7 +211,7 @@ impl<'c> Bench<'c> {
         BootLine::find(&text).ok_or_else(|| {
             let last = text.lines().map(str::trim).rfind(|line| !line.is_empty());
             Error::refused(
-                "the firmware",
+                FIRMWARE,
                 format!(
                     "did not say `airseal: DEVICE_ID VERSION` within {} s; its last words: {}",
                     BOOT_WAIT.as_secs(),
@@ -218,12 +222,22 @@ impl<'c> Bench<'c> {
         })
     }
 
-    /// Whether the board's flash is as large as the batch wants it; an open loader says so.
+    /// Whether the board's flash is as large as the batch wants it, right before it is erased; an open loader says so, and whose
+    /// it is.
     ///
     /// # Errors
-    /// Refused if it is smaller, or its size can't be told.
-    pub fn check_flash_size(&mut self) -> Result<(), Error> {
+    /// Refused if it is smaller, its size can't be told, or the board is not the one with this MAC any more.
+    pub fn check_flash(&mut self, mac: &str) -> Result<(), Error> {
         let text = self.esptool("no-reset", words(&[&"flash-id"]))?;
+        if let Some(found) = mac_in(&text)
+            && found != mac
+        {
+            return Err(Error::refused(
+                "the board",
+                format!("is now {found}, it was {mac}"),
+                "put the first one back",
+            ));
+        }
         let found = text
             .lines()
             .find_map(|line| line.split_once("Detected flash size:"));
@@ -337,6 +351,23 @@ pub fn mac_of(efuses: &EfuseState) -> Result<String, Error> {
     }
 }
 
+/// Two boards with one misread MAC would be one board.
+fn refuse_misread(efuses: &EfuseState, mac: &str) -> Result<(), Error> {
+    let shown = efuses.field("MAC").map(|field| field.shown.as_str());
+    let is_ok = shown.is_some_and(|shown| shown.contains("OK"));
+    if is_ok && mac != "00:00:00:00:00:00" {
+        return Ok(());
+    }
+    Err(Error::refused(
+        "the board",
+        format!(
+            "has the MAC {:?}: misread, or none",
+            shown.unwrap_or_default()
+        ),
+        "look at cable and port, and run again; a chip without a MAC is put aside",
+    ))
+}
+
 /// A loader that does not answer is a finding; everything else that a program says in trouble is an error.
 fn silent(error: Error) -> Result<Board, Error> {
     match error {
@@ -357,6 +388,18 @@ fn is_silence(message: &str) -> bool {
 /// What `check-error` says of a block, in its own words; a call that failed in any other way found nothing.
 fn finds_errors(error: &Error) -> bool {
     matches!(error, Error::Refused { message, .. } if message.contains("Error(s) were detected in eFuses"))
+}
+
+/// The MAC that esptool prints once it is connected; chips with a longer one have this as their base.
+fn mac_in(text: &str) -> Option<String> {
+    let shown = |name: &str| {
+        text.lines()
+            .find_map(|line| line.trim().strip_prefix(name))
+            .and_then(|line| line.split_whitespace().next())
+            .filter(|mac| mac.len() == 17)
+            .map(str::to_ascii_lowercase)
+    };
+    shown("BASE MAC:").or_else(|| shown("MAC:"))
 }
 
 fn security_flags(text: &str) -> Option<u32> {

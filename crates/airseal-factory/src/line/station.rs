@@ -23,7 +23,7 @@ mod tasks;
 pub use close::Closed;
 pub use service::{Imported, Which};
 
-use super::bench::{Bench, Expected, FlashFile};
+use super::bench::{Bench, Expected, FIRMWARE, FlashFile};
 use super::decide::{Board, History, Next, Task, next};
 use super::work::WorkFolder;
 use crate::batch::{BatchFolder, Description};
@@ -69,6 +69,15 @@ pub struct Station<'c> {
     journal: Journal,
     key: Option<OpenKey>,
     shift: Shift<'c>,
+}
+
+/// Most letters of a note.
+const MAX_NOTE: usize = 200;
+
+/// One line that can be printed.
+fn for_people(note: &str) -> String {
+    let printable = |letter: char| if letter.is_control() { ' ' } else { letter };
+    note.chars().map(printable).take(MAX_NOTE).collect()
 }
 
 /// A board that is finished.
@@ -319,7 +328,7 @@ impl<'c> Station<'c> {
             self.regions(job)?;
         }
         if writes || burns {
-            job.bench.check_flash_size()?;
+            job.bench.check_flash(&job.mac)?;
         }
         Ok(())
     }
@@ -402,7 +411,13 @@ impl<'c> Station<'c> {
         step: Step,
         error: Error,
     ) -> Result<Error, Error> {
-        let note = error.to_string();
+        // What the firmware prints is nobody's to publish; the station's screen has it.
+        let note = match &error {
+            Error::Refused { subject, .. } if subject == FIRMWARE => {
+                "the firmware did not say what the plan has".to_owned()
+            }
+            error => error.to_string(),
+        };
         self.note(serial, mac, step, Outcome::Failed, &note, None)?;
         Ok(error)
     }
@@ -425,7 +440,7 @@ impl<'c> Station<'c> {
             mac: mac.to_owned(),
             step,
             outcome,
-            note: note.to_owned(),
+            note: for_people(note),
             sha256,
         })
     }

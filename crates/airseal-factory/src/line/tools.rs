@@ -1,15 +1,33 @@
 //! Espressif's programs: the versions that are known, and calling them.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::process::CommandExt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
 use airseal_pack::Error;
+
+use super::process;
 
 /// Versions the plans were tried with: from this one, below the next major one.
 const OLDEST: (u32, u32) = (5, 6);
 const NEXT_MAJOR: u32 = 6;
+
+/// How long a call may take, and one that writes or compares a whole flash.
+const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT_SLOW: Duration = Duration::from_secs(300);
+const SLOW: [&str; 3] = ["erase-region", "write-flash", "verify-flash"];
+
+/// Commands that can't be taken back.
+const BURNS: [&str; 4] = [
+    "burn-key",
+    "burn-efuse",
+    "burn-block-data",
+    "write-protect-efuse",
+];
+
+const INSTALL: &str = "install it: pip install esptool==5.6.0, and name its folder with --tools";
 
 /// `esptool` and `espefuse`.
 #[derive(Clone, Debug)]
@@ -41,31 +59,50 @@ impl Tools {
     /// It runs in a process group of its own, so that Ctrl-C in the terminal can't end it between two eFuse blocks.
     ///
     /// # Errors
-    /// `Io` if it does not start; refused with its last words if it fails.
+    /// `Io` if it does not start; refused with its last words if it fails, or does not end in time.
     pub fn run(&self, program: &str, words: &[OsString]) -> Result<String, Error> {
         let path = self.path(program);
-        let output = Command::new(&path)
+        let mut command = Command::new(&path);
+        command
             .args(words)
             .env("ESPTOOL_CFGFILE", "/dev/null")
             .env_remove("ESPRESSIF_IDE_WS")
             .env("NO_COLOR", "1")
-            .env("COLUMNS", "200")
-            .stdin(Stdio::null())
-            .process_group(0)
-            .output()
-            .map_err(|error| Error::io("start", &path, error))?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        if output.status.success() {
+            .env("COLUMNS", "200");
+        let is = |names: &[&str]| {
+            words
+                .iter()
+                .any(|word| names.iter().any(|name| word == name))
+        };
+        let limit = if is(&SLOW) { LIMIT_SLOW } else { LIMIT };
+        let ended = process::run(&mut command, is(&BURNS), limit).map_err(|error| {
+            if error.kind() == ErrorKind::NotFound {
+                return Error::refused(path.display().to_string(), "is not there", INSTALL);
+            }
+            Error::io("start", &path, error)
+        })?;
+        let Some(status) = ended.status else {
+            return Err(Error::refused(
+                program,
+                format!("did not end within {} s, and was killed", limit.as_secs()),
+                "look at cable, power and port; running again goes on where this stopped",
+            ));
+        };
+        let text = String::from_utf8_lossy(&ended.stdout).into_owned();
+        if status.success() {
             return Ok(text);
         }
-        let errors = String::from_utf8_lossy(&output.stderr);
+        let errors = String::from_utf8_lossy(&ended.stderr);
+        // espefuse prints the keys it is given to its standard output: of such a call only the errors are passed on.
+        let shows_keys = words.iter().any(|word| word == "burn-key");
+        let printed = last_words(&text).filter(|_| !shows_keys);
         Err(Error::refused(
             program,
             format!(
                 "failed: {}",
                 last_words(&errors)
-                    .or(last_words(&text))
-                    .unwrap_or("it says nothing")
+                    .or(printed)
+                    .map_or_else(|| format!("it says nothing ({status})"), str::to_owned)
             ),
             "look at cable, power and port; running again goes on where this stopped",
         ))
@@ -75,11 +112,7 @@ impl Tools {
         let text = self.run(program, &[word.into()])?;
         let version = text.split_whitespace().filter_map(parse_version).next();
         let Some((major, minor, shown)) = version else {
-            return Err(Error::refused(
-                program,
-                "does not say its version",
-                "install esptool 5.6",
-            ));
+            return Err(Error::refused(program, "does not say its version", INSTALL));
         };
         if (major, minor) < OLDEST || major >= NEXT_MAJOR {
             return Err(Error::refused(

@@ -3,7 +3,7 @@
 //! The folder's name can be guessed and `/dev/shm` is everybody's, so nothing is written into, or removed from, a folder
 //! that is not this user's alone.
 
-use std::fs::{DirBuilder, Metadata, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -18,9 +18,14 @@ use crate::secrets::shred;
 /// Files that never reach a disk.
 const MEMORY: &str = "/dev/shm";
 
+/// In each root.
+const LOCK: &str = ".lock";
+
 /// A folder for one board; dropping it removes it.
 pub struct WorkFolder {
     path: PathBuf,
+    /// Held while the folder is in use: what nobody holds, a crash left behind.
+    _lock: File,
 }
 
 impl WorkFolder {
@@ -38,20 +43,23 @@ impl WorkFolder {
         }
         let root = WorkFolder::root(batch);
         make_own(&root)?;
+        let lock = lock(&root)?;
         let path = root.join(serial);
         if path.symlink_metadata().is_ok() {
             remove(&path)?;
         }
         make_own(&path)?;
-        Ok(WorkFolder { path })
+        Ok(WorkFolder { path, _lock: lock })
     }
 
-    /// Removes what a crash left behind for any board of the batch; true if there was something.
+    /// Removes what a crash left behind: for any board of the batch, true if there was something; and for a batch that was moved
+    /// since, or is gone.
     ///
     /// # Errors
     /// `Io`; refused as [`WorkFolder::make`] does.
     pub fn clean(batch: &Path) -> Result<bool, Error> {
         let root = WorkFolder::root(batch);
+        remove_abandoned(&root);
         if root.symlink_metadata().is_err() {
             return Ok(false);
         }
@@ -66,8 +74,8 @@ impl WorkFolder {
             let name = std::fs::canonicalize(batch).unwrap_or_else(|_| batch.to_owned());
             let digest = hex::encode(Sha256::digest(name.as_os_str().as_encoded_bytes()));
             memory.join(format!(
-                "airseal-{}-{}",
-                geteuid().as_raw(),
+                "{}{}",
+                prefix(),
                 digest.get(..16).unwrap_or_default()
             ))
         } else {
@@ -106,7 +114,48 @@ impl Drop for WorkFolder {
         // What can't be removed now is removed by the next start.
         let _ = remove(&self.path);
         if let Some(root) = self.path.parent() {
+            let _ = std::fs::remove_file(root.join(LOCK));
             let _ = std::fs::remove_dir(root);
+        }
+    }
+}
+
+fn prefix() -> String {
+    format!("airseal-{}-", geteuid().as_raw())
+}
+
+/// Takes the lock of a root. It gets its name when it is held, so that nobody finds it free before.
+fn lock(root: &Path) -> Result<File, Error> {
+    let path = root.join(LOCK);
+    let part = root.join(".lock.part");
+    let taken = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&part)
+        .and_then(|file| {
+            file.try_lock()?;
+            std::fs::rename(&part, &path)?;
+            Ok(file)
+        });
+    taken.map_err(|error| Error::io("make", &path, error))
+}
+
+/// Removes the roots of other batches whose lock nobody holds. What is not this user's alone, or can't be removed, stays.
+fn remove_abandoned(own: &Path) {
+    let Ok(entries) = std::fs::read_dir(MEMORY) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let root = entry.path();
+        let is_root = entry.file_name().to_string_lossy().starts_with(&prefix());
+        if !is_root || root == own || check_own(&root).is_err() {
+            continue;
+        }
+        let lock = OpenOptions::new().write(true).open(root.join(LOCK));
+        if lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
+            let _ = remove(&root);
         }
     }
 }
@@ -232,6 +281,28 @@ mod tests {
         assert!(WorkFolder::clean(batch.path()).expect("works"));
         assert!(!WorkFolder::root(batch.path()).exists());
         assert!(!WorkFolder::clean(batch.path()).expect("works"));
+    }
+
+    /// The folder's name comes from the batch's place: a batch that was moved after a crash must not leave its keys behind.
+    #[test]
+    fn what_a_crash_left_behind_goes_though_the_batch_was_moved() {
+        let room = tempfile::tempdir().expect("works");
+        let (before, after) = (room.path().join("before"), room.path().join("after"));
+        std::fs::create_dir(&before).expect("works");
+        let left = WorkFolder::root(&before);
+        if !left.starts_with(MEMORY) {
+            return;
+        }
+        let in_use = tempfile::tempdir().expect("works");
+        let work = WorkFolder::make(in_use.path(), "S1").expect("works");
+        make_own(&left).expect("works");
+        std::fs::write(left.join(LOCK), b"").expect("works");
+        make_own(&left.join("S1")).expect("works");
+        std::fs::write(left.join("S1/key"), b"secret").expect("works");
+        std::fs::rename(&before, &after).expect("works");
+        assert!(!WorkFolder::clean(&after).expect("works"), "its own");
+        assert!(!left.exists(), "keys were left behind");
+        assert!(work.path.exists(), "another station is at work");
     }
 
     #[test]

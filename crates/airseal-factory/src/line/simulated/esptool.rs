@@ -97,7 +97,8 @@ impl SimulatedBoard {
                 if loader == Loader::Secure { 4 } else { 0 }
             )),
             "flash-id" => Ok(format!(
-                "Detected flash size: {}MB\n",
+                "MAC:                {}\nDetected flash size: {}MB\n",
+                self.silicon.mac,
                 self.silicon.flash_size >> 20
             )),
             "chip-id" => Ok(String::new()),

@@ -11,8 +11,8 @@ use crate::emit;
 use crate::journal::{Outcome, Step};
 use crate::labels::cell;
 use crate::line::decide::History;
-use crate::secrets::shred;
-use crate::status::{Counts, counts};
+use crate::secrets::{is_there, shred};
+use crate::status::{self, Counts};
 
 /// What [`Station::close`] did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -40,8 +40,38 @@ impl Station<'_> {
     /// when the boards were recorded. Closing again writes the report again.
     ///
     /// # Errors
-    /// `Io`; refused while a board is begun and neither finished nor given up.
-    pub fn close(&mut self) -> Result<Closed, Error> {
+    /// `Io`; refused while a board is begun and neither finished nor given up, and while fewer boards are finished than were
+    /// wanted, unless the keys of `unused` serials may go.
+    pub fn close(&mut self, unused: bool) -> Result<Closed, Error> {
+        let would = self.would_close()?;
+        let wanted = usize::try_from(self.config.batch.count).unwrap_or(usize::MAX);
+        let counts = would.counts;
+        if !unused && !counts.closed && counts.finished < wanted && would.unused_removed > 0 {
+            return Err(Error::refused(
+                format!("batch {}", self.description.batch),
+                format!(
+                    "has {} finished boards of {wanted}, and would lose the keys of {} serials for good",
+                    counts.finished, would.unused_removed
+                ),
+                "make the missing boards first; to end the batch all the same, say so with --unused",
+            ));
+        }
+        if !counts.closed {
+            self.note("", "", Step::Close, Outcome::Done, "", None)?;
+        }
+        for serial in self.unused()? {
+            shred(&self.folder.box_of(&serial))?;
+        }
+        let counts = status::counts(&self.description, self.journal.entries());
+        self.report(counts)?;
+        Ok(Closed { counts, ..would })
+    }
+
+    /// What [`Station::close`] would do; nothing is.
+    ///
+    /// # Errors
+    /// As [`Station::close`], but for boards that are missing.
+    pub fn would_close(&self) -> Result<Closed, Error> {
         self.check_records()?;
         let entries = self.journal.entries();
         let begun: Vec<&str> = self
@@ -61,28 +91,26 @@ impl Station<'_> {
                 "finish each with `esp line run`, or give it up with `esp line scrap`",
             ));
         }
-        if !counts(&self.description, entries).closed {
-            self.note("", "", Step::Close, Outcome::Done, "", None)?;
-        }
-        let mut unused_removed = 0;
+        Ok(Closed {
+            counts: status::counts(&self.description, entries),
+            unused_removed: self.unused()?.len(),
+        })
+    }
+
+    /// Serials whose keys are there, and that no board has.
+    fn unused(&self) -> Result<Vec<String>, Error> {
+        let mut unused = Vec::new();
         for serial in &self.description.serials {
-            let path = self.folder.box_of(serial);
             if History::of_serial(self.journal.entries(), serial)
                 .bound
                 .is_none()
-                && path.exists()
+                && is_there(&self.folder.box_of(serial))?
                 && !emit::is_published(&self.folder, serial)
             {
-                shred(&path)?;
-                unused_removed += 1;
+                unused.push(serial.clone());
             }
         }
-        let counts = counts(&self.description, self.journal.entries());
-        self.report(counts)?;
-        Ok(Closed {
-            counts,
-            unused_removed,
-        })
+        Ok(unused)
     }
 
     pub(super) fn report(&self, counts: Counts) -> Result<(), Error> {

@@ -9,12 +9,18 @@ use crate::line::decide::History;
 impl Station<'_> {
     /// The serial that a board without a label gets next: one that was begun and not finished, else the first free one.
     pub fn next_serial(&self) -> Option<String> {
+        self.begun_serial()
+            .or_else(|| self.free_serial(None, "").ok())
+    }
+
+    /// The first serial whose board was begun and not finished.
+    pub fn begun_serial(&self) -> Option<String> {
         let entries = self.journal.entries();
         let begun = self.description.serials.iter().find(|serial| {
             let history = History::of_serial(entries, serial);
             history.bound.is_some() && !history.recorded && !history.scrapped
         });
-        begun.cloned().or_else(|| self.free_serial(None, "").ok())
+        begun.cloned()
     }
 
     /// A MAC for the simulated board of a serial: its place in the batch, in a range that no maker has.

@@ -13,7 +13,7 @@ use super::{Finished, Job, Station};
 use crate::batch::{RegionPlan, RegionSource};
 use crate::efuse::Progress;
 use crate::journal::{Outcome, Step};
-use crate::line::bench::{Bench, Write};
+use crate::line::bench::{Bench, FIRMWARE, Write};
 use crate::line::decide::{Board, History};
 use crate::prepare::AT_REST;
 use crate::secrets::DeviceSecrets;
@@ -175,7 +175,7 @@ impl Station<'_> {
             Err(Error::Refused { .. }) if silent => return Ok(()),
             Err(Error::Refused { message, .. }) => {
                 return Err(Error::refused(
-                    "the firmware",
+                    FIRMWARE,
                     message,
                     "nothing was written. Compare label and board; if it can't start and the label is surely its own, --silent-board writes it all the same",
                 ));

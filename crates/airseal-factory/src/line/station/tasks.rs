@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::{Job, Station};
 use crate::config::{BootScheme, EncryptionMode, Jtag, Order};
 use crate::efuse::{Burn, BurnedKey, Progress, arguments};
-use crate::line::bench::{FlashFile, Write};
+use crate::line::bench::{FIRMWARE, FlashFile, Write};
 use crate::line::decide::{Board, History, Task};
 use crate::record::device_id;
 
@@ -213,7 +213,7 @@ impl Station<'_> {
             return Ok(());
         }
         Err(Error::refused(
-            "the firmware",
+            FIRMWARE,
             format!(
                 "says device {:?} and version {:?}; the plan has {:?} and {version:?}",
                 found.device_id,

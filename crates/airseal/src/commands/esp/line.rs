@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use airseal_factory::journal::{Outcome, Step};
+use airseal_factory::line::process::end_programs;
 use airseal_factory::line::station::{Closed, Imported, Shift, Station, Which, Who};
 use airseal_factory::line::work::WorkFolder;
 use airseal_factory::prepare::TEST_KEY;
@@ -146,6 +147,14 @@ struct ImportArgs {
 struct CloseArgs {
     #[command(flatten)]
     station: StationArgs,
+
+    /// Destroy the keys of serials that no board has, though boards are missing
+    #[arg(long)]
+    unused: bool,
+
+    /// Only say how many keys would be destroyed
+    #[arg(long)]
+    dry_run: bool,
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
@@ -163,7 +172,10 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             ui.result(&imported, import_text)
         }),
         Command::Close(args) => with_station(&args.station, ui, |station| {
-            let closed = station.close()?;
+            if args.dry_run {
+                return ui.result(&station.would_close()?, would_close_text);
+            }
+            let closed = station.close(args.unused)?;
             ui.result(&closed, |closed| close_text(closed, &args.station.batch))
         }),
     }
@@ -192,7 +204,11 @@ fn with_station(
     let mut station = Station::open(&args.batch, key(args, ui)?, shift)?;
     // Only now is the batch locked: before, its key files may be those of a station at work.
     let batch = args.batch.clone();
-    interrupt::finish_first(move || {
+    let says = (!ui.json()).then_some(
+        "stops after this step; once more stops now, though not before eFuses that are being burned",
+    );
+    interrupt::finish_first(says, move || {
+        end_programs();
         // What can't be removed now is removed by the next start.
         let _ = WorkFolder::clean(&batch);
     });
@@ -254,6 +270,13 @@ fn import_text(imported: &Imported) -> String {
         "{} keys taken in, {} there already{skipped}\n",
         imported.taken.len(),
         imported.known
+    )
+}
+
+fn would_close_text(closed: &Closed) -> String {
+    format!(
+        "{} finished, {} scrapped; would remove {} unused boxes\n",
+        closed.counts.finished, closed.counts.scrapped, closed.unused_removed
     )
 }
 

@@ -75,9 +75,14 @@ impl PlaceArgs {
         Ok(Bench::new(Box::new(board), expected))
     }
 
-    /// The label a simulated board has, where none is given: that of the board that comes next.
+    /// The label a simulated board has, where none is given: that of the board that comes next. In a folder that was named may lie
+    /// any board, so only one that was begun is meant there.
     pub(super) fn label(&self, station: &Station<'_>) -> Option<String> {
-        self.simulate.as_ref().and_then(|_| station.next_serial())
+        match &self.simulate {
+            None => None,
+            Some(None) => station.next_serial(),
+            Some(Some(_)) => station.begun_serial(),
+        }
     }
 }
 
