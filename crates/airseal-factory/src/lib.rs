@@ -28,6 +28,7 @@ pub mod prepare;
 pub mod product;
 pub mod record;
 pub mod regions;
+pub mod sealed;
 pub mod secrets;
 pub mod status;
 pub mod values;

@@ -23,7 +23,9 @@ use crate::efuse::EfusePlan;
 use crate::emit::{self, Emit, Emitter};
 use crate::journal::Journal;
 use crate::keymap::MAX_PLAN;
+use crate::line::decide::History;
 use crate::product::{Content, Product, Region};
+use crate::sealed::SealedList;
 use crate::secrets::DeviceSecrets;
 use crate::settings::settings;
 use crate::status::may_draw_keys;
@@ -42,6 +44,9 @@ pub(crate) const PLAN: &str = "plan.json";
 pub(crate) const AT_REST: &str = "at-rest";
 pub(crate) const ESCROW: &str = "escrow";
 
+/// Longest box that is read, bytes.
+const MAX_BOX: u64 = 256 << 20;
+
 /// What [`prepare`] did.
 #[derive(Clone, Debug, Serialize)]
 pub struct Prepared {
@@ -51,6 +56,8 @@ pub struct Prepared {
     pub made: usize,
     /// Boxes that were there, or are gone because their board is finished or given up.
     pub kept: usize,
+    /// What stands for the batch as it is now, see [`crate::sealed::fingerprint`].
+    pub fingerprint: String,
     /// What deserves attention.
     pub warnings: Vec<String>,
 }
@@ -106,6 +113,7 @@ pub fn prepare_files(
     )?;
     let recipients = recipients(product, &folder)?;
     let journal = Journal::read(&folder.journal())?;
+    let mut list = SealedList::read(folder.path())?;
     let (mut made, mut kept) = (0, 0);
     for serial in serials {
         control.report(
@@ -115,6 +123,8 @@ pub fn prepare_files(
         )?;
         let path = folder.box_of(serial);
         if path.exists() {
+            let sealed = bundle::read_small(&path, MAX_BOX, "a box")?;
+            list.check(serial, &sealed, &History::of_serial(&journal, serial))?;
             emit::publish(&folder, serial)?;
             if emitter.is_some() && !emit::is_published(&folder, serial) {
                 return Err(Error::refused(
@@ -145,6 +155,7 @@ pub fn prepare_files(
         if let Some(emitter) = &emitter {
             emitter.stage(serial, &secrets)?;
         }
+        list.add(serial, &sealed)?;
         write_durable(&path, &sealed, Existing::Refuse, Access::Owner)?;
         if emitter.is_some() {
             emit::publish(&folder, serial)?;
@@ -155,6 +166,7 @@ pub fn prepare_files(
         batch: product.config.batch.id.clone(),
         made,
         kept,
+        fingerprint: list.fingerprint()?,
         warnings: product.warnings.clone(),
     })
 }

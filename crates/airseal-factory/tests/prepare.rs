@@ -11,6 +11,7 @@ use std::fs;
 use std::path::Path;
 
 use airseal_factory::boxes::{self, BoxContext};
+use airseal_factory::sealed::{fingerprint, refuse_other};
 use airseal_pack::key::NoPassphrase;
 use airseal_pack::open::OpenKey;
 use common::ProductFolder;
@@ -78,6 +79,12 @@ fn a_missing_box_is_made_and_no_other_is_touched() {
     let mut after = tree(&folder.path("batch"));
     let lost = lost.display().to_string();
     assert_ne!(after.remove(&lost), before.get(&lost).cloned());
+    let list = folder.path("batch/sealed.jsonl").display().to_string();
+    let (older, newer) = (&before[&list], after.remove(&list).expect("a list"));
+    assert!(
+        newer.starts_with(older) && newer.ends_with(b"}\n"),
+        "a line more"
+    );
     assert!(
         after
             .iter()
@@ -390,4 +397,31 @@ fn a_batch_that_was_made_with_another_plan_or_key_digest_is_refused() {
         assert!(error.contains(name) && error.contains(words), "{error}");
         assert_eq!(fs::read(&path).expect("there"), other, "it was rewritten");
     }
+}
+
+/// Anybody can seal a box with public keys: one that the batch did not make is not taken, and the fingerprint tells another
+/// batch that was made with the same names.
+#[test]
+fn a_box_of_somebody_else_is_refused_and_changes_the_fingerprint() {
+    let folder = ProductFolder::esp32c3();
+    let made = folder.prepare().expect("prepared");
+    let batch = folder.path("batch");
+    assert_eq!(fingerprint(&batch).expect("a batch"), made.fingerprint);
+    refuse_other(&batch, &made.fingerprint.to_uppercase()).expect("the batch itself");
+
+    fs::rename(&batch, folder.path("first")).unwrap();
+    let other = folder.prepare().expect("prepared").fingerprint;
+    assert_ne!(other, made.fingerprint);
+    let error = refuse_other(&batch, &made.fingerprint).expect_err("another batch");
+    assert!(error.to_string().contains(&other), "{error}");
+
+    let sealed = "sealed/AL-2648-A-00002.box";
+    fs::copy(folder.path("first").join(sealed), batch.join(sealed)).unwrap();
+    let error = folder.prepare().expect_err("a foreign box").to_string();
+    assert!(
+        error.contains("AL-2648-A-00002") && error.contains("sealed.jsonl"),
+        "{error}"
+    );
+    fs::write(batch.join(sealed), []).unwrap();
+    assert!(folder.prepare().is_err(), "an empty box");
 }

@@ -32,6 +32,7 @@ use crate::config::{Config, SeedSource};
 use crate::efuse::{Burn, BurnedKey, EfusePlan, arguments};
 use crate::journal::{Entry, Journal, Outcome, Step};
 use crate::prepare::CONFIG;
+use crate::sealed::SealedList;
 use crate::secrets::{DeviceSecrets, is_there, shred};
 use crate::status::is_closed;
 
@@ -67,6 +68,7 @@ pub struct Station<'c> {
     chip: Chip,
     plan: EfusePlan,
     journal: Journal,
+    sealed: SealedList,
     key: Option<OpenKey>,
     shift: Shift<'c>,
 }
@@ -135,6 +137,7 @@ impl<'c> Station<'c> {
             )
         })?;
         let journal = Journal::open(&folder.journal())?;
+        let sealed = SealedList::read(folder.path())?;
         let station = Station {
             folder,
             description,
@@ -142,6 +145,7 @@ impl<'c> Station<'c> {
             chip,
             plan,
             journal,
+            sealed,
             key,
             shift,
         };
@@ -157,6 +161,14 @@ impl<'c> Station<'c> {
     /// The batch's folder.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Refuses if the batch is not the one with this fingerprint, which `esp provision` printed.
+    ///
+    /// # Errors
+    /// `Io`; refused.
+    pub fn refuse_other(&self, told: &str) -> Result<(), Error> {
+        self.sealed.refuse_other(told)
     }
 
     /// What its boards must be.
@@ -473,11 +485,13 @@ impl<'c> Station<'c> {
                 "keys that were destroyed can't be brought back; a box that was lost can, from a copy of the batch",
             ));
         }
-        boxes::open(
-            self.context(serial),
-            &read_small(&path, MAX_FILE, "a box")?,
-            key,
-        )
+        let sealed = read_small(&path, MAX_FILE, "a box")?;
+        // What another line burned has a box that was made here.
+        if self.description.serials.iter().any(|known| known == serial) {
+            let history = History::of_serial(self.journal.entries(), serial);
+            self.sealed.check(serial, &sealed, &history)?;
+        }
+        boxes::open(self.context(serial), &sealed, key)
     }
 
     fn context<'s>(&'s self, serial: &'s str) -> BoxContext<'s> {

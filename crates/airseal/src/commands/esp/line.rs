@@ -6,6 +6,7 @@ use airseal_factory::line::process::end_programs;
 use airseal_factory::line::station::{Closed, Imported, Shift, Station, Which, Who};
 use airseal_factory::line::work::WorkFolder;
 use airseal_factory::prepare::TEST_KEY;
+use airseal_factory::sealed::refuse_other;
 use airseal_factory::status::{Counts, status};
 use airseal_pack::open::OpenKey;
 
@@ -44,6 +45,10 @@ struct StationArgs {
     #[arg(long, value_name = "DIR")]
     batch: PathBuf,
 
+    /// What `esp provision` printed for this batch: another batch, or other boxes in it, are refused
+    #[arg(long, value_name = "HEX")]
+    fingerprint: Option<String>,
+
     /// The private key that opens the boxes, one of keys.at_rest; a batch for tests brings its own
     #[arg(long, value_name = "KEY")]
     key: Option<PathBuf>,
@@ -73,6 +78,10 @@ struct StatusArgs {
     /// The batch's folder
     #[arg(long, value_name = "DIR")]
     batch: PathBuf,
+
+    /// What `esp provision` printed for this batch: another batch, or other boxes in it, are refused
+    #[arg(long, value_name = "HEX")]
+    fingerprint: Option<String>,
 }
 
 /// Write a finished board anew, as it left the line; its keys must have been kept (escrow)
@@ -160,7 +169,7 @@ struct CloseArgs {
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     match &args.command {
         Command::Run(args) => run::run(args, ui),
-        Command::Status(args) => show_status(&args.batch, ui),
+        Command::Status(args) => show_status(args, ui),
         Command::Reflash(args) => reflash(args, ui),
         Command::Scrap(args) => with_station(&args.station, ui, |station| {
             station.scrap(&args.serial, &args.reason, args.finished)?;
@@ -202,6 +211,9 @@ fn with_station(
         watch: &watch,
     };
     let mut station = Station::open(&args.batch, key(args, ui)?, shift)?;
+    if let Some(told) = &args.fingerprint {
+        station.refuse_other(told)?;
+    }
     // Only now is the batch locked: before, its key files may be those of a station at work.
     let batch = args.batch.clone();
     let says = (!ui.json()).then_some(
@@ -250,8 +262,11 @@ fn mac(text: &str) -> Result<Which, String> {
         .ok_or_else(|| "needed are twelve hexadecimal digits, with or without colons".to_owned())
 }
 
-fn show_status(batch: &Path, ui: &Ui) -> Result<(), Failure> {
-    ui.result(&status(batch)?, |counts: &Counts| {
+fn show_status(args: &StatusArgs, ui: &Ui) -> Result<(), Failure> {
+    if let Some(told) = &args.fingerprint {
+        refuse_other(&args.batch, told)?;
+    }
+    ui.result(&status(&args.batch)?, |counts: &Counts| {
         let closed = if counts.closed { "; closed" } else { "" };
         format!(
             "{} finished, {} begun, {} scrapped, {} not begun{closed}\n",

@@ -70,11 +70,12 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     })?;
     ui.result(&prepared, |prepared: &Prepared| {
         format!(
-            "batch {}: {} made, {} there already, in {}\n",
+            "batch {}: {} made, {} there already, in {}\nfingerprint {}\n",
             prepared.batch,
             prepared.made,
             prepared.kept,
-            out.display()
+            out.display(),
+            prepared.fingerprint
         )
     })
 }
