@@ -2,27 +2,31 @@
 //!
 //! The folder is written under a name of its own, then the device's box, then the folder gets its final name. Whatever stops
 //! in between, the next run either goes on with these keys or finds no box, removes what was staged and draws new ones, never
-//! both.
+//! both. A file with the whole flash holds no key and is beside all this: its device stays one for `esp line`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use airseal_esp::Chip;
 use airseal_pack::Error;
 use airseal_pack::bundle::read_small;
-use airseal_pack::output::{Access, Existing, write_file};
+use airseal_pack::output::{Access, Existing, write_durable, write_file};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::batch::{BatchFolder, Description, RegionSource, sync_files, write_json};
 use crate::config::Order;
-use crate::efuse::{Burn, BurnedKey, EfusePlan, arguments};
+use crate::efuse::{BurnedKey, EfusePlan};
 use crate::regions::{device_bytes, file_name};
 use crate::secrets::DeviceSecrets;
+
+mod scripts;
+
+use scripts::{Scripts, key_file};
 
 /// Largest common file that is read, bytes.
 const MAX_COMMON: u64 = 256 << 20;
@@ -32,7 +36,7 @@ const MAX_COMMON: u64 = 256 << 20;
 pub struct Emit {
     /// Region files, key files and scripts.
     pub files: bool,
-    /// One file with the whole flash.
+    /// One file with the whole flash, in `merged/`; keys stay in the box.
     pub merged: bool,
 }
 
@@ -86,11 +90,9 @@ impl<'b> Emitter<'b> {
     /// `Io`; refused if a part does not fit.
     pub(crate) fn stage(&self, serial: &str, secrets: &DeviceSecrets) -> Result<(), Error> {
         let staged = staged(self.folder, serial);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&staged)
-            .map_err(|error| Error::io("make", &staged, error))?;
+        if self.emit.files {
+            make_private(&staged)?;
+        }
         let mut whole = self.whole_flash();
         let mut flash_args = "--flash-mode keep --flash-freq keep --flash-size keep\n".to_owned();
         for region in &self.description.regions {
@@ -114,14 +116,19 @@ impl<'b> Emitter<'b> {
             }
         }
         if let Some(whole) = whole {
-            private(&staged.join("flash@0x0.bin"), &whole)?;
+            let folder = self.folder.path().join("merged");
+            make_private(&folder)?;
+            // Without the box that follows it is nobody's, and the next run writes another in its place.
+            let path = folder.join(format!("{serial}@0x0.bin"));
+            write_durable(&path, &whole, Existing::Replace, Access::Owner)?;
         }
-        if self.emit.files {
-            private(&staged.join("flash.args"), flash_args.as_bytes())?;
-            self.keys(&staged, secrets)?;
-            self.scripts(&staged, serial)?;
-            write_json(&staged.join("expect-efuse.json"), &self.efuses.expect)?;
+        if !self.emit.files {
+            return Ok(());
         }
+        private(&staged.join("flash.args"), flash_args.as_bytes())?;
+        self.keys(&staged, secrets)?;
+        self.scripts(&staged, serial)?;
+        write_json(&staged.join("expect-efuse.json"), &self.efuses.expect)?;
         // The box that follows is durable: so are the keys outside of it.
         sync_files(&staged)
     }
@@ -167,32 +174,19 @@ impl<'b> Emitter<'b> {
         let flash = format!(
             "esptool --chip {chip} --port PORT --after no-reset write-flash{force} @flash.args"
         );
-        let when = match self.order {
+        let before = match self.order {
             Order::FlashFirst => format!(
                 "First write and verify the flash, without a start of the board in between:\n#   {flash}\n#   esptool --chip {chip} --port PORT --after no-reset verify-flash @flash.args"
             ),
             Order::BurnFirst => format!("Before the flash is written:\n#   {flash}"),
         };
-        script(
-            &staged.join("1-burn.sh"),
-            &format!("{serial}: burns keys and switches, which can't be taken back. {when}"),
+        Scripts {
+            serial,
             chip,
-            &self.efuses.burn,
-            &BURN_GUARD.replace("SERIAL", serial),
-        )?;
-        if self.efuses.lock.is_empty() {
-            return Ok(());
+            efuses: self.efuses,
+            before: &before,
         }
-        let what = format!(
-            "{serial}: closes the loader, after which no tool reads anything. Before it compare `espefuse summary` with\n# expect-efuse.json (airseal esp efuse audit) and see the firmware start."
-        );
-        script(
-            &staged.join("2-lock.sh"),
-            &what,
-            chip,
-            &self.efuses.lock,
-            &LOCK_GUARD.replace("SERIAL", serial),
-        )
+        .write(staged)
     }
 }
 
@@ -296,78 +290,14 @@ fn place(whole: &mut [u8], address: u32, bytes: &[u8], name: &str) -> Result<(),
     Ok(())
 }
 
+fn make_private(folder: &Path) -> Result<(), Error> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| Error::io("make", folder, error))
+}
+
 fn private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     write_file(path, bytes, Existing::Replace, Access::Owner)
-}
-
-fn key_file(key: BurnedKey) -> PathBuf {
-    PathBuf::from(match key {
-        BurnedKey::Flash => "flash-key.bin".to_owned(),
-        BurnedKey::Seed => "seed.bin".to_owned(),
-        BurnedKey::Digest(number) => format!("digest{number}.bin"),
-        BurnedKey::BootloaderDigestKey => "bootloader-digest-key.bin".to_owned(),
-    })
-}
-
-/// A word of a shell script; names that are plainly safe stay as they are.
-fn quoted(word: &str) -> String {
-    let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./@=".contains(&byte);
-    if !word.is_empty() && word.bytes().all(safe) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
-}
-
-/// `ESPEFUSE` in the environment takes the place of the program, so that a script can be tried on virtual eFuses.
-fn script(path: &Path, what: &str, chip: &str, call: &[Burn], guard: &str) -> Result<(), Error> {
-    let words: Vec<String> = arguments(call, key_file)
-        .iter()
-        .map(|word| quoted(&word.to_string_lossy()))
-        .collect();
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let text = format!(
-        "#!/bin/sh\n# {what}\n# Then: {name} PORT\nset -eu\ncd \"$(dirname \"$0\")\"\nport=${{1-}}\n\
-         chip() {{\n    ${{ESPEFUSE:-espefuse}} --chip {chip} ${{port:+--port \"$port\"}} \"$@\"\n}}\n\
-         stop() {{\n    echo \"$1\" >&2\n    exit 1\n}}\n\
-         {MAC}{guard}\
-         chip --do-not-confirm \\\n    {}\n{}",
-        words.join(" "),
-        if name.starts_with('1') {
-            "echo \"$mac\" >burned.mac\n"
-        } else {
-            ""
-        },
-    );
-    private(path, text.as_bytes())?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
-        .map_err(|error| Error::io("change", path, error))
-}
-
-/// The chip's own address, from the summary.
-const MAC: &str = r#"mac=$(chip summary --format json | sed -n '/"MAC": {/,/}/s/.*"value": "\([0-9a-fA-F:]*\).*/\1/p')
-[ -n "$mac" ] || stop "the chip does not say its MAC"
-"#;
-
-/// One set of keys goes into one chip: the mark is made before anything is burned, and only once.
-const BURN_GUARD: &str = r#"(set -C; echo "$mac" >burn.mac) 2>/dev/null || [ "$(cat burn.mac)" = "$mac" ] ||
-    stop "SERIAL: its keys were begun on the chip $(cat burn.mac), and go into no second one; this is $mac"
-sync
-"#;
-
-/// The lock only where the keys are.
-const LOCK_GUARD: &str = r#"[ -e burned.mac ] && [ "$(cat burned.mac)" = "$mac" ] ||
-    stop "SERIAL: 1-burn.sh did not end well on this chip, $mac"
-"#;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_of_a_script_are_quoted() {
-        assert_eq!(quoted("BLOCK_KEY0"), "BLOCK_KEY0");
-        assert_eq!(quoted("X;touch x"), "'X;touch x'");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-        assert_eq!(quoted(""), "''");
-    }
 }

@@ -126,7 +126,7 @@ pub fn prepare_files(
             let sealed = bundle::read_small(&path, MAX_BOX, "a box")?;
             list.check(serial, &sealed, &History::of_serial(&journal, serial))?;
             emit::publish(&folder, serial)?;
-            if emitter.is_some() && !emit::is_published(&folder, serial) {
+            if files && !emit::is_published(&folder, serial) {
                 return Err(Error::refused(
                     serial,
                     "has its keys sealed in a box already, and files can't be made of them any more",
@@ -157,7 +157,7 @@ pub fn prepare_files(
         }
         list.add(serial, &sealed)?;
         write_durable(&path, &sealed, Existing::Refuse, Access::Owner)?;
-        if emitter.is_some() {
+        if files {
             emit::publish(&folder, serial)?;
         }
         made += 1;

@@ -304,3 +304,49 @@ fn direct_boot_is_closed_with_secure_boot_or_release_encryption() {
         }
     }
 }
+
+/// What a release burns later is not protected on a development board.
+#[test]
+fn a_development_board_can_become_a_release_board() {
+    for chip in ["esp32c2", "esp32c3", "esp32s2", "esp32s3"] {
+        let wish = EfuseWish {
+            encryption: EncryptionMode::Development,
+            download: Download::Open,
+            ..release(chip)
+        };
+        let Some(side) = Chipside::new(wish.chip) else {
+            return;
+        };
+        let plan = EfusePlan::new(&wish).expect("a plan");
+        let file = |key: BurnedKey| {
+            let len = match key {
+                BurnedKey::Flash => wish.flash_key_len,
+                _ if chip == "esp32c2" => 16,
+                _ => 32,
+            };
+            let path = side.folder.path().join(format!("{key:?}"));
+            std::fs::write(&path, vec![7; len]).expect("a key");
+            path
+        };
+        for call in plan.calls() {
+            side.call(&arguments(&call, file));
+        }
+        let release = [
+            "burn-efuse",
+            "DIS_DOWNLOAD_MANUAL_ENCRYPT",
+            "1",
+            "SPI_BOOT_CRYPT_CNT",
+            "7",
+        ];
+        side.call(&release.map(Into::into));
+        let summary = side.call(&["summary", "--format", "json"].map(Into::into));
+        let state = EfuseState::parse("summary", &summary).expect("a summary");
+        let bits = |name: &str| state.field(name).and_then(|field| field.bits);
+        assert_eq!(bits("DIS_DOWNLOAD_MANUAL_ENCRYPT"), Some(1), "{chip}");
+        assert_eq!(bits("SPI_BOOT_CRYPT_CNT"), Some(7), "{chip}");
+        assert!(
+            state.field("RD_DIS").is_some_and(|field| !field.writeable),
+            "{chip}"
+        );
+    }
+}

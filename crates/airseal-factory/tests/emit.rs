@@ -12,6 +12,7 @@ use airseal_esp::Chip;
 use airseal_esp::flash_encryption::{DEFAULT_CRYPT_CONFIG, FlashKey};
 use airseal_factory::boxes::{self, BoxContext};
 use airseal_factory::efuse::EfusePlan;
+use airseal_factory::keymap::keymap;
 use airseal_factory::prepare::{Prepared, prepare, prepare_files};
 use airseal_factory::product::Product;
 use airseal_factory::secrets::DeviceSecrets;
@@ -154,13 +155,12 @@ fn one_file_holds_the_whole_flash_where_it_is_asked_for() {
         &Control::default(),
     )
     .expect("prepared");
-    let whole = files(&device(&folder));
+    assert!(!device(&folder).exists(), "boxes alone give no key files");
+    let whole = &files(&folder.path("batch/merged"))[&format!("{FIRST}@0x0.bin")];
     assert_eq!(
-        whole.keys().collect::<Vec<_>>(),
-        ["flash@0x0.bin"],
-        "boxes alone give no key files"
+        keymap(&folder.path("batch")).expect("a map").open_folders,
+        0
     );
-    let whole = &whole["flash@0x0.bin"];
     assert_eq!(whole.len(), 4 << 20);
     let app = fs::read(folder.path("batch/common/factory.bin")).expect("the app");
     let plain = decrypt(
@@ -322,48 +322,165 @@ fn the_scripts_burn_what_the_plan_promises() {
     assert_eq!(plan.differences(&state, true), Vec::<String>::new());
 }
 
+/// A chip as `espefuse summary` shows it: blank, or as the plan wants it before or after the lock.
+fn shown(folder: &ProductFolder, mac: &str, burned: bool, locked: bool) -> String {
+    let plan = fs::read(folder.path("batch/common/plan.json")).expect("a plan");
+    let plan: EfusePlan = serde_json::from_slice(&plan).expect("a plan");
+    let mut fields = std::collections::BTreeMap::new();
+    for want in &plan.expect {
+        let late = want.field == "ENABLE_SECURITY_DOWNLOAD";
+        let done = burned && (locked || !late);
+        let field = fields
+            .entry(want.field.clone())
+            .or_insert(serde_json::json!({
+                "raw_value": "0x0", "readable": true, "value": "USER", "writeable": true,
+            }));
+        if done && let Some(value) = want.value {
+            field["raw_value"] = format!("{value:#04x}").into();
+        }
+        if done && let Some(shown) = &want.shown {
+            field["value"] = shown.as_str().into();
+        }
+        if done && let Some(readable) = want.readable {
+            field["readable"] = readable.into();
+        }
+        if done && let Some(writeable) = want.writeable {
+            field["writeable"] = writeable.into();
+        }
+    }
+    fields.insert(
+        "MAC".to_owned(),
+        serde_json::json!({ "value": format!("{mac} (OK)") }),
+    );
+    let mut text = Vec::new();
+    let form = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    serde::Serialize::serialize(
+        &fields,
+        &mut serde_json::Serializer::with_formatter(&mut text, form),
+    )
+    .expect("a summary");
+    format!(
+        "espefuse v5.6.0\n{}\n",
+        String::from_utf8(text).expect("text")
+    )
+}
+
+/// A stand-in for espefuse: a folder is the chip, a file in it decides how a burning ends.
+struct Chips<'f> {
+    folder: &'f ProductFolder,
+    tool: PathBuf,
+}
+
+impl<'f> Chips<'f> {
+    fn new(folder: &'f ProductFolder) -> Chips<'f> {
+        let tool = folder.path("espefuse");
+        let program = "#!/bin/sh\ncase \"$*\" in\n*summary*) cat \"$CHIP/now\";;\n\
+             *) echo burned >>\"$CHIP/log\"; [ ! -e \"$CHIP/cut\" ] || exit 1; \
+             cp \"$CHIP/next\" \"$CHIP/now\"; [ ! -e \"$CHIP/late\" ];;\nesac\n";
+        fs::write(&tool, program).expect("a tool");
+        fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).expect("a tool");
+        Chips { folder, tool }
+    }
+
+    fn chip(&self, number: u8) -> PathBuf {
+        let chip = self.folder.path(&format!("chip{number}"));
+        fs::create_dir(&chip).expect("a chip");
+        self.shows(&chip, number, "now", false, false);
+        self.shows(&chip, number, "next", true, false);
+        chip
+    }
+
+    fn shows(&self, chip: &Path, number: u8, when: &str, burned: bool, locked: bool) {
+        let mac = format!("02:00:00:00:00:0{number}");
+        fs::write(chip.join(when), shown(self.folder, &mac, burned, locked)).expect("a summary");
+    }
+
+    fn run(&self, script: &str, chip: &Path) -> (bool, String) {
+        let output = Command::new(device(self.folder).join(script))
+            .env("ESPEFUSE", &self.tool)
+            .env("CHIP", chip)
+            .output()
+            .expect("a shell");
+        let said = [output.stdout, output.stderr].concat();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
+    }
+
+    fn burned(chip: &Path) -> usize {
+        let log = fs::read_to_string(chip.join("log")).unwrap_or_default();
+        log.lines().count()
+    }
+}
+
 /// The scripts ask the chip who it is: the keys of one device go into one chip.
 #[test]
 fn the_scripts_refuse_a_second_chip_and_a_lock_without_keys() {
     let folder = ProductFolder::esp32c3();
     emit(&folder).expect("prepared");
-    let tool = folder.path("espefuse");
-    let log = folder.path("log");
-    let program = format!(
-        "#!/bin/sh\ncase \"$*\" in\n*summary*) printf '{{\\n  \"MAC\": {{\\n    \"value\": \"%s (OK)\"\\n  }}\\n}}\\n' \"$TEST_MAC\";;\n\
-         *) echo burned >>{}; exit \"${{TEST_END:-0}}\";;\nesac\n",
-        log.display()
-    );
-    fs::write(&tool, program).expect("a tool");
-    fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).expect("a tool");
-    let run = |script: &str, mac: &str, end: &str| {
-        let output = Command::new(device(&folder).join(script))
-            .env("ESPEFUSE", &tool)
-            .env("TEST_MAC", mac)
-            .env("TEST_END", end)
-            .output()
-            .expect("a shell");
-        (
-            output.status.success(),
-            String::from_utf8_lossy(&output.stderr).into_owned(),
-        )
-    };
-    let burned = || fs::read_to_string(&log).unwrap_or_default().lines().count();
-    let (one, two) = ("02:00:00:00:00:01", "02:00:00:00:00:02");
-    let (ok, why) = run("2-lock.sh", one, "0");
+    let chips = Chips::new(&folder);
+    let (one, two) = (chips.chip(1), chips.chip(2));
+    let (ok, why) = chips.run("2-lock.sh", &one);
     assert!(!ok && why.contains("1-burn.sh did not end well"), "{why}");
-    assert!(!run("1-burn.sh", "", "0").0 && !run("1-burn.sh", one, "1").0);
-    assert!(!run("2-lock.sh", one, "0").0, "its keys did not go in");
-    let (ok, why) = run("1-burn.sh", two, "0");
+    let (ok, why) = chips.run("1-burn.sh", &one);
     assert!(
-        !ok && why.contains("no second one") && why.contains(one),
+        ok && why.contains("is burned on 02:00:00:00:00:01"),
         "{why}"
     );
-    assert_eq!(burned(), 1);
-    assert!(run("1-burn.sh", one, "0").0, "the same chip goes on");
-    assert!(!run("2-lock.sh", two, "0").0);
-    assert!(run("2-lock.sh", one, "0").0);
-    assert_eq!(burned(), 3);
+    let (ok, why) = chips.run("1-burn.sh", &two);
+    assert!(!ok && why.contains("no second one"), "{why}");
+    assert!(!chips.run("2-lock.sh", &two).0);
+    assert_eq!(Chips::burned(&two), 0);
+    chips.shows(&one, 1, "next", true, true);
+    assert!(chips.run("2-lock.sh", &one).0);
+    assert_eq!(Chips::burned(&one), 2);
+    assert!(chips.run("2-lock.sh", &one).0, "a second time");
+    assert_eq!(Chips::burned(&one), 2);
+}
+
+/// A used chip on the bench must not take the keys of a device with it.
+#[test]
+fn the_scripts_bind_no_chip_that_is_not_blank() {
+    let folder = ProductFolder::esp32c3();
+    emit(&folder).expect("prepared");
+    let chips = Chips::new(&folder);
+    let (used, blank) = (chips.chip(1), chips.chip(2));
+    chips.shows(&used, 1, "now", true, false);
+    let (ok, why) = chips.run("1-burn.sh", &used);
+    assert!(
+        !ok && why.contains("is not blank") && why.contains("BLOCK_KEY0"),
+        "{why}"
+    );
+    assert!(!device(&folder).join("burn.mac").exists());
+    assert!(chips.run("1-burn.sh", &blank).0);
+    assert_eq!((Chips::burned(&used), Chips::burned(&blank)), (0, 1));
+}
+
+#[test]
+fn the_scripts_go_on_after_a_cut_and_lock_nothing_that_differs() {
+    let folder = ProductFolder::esp32c3();
+    emit(&folder).expect("prepared");
+    let chips = Chips::new(&folder);
+    let chip = chips.chip(1);
+    fs::write(chip.join("cut"), "").expect("a cut before anything is burned");
+    let (ok, why) = chips.run("1-burn.sh", &chip);
+    assert!(!ok && why.contains("Never force"), "{why}");
+    fs::remove_file(chip.join("cut")).expect("mended");
+    fs::write(chip.join("late"), "").expect("a cut after everything was burned");
+    assert!(!chips.run("1-burn.sh", &chip).0);
+    let calls = Chips::burned(&chip);
+    let (ok, why) = chips.run("1-burn.sh", &chip);
+    assert!(ok && why.contains("is burned"), "{why}");
+    assert_eq!(Chips::burned(&chip), calls, "nothing is burned twice");
+
+    let whole = fs::read_to_string(chip.join("now")).expect("a summary");
+    let other = whole.replacen("XTS_AES_128_KEY", "USER", 1);
+    assert_ne!(whole, other);
+    fs::write(chip.join("now"), other).expect("a summary");
+    let (ok, why) = chips.run("2-lock.sh", &chip);
+    assert!(!ok && why.contains("KEY_PURPOSE_0: shows USER"), "{why}");
+    assert_eq!(Chips::burned(&chip), calls);
 }
 
 #[test]

@@ -112,6 +112,11 @@ impl EfusePlan {
         }
     }
 
+    /// The first call, or calls where the tool does not take all of it in one.
+    pub fn calls(&self) -> Vec<Vec<Burn>> {
+        into_calls(self.burn.clone())
+    }
+
     /// What somebody else burned: a key block, or a switch, that the plan leaves alone.
     fn foreign(&self, chip: &EfuseState) -> Option<(String, String)> {
         const BLOCKS: [&str; 8] = [
