@@ -18,6 +18,9 @@ const MAX_TABLE: u64 = 256 << 20;
 /// Quiet zone around a QR code, modules (ISO/IEC 18004, 4 on each side).
 const QUIET: i32 = 4;
 
+/// Stands for a value that is not known; no label has it.
+const ANYTHING: char = '\0';
+
 /// Names that labels may hold in braces.
 pub const PLACEHOLDERS: [&str; 7] = [
     "product", "hw_rev", "serial", "batch", "mac", "class", "claim",
@@ -82,6 +85,36 @@ pub fn write(label: &Label, folder: &Path, values: &LabelValues<'_>) -> Result<(
 pub fn check(label: &Label, values: &LabelValues<'_>) -> Result<(), Error> {
     let qr = label.qr.as_ref().map(|text| fill(text, values));
     svg(&[], qr.as_deref()).map(|_| ())
+}
+
+/// Whether the label's QR code says `text`; a value that is its own name in braces may be anything.
+pub(crate) fn is_qr(label: &Label, values: &LabelValues<'_>, text: &str) -> bool {
+    let Some(qr) = label.qr.as_ref().filter(|qr| qr.contains("{serial}")) else {
+        return false;
+    };
+    let filled = fill(qr, values);
+    let open: Vec<String> = PLACEHOLDERS
+        .iter()
+        .map(|name| format!("{{{name}}}"))
+        .collect();
+    let filled = open.iter().fold(filled, |text, name| {
+        text.replace(name, &ANYTHING.to_string())
+    });
+    let mut pieces = filled.split(ANYTHING);
+    let first = pieces.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else {
+        return false;
+    };
+    let Some(last) = pieces.next_back() else {
+        return rest.is_empty();
+    };
+    for piece in pieces {
+        match rest.split_once(piece) {
+            Some((_, after)) => rest = after,
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
 }
 
 fn fill(text: &str, values: &LabelValues<'_>) -> String {
@@ -200,6 +233,27 @@ mod tests {
             "{error}"
         );
         assert_eq!(std::fs::read_to_string(&path).unwrap(), damaged);
+    }
+
+    #[test]
+    fn a_code_is_known_by_all_that_stands_around_what_may_be_anything() {
+        let is = |qr: &str, text: &str| {
+            let label = Label {
+                text: Vec::new(),
+                qr: Some(qr.to_owned()),
+                files: Vec::new(),
+            };
+            let values = LabelValues(["p", "3", "S3", "b", "{mac}", "c", "{claim}"]);
+            is_qr(&label, &values, text)
+        };
+        assert!(is("AIRSEAL1:{serial}", "AIRSEAL1:S3"));
+        assert!(!is("AIRSEAL1:{serial}", "AIRSEAL1:S33"));
+        assert!(!is("AIRSEAL1:{serial}", "S3"));
+        let pattern = "{mac}/{serial}/{claim}#{class}";
+        assert!(is(pattern, "02:00:00:00:00:01/S3/0a0b#c"));
+        assert!(!is(pattern, "02:00:00:00:00:01/S4/0a0b#c"));
+        assert!(!is(pattern, "02:00:00:00:00:01/S3/0a0b#d"));
+        assert!(!is("{product} {batch}", "p b"), "names no serial");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Bench (a port, or a simulated board) --look--> Board --decide--> tasks --Station--> journal, Bench
 //! ```
 
+pub mod apart;
 pub mod bench;
 pub mod connection;
 pub mod decide;

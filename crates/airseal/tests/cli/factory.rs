@@ -1,75 +1,28 @@
 //! A batch from an empty folder to devices that a server updates, as whole processes.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use airseal_factory::boxes::{self, BoxContext};
 use airseal_factory::record::{DeviceKeys, device_id};
-use airseal_pack::key::NoPassphrase;
-use airseal_pack::open::OpenKey;
 
+use crate::factory_room::{SERIAL, boxes_in, product, secrets, tools, vectors};
 use crate::harness::{Room, done, firmware, skip};
 use crate::server::Serving;
 
-const SERIAL: &str = "AL-A-00001";
-
-fn vectors(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../vectors/esp")
-        .join(name)
-}
-
-/// A product with its keys; `count` boards.
-fn product(count: u32) -> Room {
-    let room = Room::new();
-    for (from, to) in [
-        ("images/esp32c3-bootloader.bin", "bootloader.bin"),
-        ("images/app.bin", "app.bin"),
-        ("secureboot/v2-rsa0.pem", "sb0.pem"),
-        ("secureboot/v2-rsa0-pub.pem", "sb0.pub.pem"),
-    ] {
-        fs::copy(vectors(from), room.file(to)).unwrap();
-    }
-    room.ok("key new --kind device -o line");
-    room.ok("key new --kind signing -o root");
-    room.ok("key new --kind signing -o vendor");
-    room.ok("keyset new --vendor acme.example --root root.key --root-threshold 1 --release vendor.pub -o keyset");
-    room.write("partitions.csv", TABLE.as_bytes());
-    room.write(
-        "fctry.csv",
-        b"key,type,encoding,value\ndevice,namespace,,\nserial,data,string,{serial}\n",
-    );
-    room.write(
-        "acme.toml",
-        CONFIG.replace("COUNT", &count.to_string()).as_bytes(),
-    );
-    room
-}
-
 fn seed(room: &Room) -> [u8; 32] {
-    let key = OpenKey::read(&room.file("line.key"), &NoPassphrase)
+    secrets(room, "line.key", SERIAL)
+        .seed
+        .as_slice()
+        .try_into()
         .unwrap()
-        .key;
-    let sealed = room.read(&format!("batch/sealed/{SERIAL}.box"));
-    let secrets = boxes::open(
-        BoxContext {
-            batch: "A",
-            serial: SERIAL,
-        },
-        &sealed,
-        &key,
-    )
-    .unwrap();
-    secrets.seed.as_slice().try_into().unwrap()
 }
 
 /// The board on the simulated line; where its tools are missing, its record as the line writes it.
 fn make_board(room: &Room, seed: &[u8; 32]) {
-    if let Some(tools) = std::env::var_os("AIRSEAL_ESPTOOLS") {
-        let tools = tools.to_string_lossy();
+    if let Some(tools) = tools() {
+        let tools = tools.display();
         room.ok(&format!(
             "esp line run --batch batch --key line.key --simulate=board --tools {tools}"
         ));
@@ -210,22 +163,6 @@ fn a_killed_provision_goes_on_and_no_serial_gets_a_second_key() {
     assert_eq!(names.count(), 300, "the kill left a piece behind");
 }
 
-fn boxes_in(room: &Room) -> BTreeMap<String, Vec<u8>> {
-    let entries = fs::read_dir(room.file("batch/sealed"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    let boxes = entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "box"));
-    boxes
-        .map(|entry| {
-            (
-                entry.file_name().into_string().unwrap(),
-                fs::read(entry.path()).unwrap(),
-            )
-        })
-        .collect()
-}
-
 #[test]
 fn a_full_disk_leaves_nothing_half_made_and_the_next_run_goes_on() {
     let room = product(100);
@@ -347,10 +284,8 @@ fn the_factory_guide_works_as_printed() {
         room.file("files/devices/AL-2648-A-00003/1-burn.sh")
             .is_file()
     );
-    let Some(tools) = std::env::var_os("AIRSEAL_ESPTOOLS") else {
-        return;
-    };
-    follow(&room, guide, "## The bench", Some(Path::new(&tools)));
+    let Some(tools) = tools() else { return };
+    follow(&room, guide, "## The bench", Some(&tools));
     let records = String::from_utf8(room.read("batch/devices.jsonl")).unwrap();
     assert_eq!(records.lines().count(), 2, "{records}");
     assert_eq!(boxes_in(&room).len(), 0, "close destroys what was not used");
@@ -381,67 +316,3 @@ fn follow(room: &Room, guide: &str, heading: &str, tools: Option<&Path>) {
         assert_eq!(done.code, 0, "{block}\n{}{}", done.stdout, done.stderr);
     }
 }
-
-const TABLE: &str = "\
-otadata,data,ota,0xd000,0x2000
-nvs_keys,data,nvs_keys,0xf000,0x1000,encrypted
-factory,app,factory,0x10000,0xf0000
-ota_0,app,ota_0,0x100000,0xf0000
-ota_1,app,ota_1,0x1f0000,0xf0000
-fctry,data,nvs,0x2e0000,0x4000
-airseal,data,0x40,0x2e4000,0x4000
-";
-
-const CONFIG: &str = r#"schema = 1
-product = "acme-lock"
-vendor = "acme.example"
-class = "lock"
-hw_rev = 3
-
-[chip]
-family = "esp32c3"
-min_revision = 3
-flash_size = "4MB"
-
-[flash]
-bootloader = "bootloader.bin"
-partition_table = "partitions.csv"
-partition_table_offset = 0x8000
-
-[flash.partitions]
-factory = "app.bin"
-otadata = "blank"
-nvs_keys = "generate"
-fctry = "nvs:fctry"
-airseal = "state"
-
-[flash_encryption]
-mode = "release"
-
-[secure_boot]
-scheme = "v2-rsa"
-sign = ["sb0.pem"]
-digests = ["sb0.pub.pem"]
-
-[device_key]
-source = "efuse-hmac"
-
-[nvs.fctry]
-fields = "fctry.csv"
-encrypt = "hmac"
-
-[batch]
-id = "A"
-count = COUNT
-serial = "AL-{batch}-{n:05}"
-
-[release]
-version = "1.0.0"
-seq = 1
-security_version = 1
-keyset = "keyset"
-
-[keys]
-at_rest = ["line.pub"]
-after = "destroy"
-"#;

@@ -18,6 +18,12 @@ mod esp_nvs;
 mod esp_sign;
 #[cfg(all(unix, feature = "serve"))]
 mod factory;
+#[cfg(all(unix, feature = "serve"))]
+mod factory_line;
+#[cfg(all(unix, feature = "serve"))]
+mod factory_room;
+#[cfg(all(unix, feature = "serve"))]
+mod factory_stops;
 #[cfg(feature = "serve")]
 mod groups;
 mod harness;

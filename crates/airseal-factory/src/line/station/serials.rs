@@ -4,9 +4,56 @@ use airseal_pack::Error;
 
 use super::Station;
 use crate::emit;
+use crate::labels::{LabelValues, is_qr};
 use crate::line::decide::History;
 
 impl Station<'_> {
+    /// The serial that a label or its QR code says, in either case, with blanks around it or not.
+    ///
+    /// # Errors
+    /// Refused if it is none of the batch, nor of a board that was taken in.
+    pub fn serial_on(&self, label: &str) -> Result<String, Error> {
+        let label = label.trim();
+        let imported = self.journal.entries().iter().map(|entry| &entry.serial);
+        let known = || {
+            let all = self.description.serials.iter().chain(imported.clone());
+            all.filter(|serial| !serial.is_empty())
+        };
+        if let Some(serial) = known().find(|serial| *serial == label) {
+            return Ok(serial.clone());
+        }
+        let means =
+            |serial: &&String| serial.eq_ignore_ascii_case(label) || self.is_qr_of(serial, label);
+        let mut meant: Vec<&String> = known().filter(means).collect();
+        meant.sort_unstable();
+        meant.dedup();
+        match meant.as_slice() {
+            [serial] => Ok((*serial).clone()),
+            _ => Err(Error::refused(
+                format!("serial {label}"),
+                format!("is not in the batch {}", self.description.batch),
+                "scan the label again, or take the batch it belongs to",
+            )),
+        }
+    }
+
+    /// MAC and claim token may be any: nobody knows them yet.
+    fn is_qr_of(&self, serial: &str, text: &str) -> bool {
+        let hw_rev = self.config.hw_rev.to_string();
+        let config = &self.config;
+        let values = [
+            &config.product,
+            &hw_rev,
+            serial,
+            &config.batch.id,
+            "{mac}",
+            &config.class,
+            "{claim}",
+        ];
+        let label = config.label.as_ref();
+        label.is_some_and(|label| is_qr(label, &LabelValues(values), text))
+    }
+
     /// The serial that a board without a label gets next: one that was begun and not finished, else the first free one.
     pub fn next_serial(&self) -> Option<String> {
         self.begun_serial()
@@ -70,18 +117,7 @@ impl Station<'_> {
                 )
             });
         };
-        if !self
-            .description
-            .serials
-            .iter()
-            .any(|serial| serial == scanned)
-        {
-            return Err(Error::refused(
-                format!("serial {scanned}"),
-                format!("is not in the batch {}", self.description.batch),
-                "scan the label again, or take the batch it belongs to",
-            ));
-        }
+        self.serial_on(scanned)?;
         if taken(scanned) {
             return Err(Error::refused(
                 format!("serial {scanned}"),

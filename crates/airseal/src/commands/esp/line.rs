@@ -9,7 +9,9 @@ use airseal_factory::prepare::TEST_KEY;
 use airseal_factory::sealed::refuse_other;
 use airseal_factory::status::{Counts, status};
 use airseal_pack::open::OpenKey;
+use serde::Serialize;
 
+use crate::commands::shared::count;
 use crate::dates;
 use crate::failure::Failure;
 use crate::interrupt;
@@ -19,7 +21,7 @@ use crate::ui::Ui;
 mod place;
 mod run;
 
-use place::PlaceArgs;
+use place::{PlaceArgs, Purpose};
 
 /// Work at the bench: flash, burn, audit and record one board after the other
 #[derive(Debug, clap::Args)]
@@ -96,7 +98,7 @@ struct ReflashArgs {
     #[command(flatten)]
     place: PlaceArgs,
 
-    /// The serial on the board's label
+    /// The serial on the board's label, or what its QR code says; this or --mac is needed
     #[arg(
         long,
         value_name = "SN",
@@ -123,17 +125,23 @@ struct ScrapArgs {
     #[command(flatten)]
     station: StationArgs,
 
-    /// The serial on the board's label
+    /// The serial on the board's label, or what its QR code says
     #[arg(long, value_name = "SN")]
     serial: String,
 
     /// Why, for the journal
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
     reason: String,
 
     /// Give up a board that is finished: its keys go, and its record is marked
     #[arg(long)]
     finished: bool,
+}
+
+#[derive(Serialize)]
+struct Scrapped {
+    serial: String,
+    reason: String,
 }
 
 /// Take in flash keys of boards that were burned elsewhere, so that they can be written anew
@@ -172,9 +180,14 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Command::Status(args) => show_status(args, ui),
         Command::Reflash(args) => reflash(args, ui),
         Command::Scrap(args) => with_station(&args.station, ui, |station| {
-            station.scrap(&args.serial, &args.reason, args.finished)?;
-            ui.note(format_args!("{} is scrapped", args.serial));
-            Ok(())
+            let scrapped = Scrapped {
+                serial: station.serial_on(&args.serial)?,
+                reason: args.reason.clone(),
+            };
+            station.scrap(&scrapped.serial, &scrapped.reason, args.finished)?;
+            ui.result(&scrapped, |scrapped| {
+                format!("{} is scrapped\n", scrapped.serial)
+            })
         }),
         Command::ImportKeys(args) => with_station(&args.station, ui, |station| {
             let imported = station.import_keys(&args.folder)?;
@@ -190,15 +203,33 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     }
 }
 
+/// One line of `--json` for each line of the journal.
+#[derive(Serialize)]
+struct StepEvent<'s> {
+    event: &'static str,
+    serial: &'s str,
+    step: &'static str,
+    outcome: Outcome,
+}
+
 /// Opens the station for some work; Ctrl-C stops between two steps, never within one.
 fn with_station(
     args: &StationArgs,
     ui: &Ui,
     work: impl FnOnce(&mut Station<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let watch = |serial: &str, step: Step, outcome: Outcome| match outcome {
-        Outcome::Begun => ui.note(format_args!("{serial} {}", step.name())),
-        Outcome::Done | Outcome::Failed => {}
+    let watch = |serial: &str, step: Step, outcome: Outcome| {
+        if ui.json() {
+            // A reader that went away stops no board; the result finds out.
+            let _ = ui.value(&StepEvent {
+                event: "step",
+                serial,
+                step: step.name(),
+                outcome,
+            });
+        } else if outcome == Outcome::Begun {
+            ui.note(format_args!("{serial} {}", step.name()));
+        }
     };
     let clock = || dates::show(dates::now());
     let shift = Shift {
@@ -240,18 +271,28 @@ fn key(args: &StationArgs, ui: &Ui) -> Result<Option<OpenKey>, Failure> {
 }
 
 fn reflash(args: &ReflashArgs, ui: &Ui) -> Result<(), Failure> {
-    let which = match (&args.serial, &args.mac) {
-        (Some(serial), _) => Which::Serial(serial.clone()),
-        (None, Some(mac)) => mac.clone(),
-        (None, None) => {
-            return Err(Failure::usage("no board is named").hint("give --serial or --mac"));
-        }
-    };
     with_station(&args.station, ui, |station| {
-        let mut bench = args.place.bench(station, args.serial.as_deref())?;
+        let which = match (&args.serial, &args.mac) {
+            (Some(label), _) => Which::Serial(station.serial_on(label)?),
+            (None, Some(_)) if !args.place.is_named() => {
+                return Err(
+                    Failure::usage("a MAC does not say where the simulated board lies")
+                        .hint("name its folder: --simulate DIR"),
+                );
+            }
+            (None, Some(mac)) => mac.clone(),
+            (None, None) => {
+                return Err(Failure::usage("no board is named").hint("give --serial or --mac"));
+            }
+        };
+        let serial = match &which {
+            Which::Serial(serial) => Some(serial.as_str()),
+            Which::Mac(_) => None,
+        };
+        let mut place = args.place.open(station, serial, Purpose::Return)?;
         let begun = Instant::now();
-        let done = station.reflash(&mut bench, &which, args.silent_board)?;
-        ui.result(&run::Done::of(&done, &bench, begun.elapsed()), |_| {
+        let done = station.reflash(&mut place.bench, &which, args.silent_board)?;
+        ui.result(&run::Done::of(&done, &place.bench, begun.elapsed()), |_| {
             format!("{} is written anew\n", done.serial)
         })
     })
@@ -260,6 +301,14 @@ fn reflash(args: &ReflashArgs, ui: &Ui) -> Result<(), Failure> {
 fn mac(text: &str) -> Result<Which, String> {
     Which::mac(text)
         .ok_or_else(|| "needed are twelve hexadecimal digits, with or without colons".to_owned())
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err("a word about why is needed, for the journal".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 fn show_status(args: &StatusArgs, ui: &Ui) -> Result<(), Failure> {
@@ -282,8 +331,8 @@ fn import_text(imported: &Imported) -> String {
         format!(", no MAC in the name of {}", imported.skipped.join(", "))
     };
     format!(
-        "{} keys taken in, {} there already{skipped}\n",
-        imported.taken.len(),
+        "{} taken in, {} there already{skipped}\n",
+        count(imported.taken.len(), "key", "keys"),
         imported.known
     )
 }
@@ -297,10 +346,10 @@ fn would_close_text(closed: &Closed) -> String {
 
 fn close_text(closed: &Closed, batch: &Path) -> String {
     format!(
-        "{} finished, {} scrapped; {} unused boxes removed; report in {}\n",
+        "{} finished, {} scrapped; {} removed; report in {}\n",
         closed.counts.finished,
         closed.counts.scrapped,
-        closed.unused_removed,
+        count(closed.unused_removed, "unused box", "unused boxes"),
         batch.join("report.html").display()
     )
 }

@@ -1,16 +1,14 @@
 //! Where the board sits: at a port, or in a folder.
 
-use std::fs::DirBuilder;
-use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use airseal_factory::line::apart;
 use airseal_factory::line::bench::Bench;
 use airseal_factory::line::port::Port;
 use airseal_factory::line::simulated::{Fault, Silicon, SimulatedBoard};
 use airseal_factory::line::station::Station;
 use airseal_factory::line::tools::Tools;
-use airseal_factory::status::status;
+use tempfile::TempDir;
 
 use crate::failure::Failure;
 
@@ -35,22 +33,45 @@ pub(super) struct PlaceArgs {
     tools: Option<PathBuf>,
 }
 
+/// What a board is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To be made: a simulated one that is not there is made.
+    Work,
+    /// To be looked at: nothing is made or changed.
+    Look,
+    /// To be written anew: it must be there.
+    Return,
+}
+
+/// A board on the bench.
+pub(super) struct Place {
+    pub(super) bench: Bench<'static>,
+    /// A board that was made for a look is gone after it.
+    _scratch: Option<TempDir>,
+}
+
 impl PlaceArgs {
     /// The bench, its programs checked.
-    pub(super) fn bench(
+    pub(super) fn open(
         &self,
         station: &Station<'_>,
         serial: Option<&str>,
-    ) -> Result<Bench<'static>, Failure> {
+        purpose: Purpose,
+    ) -> Result<Place, Failure> {
+        if self.port.is_none() && self.simulate.is_none() {
+            return Err(Failure::usage("no board is named").hint("give --port, or --simulate"));
+        }
+        apart::check(station.folder(), self.simulate.is_some())?;
         let tools = Tools::new(self.tools.as_deref());
         tools.check()?;
-        let expected = station.expected();
-        keep_apart(station.folder(), self.simulate.is_some())?;
-        if let Some(port) = &self.port {
-            return Ok(Bench::new(Box::new(Port::new(tools, port)), expected));
-        }
         let Some(folder) = &self.simulate else {
-            return Err(Failure::usage("no board is named").hint("give --port, or --simulate"));
+            let port = self.port.as_deref().unwrap_or(Path::new(""));
+            let port = Port::new(tools, port);
+            return Ok(Place {
+                bench: Bench::new(Box::new(port), station.expected()),
+                _scratch: None,
+            });
         };
         let serial = serial.map(str::to_owned).or_else(|| station.next_serial());
         let serial = serial.ok_or_else(|| {
@@ -59,7 +80,26 @@ impl PlaceArgs {
         })?;
         let folder = folder
             .clone()
-            .unwrap_or_else(|| station.folder().join("simulated").join(&serial));
+            .unwrap_or_else(|| apart::folder_of(station.folder(), &serial));
+        let is_there = folder.join("mac").exists();
+        let scratch = match purpose {
+            Purpose::Look if !is_there => Some(TempDir::new().map_err(|error| {
+                Failure::environment(format_args!("can't make a folder: {error}"))
+            })?),
+            Purpose::Return if !is_there => {
+                return Err(Failure::refused(format_args!(
+                    "{}: holds no simulated board",
+                    folder.display()
+                ))
+                .hint("name the board's folder: --simulate DIR"));
+            }
+            Purpose::Work | Purpose::Return => {
+                apart::mark_simulated(station.folder())?;
+                None
+            }
+            Purpose::Look => None,
+        };
+        let expected = station.expected();
         let silicon = Silicon {
             chip: expected.chip,
             revision: expected.min_revision,
@@ -68,11 +108,15 @@ impl PlaceArgs {
             table_offset: station.table_offset(),
             images: station.first_image()?.into_iter().collect(),
         };
-        let mut board = SimulatedBoard::open(tools, &folder, silicon)?;
+        let folder = scratch.as_ref().map_or(folder.as_path(), TempDir::path);
+        let mut board = SimulatedBoard::open(tools, folder, silicon)?;
         if let Some((fault, at)) = self.fault {
             board.set_fault(at, fault);
         }
-        Ok(Bench::new(Box::new(board), expected))
+        Ok(Place {
+            bench: Bench::new(Box::new(board), expected),
+            _scratch: scratch,
+        })
     }
 
     /// The label a simulated board has, where none is given: that of the board that comes next. In a folder that was named may lie
@@ -84,37 +128,11 @@ impl PlaceArgs {
             Some(Some(_)) => station.begun_serial(),
         }
     }
-}
 
-/// One batch has real boards or simulated ones: those use up serials, and leave their keys in a folder.
-fn keep_apart(batch: &Path, simulated: bool) -> Result<(), Failure> {
-    let mark = batch.join("simulated");
-    let io = |what, error| airseal_pack::Error::io(what, &mark, error);
-    let marked = match std::fs::symlink_metadata(&mark) {
-        Ok(_) => true,
-        Err(error) if error.kind() == ErrorKind::NotFound => false,
-        Err(error) => return Err(io("look at", error).into()),
-    };
-    if marked && !simulated {
-        return Err(Failure::refused(format_args!(
-            "{}: the batch was run with simulated boards, whose keys lie in files",
-            batch.display()
-        ))
-        .hint("prepare another batch for real boards"));
+    /// Whether the place of a simulated board is named, or there is none.
+    pub(super) fn is_named(&self) -> bool {
+        !matches!(self.simulate, Some(None))
     }
-    if marked || !simulated {
-        return Ok(());
-    }
-    let boards = status(batch)?;
-    if boards.begun + boards.finished + boards.scrapped > 0 {
-        return Err(Failure::refused(format_args!(
-            "{}: the batch has real boards: a simulated one would use up a serial and leave its keys in files",
-            batch.display()
-        ))
-        .hint("prepare another batch to try the line"));
-    }
-    let made = DirBuilder::new().mode(0o700).create(&mark);
-    Ok(made.map_err(|error| io("make", error))?)
 }
 
 fn fault(text: &str) -> Result<(Fault, usize), String> {
@@ -125,25 +143,4 @@ fn fault(text: &str) -> Result<(Fault, usize), String> {
         .parse()
         .map_err(|_| format!("{at:?} is no number of a call"))?;
     Ok((kind.parse()?, at))
-}
-
-#[cfg(test)]
-mod tests {
-    use airseal_factory::batch::{BatchFolder, Description};
-
-    use super::*;
-
-    #[test]
-    fn a_batch_with_simulated_boards_gets_no_real_ones() {
-        let room = tempfile::tempdir().expect("a folder");
-        let mut description = Description::new("b", "p", "esp32c3", 1 << 22);
-        description.serials = vec!["S1".to_owned()];
-        let folder = BatchFolder::open(room.path()).expect("a batch");
-        folder.describe(&description).expect("described");
-        keep_apart(room.path(), false).expect("nothing is there");
-        keep_apart(room.path(), true).expect("simulated");
-        keep_apart(room.path(), true).expect("simulated");
-        let why = keep_apart(room.path(), false).expect_err("keys in files");
-        assert!(why.message.contains("simulated boards"), "{}", why.message);
-    }
 }

@@ -9,7 +9,7 @@ use airseal_factory::line::station::{Finished, Station};
 use airseal_pack::esp::efuse_audit::EfuseState;
 use serde::Serialize;
 
-use super::place::PlaceArgs;
+use super::place::{PlaceArgs, Purpose};
 use super::{StationArgs, with_station};
 use crate::failure::Failure;
 use crate::ui::Ui;
@@ -26,11 +26,11 @@ pub(super) struct Args {
     #[command(flatten)]
     place: PlaceArgs,
 
-    /// The serial on the board's label
+    /// The serial on the board's label, or what its QR code says
     #[arg(long, value_name = "SN")]
     serial: Option<String>,
 
-    /// Only say what would be done
+    /// Only say what would be done; nothing is made or written
     #[arg(long)]
     dry_run: bool,
 
@@ -75,15 +75,18 @@ struct PlannedStep {
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     with_station(&args.station, ui, |station| {
-        let label = args.place.label(station);
-        let serial = args.serial.as_deref().or(label.as_deref());
+        let serial = match &args.serial {
+            Some(label) => Some(station.serial_on(label)?),
+            None => args.place.label(station),
+        };
+        let serial = serial.as_deref();
         if args.dry_run {
             return dry_run(args, station, serial, ui);
         }
-        let mut bench = args.place.bench(station, serial)?;
+        let mut place = args.place.open(station, serial, Purpose::Work)?;
         let begun = Instant::now();
-        let done = station.run(&mut bench, serial)?;
-        let done = Done::of(&done, &bench, begun.elapsed());
+        let done = station.run(&mut place.bench, serial)?;
+        let done = Done::of(&done, &place.bench, begun.elapsed());
         ui.result(&done, |done: &Done| {
             if done.was_finished {
                 format!("{} was finished before\n", done.serial)
@@ -109,7 +112,10 @@ fn dry_run(
                 block_error: None,
             }
         }
-        None => args.place.bench(station, serial)?.look()?,
+        None => {
+            let mut place = args.place.open(station, serial, Purpose::Look)?;
+            place.bench.look()?
+        }
     };
     match station.decide(&board, serial)? {
         Next::Work { serial, tasks } => {
@@ -124,7 +130,7 @@ fn dry_run(
             ui.result(&planned, plan_text)
         }
         Next::Finished { serial } => Err(Failure::refused(format_args!(
-            "the board is finished already: encrypted and locked, record {serial}"
+            "the board is finished: encrypted already, record {serial}"
         ))
         .hint("nothing is to be done; a returned board is written anew with `esp line reflash`")),
         Next::Scrap { serial, why } => Err(Failure::refused(format_args!(
