@@ -267,31 +267,48 @@ fn a_keyset_of_another_vendor_or_without_signatures_is_refused() {
     }
 }
 
-/// FACTORY.md as a production engineer follows it; the bench where its tools are at hand.
+/// FACTORY.md as a production engineer follows it; the bench where its tools are at hand. R16: one configuration, one plan, one
+/// command a board, and `flash-check` and `efuse audit` say that it is right.
 #[test]
 fn the_factory_guide_works_as_printed() {
     let guide = include_str!("../../../../docs/FACTORY.md");
     let room = Room::new();
     for heading in ["## An empty folder", "## Prepare"] {
-        follow(&room, guide, heading, None);
+        follow(&room, guide, heading, &[]);
     }
     assert_eq!(
         room.files().iter().filter(|name| *name == "batch").count(),
         1
     );
-    follow(&room, guide, "## A line that may not run Airseal", None);
+    follow(&room, guide, "## A line that may not run Airseal", &[]);
     assert!(
         room.file("files/devices/AL-2648-A-00003/1-burn.sh")
             .is_file()
     );
     let Some(tools) = tools() else { return };
-    follow(&room, guide, "## The bench", Some(&tools));
+    let said = follow(
+        &room,
+        guide,
+        "## The bench",
+        &[("PATH", &tools.display().to_string())],
+    );
     let records = String::from_utf8(room.read("batch/devices.jsonl")).unwrap();
     assert_eq!(records.lines().count(), 2, "{records}");
     assert_eq!(boxes_in(&room).len(), 0, "close destroys what was not used");
+    assert!(said.contains("starts       factory"), "{said}");
+    let serving = Serving::start(room);
+    let guide = guide.replace("https://127.0.0.1:8443", &serving.https);
+    let said = follow(
+        &serving.room,
+        &guide,
+        "## Over the air",
+        &[("AIRSEAL_SERVER", &serving.admin)],
+    );
+    assert!(said.contains("2 new") && said.contains("1.1.0"), "{said}");
 }
 
-fn follow(room: &Room, guide: &str, heading: &str, tools: Option<&Path>) {
+/// Runs the blocks under a heading; what they print. A `PATH` comes before the one that is there.
+fn follow(room: &Room, guide: &str, heading: &str, settings: &[(&str, &str)]) -> String {
     let section = guide
         .split(heading)
         .nth(1)
@@ -299,20 +316,28 @@ fn follow(room: &Room, guide: &str, heading: &str, tools: Option<&Path>) {
         .split("\n## ")
         .next()
         .unwrap();
+    let mut said = String::new();
     for block in section.split("```sh").skip(1) {
         let block = block.split("```").next().unwrap();
         let bin = Path::new(env!("CARGO_BIN_EXE_airseal")).parent().unwrap();
-        let mut path = vec![bin.to_owned()];
-        path.extend(tools.map(Path::to_owned));
-        path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
-        let output = Command::new("sh")
+        let path = std::env::var("PATH").unwrap();
+        let mut command = Command::new("sh");
+        command
             .args(["-ec", block])
             .current_dir(room.path())
-            .env("PATH", std::env::join_paths(path).unwrap())
+            .env("HOME", room.path())
+            .env("PATH", format!("{}:{path}", bin.display()))
             .env("VECTORS", vectors(""))
-            .stdin(Stdio::null())
-            .output();
-        let done = done(output.unwrap());
+            .stdin(Stdio::null());
+        for (name, value) in settings {
+            match *name {
+                "PATH" => command.env("PATH", format!("{}:{value}:{path}", bin.display())),
+                name => command.env(name, value),
+            };
+        }
+        let done = done(command.output().unwrap());
         assert_eq!(done.code, 0, "{block}\n{}{}", done.stdout, done.stderr);
+        said.push_str(&done.stdout);
     }
+    said
 }

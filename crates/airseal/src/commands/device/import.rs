@@ -66,10 +66,18 @@ pub(super) fn run(args: &ImportArgs, ui: &Ui) -> Result<(), Failure> {
         ));
     }
     ui.result(&imported, |imported| {
-        let head = if imported.dry_run { "nothing is changed; it would be: " } else { "" };
+        let head = if imported.dry_run {
+            "nothing is changed; it would be: "
+        } else {
+            ""
+        };
+        let replaced = match imported.replaced {
+            0 => String::new(),
+            replaced => format!(", {replaced} with another key before, which is revoked"),
+        };
         format!(
-            "{head}{} new, {} announced before, {} known already, {} with another key before, which is revoked\n",
-            imported.added, imported.activated, imported.unchanged, imported.replaced
+            "{head}{} new, {} announced before, {} known already{replaced}\n",
+            imported.added, imported.activated, imported.unchanged
         )
     })
 }
