@@ -382,6 +382,9 @@ fn silence_proves_no_lock_that_was_never_seen_to_be_burned() {
         &[BOUND, BURNING, LOCKING][..],
         &[BOUND, BURNING, LOCKING, failed],
         &[BOUND, BURNING, LOCKING, failed, LOCKING],
+        // A loader was seen after the call: the lock did not hold, or is burned once more.
+        &[BOUND, BURNING, LOCKING, LOCKED, failed],
+        &[BOUND, BURNING, LOCKING, LOCKED, LOCKING],
     ] {
         assert_refused(&decide(&silent(), steps), "its lock may not be burned");
         assert_refused(&decide(&Board::Locked, steps), "closes the loader for good");

@@ -65,6 +65,12 @@ fn an_older_journal_does_not_put_the_keys_of_a_chip_into_another() {
     assert!(fs::read(line.product.path("board3/seed")).expect("a seed") != seed);
     // Its own chip is burned, and nobody knows how far: not even that one goes on.
     refused(run(&line, 1, Some(1)), "no journal line knows its MAC");
+    // Its keys are in that chip: they are no unused ones, and a person gives them up.
+    refused(line.station().close(true), "the journal does not know it");
+    line.station()
+        .scrap(&serial(1), "an older journal", false)
+        .expect("given up");
+    line.station().close(true).expect("closed");
 }
 
 /// A blank chip keeps the serial it was bound to.

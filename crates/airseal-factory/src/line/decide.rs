@@ -44,7 +44,7 @@ pub struct History {
     pub booted: bool,
     /// Whether the lock was announced.
     pub lock_begun: bool,
-    /// Whether the call that locks ended well. Where no loader answers afterwards, nothing else says so.
+    /// Whether the last call that locks ended well, and no loader was seen since. Where none answers, nothing else says so.
     pub lock_burned: bool,
     /// Whether the board is finished.
     pub recorded: bool,
@@ -153,7 +153,7 @@ impl History {
                 Step::Boot => history.booted = done,
                 Step::Lock => {
                     history.lock_begun = true;
-                    history.lock_burned |= done;
+                    history.lock_burned = done;
                 }
                 Step::Record if done => history.recorded = true,
                 Step::Scrap if done => history.scrapped = true,

@@ -1,19 +1,17 @@
 //! One station: it looks at the board, decides, and does the work, each step journalled before and after.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use airseal_esp::Chip;
 use airseal_pack::Error;
 use airseal_pack::bundle::read_small;
-use airseal_pack::esp::efuse_audit::EfuseState;
 use airseal_pack::open::OpenKey;
-use sha2::{Digest, Sha256};
 
 mod bound;
 mod close;
 mod devices;
+mod keys;
 mod records;
 mod regions;
 mod serials;
@@ -27,13 +25,12 @@ use super::bench::{Bench, Expected, FIRMWARE, FlashFile};
 use super::decide::{Board, History, Next, Task, next};
 use super::work::WorkFolder;
 use crate::batch::{BatchFolder, Description};
-use crate::boxes::{self, BoxContext};
 use crate::config::{Config, SeedSource};
-use crate::efuse::{Burn, BurnedKey, EfusePlan, arguments};
+use crate::efuse::{Burn, EfusePlan, arguments};
 use crate::journal::{Entry, Journal, Outcome, Step};
 use crate::prepare::CONFIG;
 use crate::sealed::SealedList;
-use crate::secrets::{DeviceSecrets, is_there, shred};
+use crate::secrets::{DeviceSecrets, shred};
 use crate::status::is_closed;
 
 /// Largest file of a batch that a station reads, bytes.
@@ -220,21 +217,6 @@ impl<'c> Station<'c> {
         Ok(next)
     }
 
-    /// Which keys of its box lie in the chip, not yet switched on, once its burning was begun.
-    fn unfinished(
-        &self,
-        efuses: &EfuseState,
-        history: &History,
-    ) -> Result<BTreeSet<BurnedKey>, Error> {
-        match &history.bound {
-            Some((serial, _)) if history.burn_begun && !history.recorded && !history.scrapped => {
-                self.plan
-                    .unfinished(efuses, |key| self.key_bytes(serial, key))
-            }
-            _ => Ok(BTreeSet::new()),
-        }
-    }
-
     /// Refuses if more than one board was locked and not recorded.
     fn refuse_a_choice(&self) -> Result<(), Error> {
         let entries = self.journal.entries();
@@ -408,9 +390,7 @@ impl<'c> Station<'c> {
         };
         done?;
         match task {
-            Task::Lock(_) => self
-                .see_locked(job)
-                .or_else(|error| Err(self.failed(&serial, &mac, step, error)?)),
+            Task::Lock(_) => self.see_locked(job),
             _ => Ok(()),
         }
     }
@@ -455,62 +435,5 @@ impl<'c> Station<'c> {
             note: for_people(note),
             sha256,
         })
-    }
-
-    fn secrets<'j>(&self, job: &'j mut Job<'_, '_>) -> Result<&'j DeviceSecrets, Error> {
-        let opened = match job.secrets.take() {
-            Some(secrets) => secrets,
-            None => self.open_box(&job.serial)?,
-        };
-        Ok(job.secrets.insert(opened))
-    }
-
-    fn the_key(&self, what: &str) -> Result<&OpenKey, Error> {
-        self.key.as_ref().ok_or_else(|| {
-            Error::refused(
-                what,
-                "can't be opened: no key is given",
-                "name one of keys.at_rest with --key (after escrow, one of keys.escrow_to)",
-            )
-        })
-    }
-
-    fn open_box(&self, serial: &str) -> Result<DeviceSecrets, Error> {
-        let key = self.the_key(&format!("the box of {serial}"))?;
-        let path = self.folder.box_of(serial);
-        if !is_there(&path)? {
-            return Err(Error::refused(
-                format!("the box of {serial}"),
-                "is not there",
-                "keys that were destroyed can't be brought back; a box that was lost can, from a copy of the batch",
-            ));
-        }
-        let sealed = read_small(&path, MAX_FILE, "a box")?;
-        // What another line burned has a box that was made here.
-        if self.description.serials.iter().any(|known| known == serial) {
-            let history = History::of_serial(self.journal.entries(), serial);
-            self.sealed.check(serial, &sealed, &history)?;
-        }
-        boxes::open(self.context(serial), &sealed, key)
-    }
-
-    fn context<'s>(&'s self, serial: &'s str) -> BoxContext<'s> {
-        BoxContext {
-            batch: &self.description.batch,
-            serial,
-        }
-    }
-
-    fn common(&self, file: &str, sha256: &str) -> Result<Vec<u8>, Error> {
-        let path: PathBuf = self.folder.common(file);
-        let bytes = read_small(&path, MAX_FILE, "a part of a batch")?;
-        if hex::encode(Sha256::digest(&bytes)) != sha256 {
-            return Err(Error::refused(
-                path.display().to_string(),
-                "was changed since the batch was made: its SHA-256 is not that of batch.json",
-                "bring it back from a copy of the batch",
-            ));
-        }
-        Ok(bytes)
     }
 }

@@ -53,9 +53,10 @@ impl Station<'_> {
         Ok(bound)
     }
 
-    fn bound_to(&self, serial: &str) -> Result<Option<String>, Error> {
+    pub(super) fn bound_to(&self, serial: &str) -> Result<Option<String>, Error> {
         let path = self.bound_folder().join(serial);
-        if !is_there(&path)? {
+        let known = self.description.serials.iter().any(|known| known == serial);
+        if !known || !is_there(&path)? {
             return Ok(None);
         }
         let text = read_small(&path, MAX_MARK, "the mark of a box")?;

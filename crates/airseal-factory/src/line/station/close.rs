@@ -91,6 +91,18 @@ impl Station<'_> {
                 "finish each with `esp line run`, or give it up with `esp line scrap`",
             ));
         }
+        let journalled = |serial: &str| entries.iter().any(|entry| entry.serial == serial);
+        if let Some((serial, mac)) = self
+            .bound_boxes()?
+            .into_iter()
+            .find(|(serial, _)| !journalled(serial))
+        {
+            return Err(Error::refused(
+                format!("the box of {serial}"),
+                format!("was opened for the chip {mac}, and the journal does not know it"),
+                "bring back the newest journal, finish that board, or give it up with `esp line scrap`",
+            ));
+        }
         Ok(Closed {
             counts: status::counts(&self.description, entries),
             unused_removed: self.unused()?.len(),

@@ -52,7 +52,9 @@ impl Station<'_> {
             Err(Error::refused(format!("serial {serial}"), what, remedy))
         };
         let history = History::of_serial(self.journal.entries(), serial);
-        let Some((_, mac)) = history.bound else {
+        // A journal of an earlier moment may not know what the mark of the box knows.
+        let marked = self.bound_to(serial)?;
+        let Some(mac) = history.bound.map(|(_, mac)| mac).or(marked) else {
             return refuse(
                 "is bound to no chip",
                 "a serial that was never used needs no scrapping",

@@ -7,11 +7,11 @@ use airseal_pack::Error;
 use airseal_pack::bundle::read_small;
 use airseal_pack::esp::efuse_audit::{EfuseState, Policy, audit};
 use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
 
 use super::{Job, Station};
 use crate::config::{BootScheme, EncryptionMode, Jtag, Order};
 use crate::efuse::{Burn, BurnedKey, Progress, arguments};
+use crate::journal::Step;
 use crate::line::bench::{FIRMWARE, FlashFile, Write};
 use crate::line::decide::{Board, History, Task};
 use crate::record::device_id;
@@ -89,22 +89,6 @@ impl Station<'_> {
             burned?;
         }
         Ok(())
-    }
-
-    /// A key as its file has it.
-    pub(super) fn key_bytes(
-        &self,
-        serial: &str,
-        key: BurnedKey,
-    ) -> Result<Zeroizing<Vec<u8>>, Error> {
-        match key {
-            BurnedKey::Digest(_) => {
-                read_small(&self.folder.common(&key_file(key)), 32, "a digest").map(Zeroizing::new)
-            }
-            BurnedKey::Flash => Ok(self.open_box(serial)?.flash_key.clone()),
-            BurnedKey::Seed => Ok(self.open_box(serial)?.seed.clone()),
-            BurnedKey::BootloaderDigestKey => Ok(Zeroizing::default()),
-        }
     }
 
     /// Key files for the tool: they exist while it runs.
@@ -272,17 +256,21 @@ impl Station<'_> {
         job.bench.burn(&arguments(call, |_| PathBuf::new()))
     }
 
-    /// After the journal has it that the lock was burned: nothing but a loader that still answers can speak against it.
-    pub(super) fn see_locked(&self, job: &mut Job<'_, '_>) -> Result<(), Error> {
+    /// After the journal has it that the lock was burned: only a loader that is seen all the same speaks against it, and is
+    /// journalled.
+    pub(super) fn see_locked(&mut self, job: &mut Job<'_, '_>) -> Result<(), Error> {
         match job.bench.look()? {
-            Board::Locked => Ok(()),
             Board::Silent { .. } if self.plan.closes_loader() => Ok(()),
+            Board::Locked if !self.plan.closes_loader() => Ok(()),
             Board::Silent { why } => Err(Error::refused(
                 "the board",
                 why,
                 "look at cable, power and port, and run again",
             )),
-            Board::Open { .. } => Err(Error::refused("the loader", "still answers", "run again")),
+            Board::Open { .. } | Board::Locked => {
+                let error = Error::refused("the loader", "still answers", "run again");
+                Err(self.failed(&job.serial, &job.mac, Step::Lock, error)?)
+            }
         }
     }
 }
