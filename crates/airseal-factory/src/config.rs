@@ -380,13 +380,57 @@ impl Config {
     /// # Errors
     /// `Io`; refused with line and key as [`Config::parse`].
     pub fn read(path: &Path) -> Result<Config, Error> {
+        Config::read_text(path).map(|(config, _)| config)
+    }
+
+    /// Reads a configuration file, and gives its text with it: whatever is made is made of one reading.
+    ///
+    /// # Errors
+    /// As [`Config::read`].
+    pub fn read_text(path: &Path) -> Result<(Config, String), Error> {
         let name = path.display().to_string();
         let text = airseal_pack::bundle::read_small(path, MAX_CONFIG, "a configuration")?;
         let text = String::from_utf8(text).map_err(|error| {
             let at = error.utf8_error().valid_up_to();
             Error::refused(&name, format!("is no text: byte {at}"), "save it as UTF-8")
         })?;
-        Config::parse(&name, &text)
+        Ok((Config::parse(&name, &text)?, text))
+    }
+
+    /// Every setting that names a file, by the setting's name; keys that sign or encrypt are not among them.
+    pub fn files(&self) -> Vec<(String, PathBuf)> {
+        let flash = &self.flash;
+        let single = [
+            ("flash.bootloader", &flash.bootloader),
+            ("flash.partition_table", &flash.partition_table),
+            ("batch.serials", &self.batch.serials),
+            ("release.keyset", &self.release.keyset),
+        ];
+        let mut files: Vec<(String, PathBuf)> = single
+            .into_iter()
+            .filter_map(|(name, path)| Some((name.to_owned(), path.clone()?)))
+            .collect();
+        for (row, content) in flash.partitions.iter().filter(|(_, text)| is_path(text)) {
+            files.push((format!("flash.partitions.{row}"), content.into()));
+        }
+        for (name, nvs) in &self.nvs {
+            files.push((format!("nvs.{name}.fields"), nvs.fields.clone()));
+            let values = nvs.values.clone();
+            files.extend(values.map(|path| (format!("nvs.{name}.values"), path)));
+        }
+        let at_rest = self.keys.at_rest.iter().map(PathBuf::from).enumerate();
+        for (index, path) in at_rest.filter(|(_, path)| path.as_os_str() != PLAIN_FOR_TESTS) {
+            files.push((format!("keys.at_rest.{index}"), path));
+        }
+        let lists = [
+            ("keys.escrow_to", &self.keys.escrow_to),
+            ("secure_boot.digests", &self.secure_boot.digests),
+        ];
+        for (name, paths) in lists {
+            let named = paths.iter().cloned().enumerate();
+            files.extend(named.map(|(index, path)| (format!("{name}.{index}"), path)));
+        }
+        files
     }
 
     /// Reads the text of one; `name` is for messages.
@@ -414,6 +458,17 @@ impl Config {
         }
         Ok(config)
     }
+}
+
+/// The word of `keys.at_rest` that is no file.
+const PLAIN_FOR_TESTS: &str = "plain-for-tests";
+
+/// Whether the content of a row is a file: everything that is no word.
+fn is_path(content: &str) -> bool {
+    let slot = content
+        .strip_prefix("ota_")
+        .is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    !slot && !content.starts_with("nvs:") && !["blank", "generate", "state"].contains(&content)
 }
 
 fn yes() -> bool {

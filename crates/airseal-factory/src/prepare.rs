@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use crate::batch::{BatchFolder, Description, RegionPlan, RegionSource, write_json};
 use crate::boxes::{self, BoxContext};
 use crate::check::check;
-use crate::config::{MAX_CONFIG, NvsEncryption};
+use crate::config::NvsEncryption;
 use crate::efuse::EfusePlan;
 use crate::emit::{self, Emit, Emitter};
 use crate::journal::Journal;
@@ -212,8 +212,12 @@ fn describe(product: &Product, folder: &BatchFolder) -> Result<Description, Erro
     }
     let path = folder.common(CONFIG);
     if before.is_none() || !path.exists() {
-        let text = bundle::read_small(Path::new(&product.file), MAX_CONFIG, "a configuration")?;
-        write_file(&path, &text, Existing::Replace, Access::Public)?;
+        write_file(
+            &path,
+            product.text.as_bytes(),
+            Existing::Replace,
+            Access::Public,
+        )?;
     }
     for (index, key) in product.boot_keys.iter().enumerate() {
         let path = folder.common(&format!("digest{index}.bin"));
@@ -354,7 +358,7 @@ fn test_recipient(folder: &BatchFolder) -> Result<Recipient, Error> {
 pub(crate) struct ProductValues<'p>(Vec<(&'p Region, NvsEncryption, Values)>);
 
 /// Placeholders that every device fills.
-const KNOWN: [&str; 3] = ["serial", "claim", "seed"];
+pub(crate) const KNOWN: [&str; 3] = ["serial", "claim", "seed"];
 
 impl<'p> ProductValues<'p> {
     pub(crate) fn read(product: &'p Product) -> Result<ProductValues<'p>, Error> {

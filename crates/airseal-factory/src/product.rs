@@ -31,6 +31,8 @@ use crate::secrets::SecretKinds;
 pub struct Product {
     /// The file it was read from; messages name it.
     pub file: String,
+    /// The file as it was read.
+    pub text: String,
     /// The settings.
     pub config: Config,
     /// The chip.
@@ -63,12 +65,13 @@ impl Product {
     /// # Errors
     /// `Io`; refused for the first setting that contradicts another, a file or the chip.
     pub fn read(path: &Path) -> Result<Product, Error> {
-        let mut config = Config::read(path)?;
+        let (mut config, text) = Config::read_text(path)?;
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         let rollback = idf::apply(&mut config, &path.display().to_string(), &folder)?;
         Checker {
             file: path.display().to_string(),
             folder,
+            text,
             config,
             rollback,
         }
@@ -89,6 +92,7 @@ impl Product {
 struct Checker {
     file: String,
     folder: PathBuf,
+    text: String,
     config: Config,
     /// How the bootloader was built, as far as a build says.
     rollback: RollbackKind,
@@ -134,6 +138,7 @@ impl Checker {
         }
         Ok(Product {
             file: self.file,
+            text: self.text,
             chip,
             flash_size,
             table,

@@ -1,34 +1,33 @@
 //! The settings of a batch as a flat list, so that a later run can name what changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use airseal_pack::Error;
-use airseal_pack::bundle::read_small;
 use airseal_pack::source::Source;
 use sha2::{Digest, Sha256};
 
-use crate::config::MAX_CONFIG;
+use crate::config::Nvs;
+use crate::prepare::KNOWN;
 use crate::product::Product;
+use crate::values::{Values, named_files};
 
 /// Every setting with its value, and for each file that one names the SHA-256 of its bytes.
 pub(crate) fn settings(product: &Product) -> Result<BTreeMap<String, String>, Error> {
-    let path = Path::new(&product.file);
-    let text = read_small(path, MAX_CONFIG, "a configuration")?;
-    let text = String::from_utf8_lossy(&text);
-    let table: toml::Table = toml::from_str(&text)
+    let table: toml::Table = toml::from_str(&product.text)
         .map_err(|error| Error::refused(&product.file, error.message().to_owned(), ""))?;
     let mut flat = BTreeMap::new();
-    let folder = path.parent().unwrap_or(Path::new(""));
-    flatten("", &toml::Value::Table(table), folder, &mut flat)?;
-    // An [idf] build names these two in the configuration's place.
-    let flash = &product.config.flash;
-    for (name, file) in [
-        ("flash.bootloader", &flash.bootloader),
-        ("flash.partition_table", &flash.partition_table),
-    ] {
-        if let Some(file) = file {
-            flat.insert(format!("{name} (content)"), sha256(&folder.join(file))?);
+    flatten("", &toml::Value::Table(table), &mut flat);
+    let folder = product.folder();
+    for (setting, file) in product.config.files() {
+        flat.insert(
+            format!("{setting} (content)"),
+            hex::encode(sha256(&folder.join(file))?),
+        );
+    }
+    for (name, nvs) in &product.config.nvs {
+        if let Some(digest) = files_of_fields(product, nvs)? {
+            flat.insert(format!("nvs.{name}.fields (files)"), digest);
         }
     }
     if let Some(key) = &product.development_key {
@@ -41,12 +40,35 @@ pub(crate) fn settings(product: &Product) -> Result<BTreeMap<String, String>, Er
     Ok(flat)
 }
 
-fn flatten(
-    name: &str,
-    value: &toml::Value,
-    folder: &Path,
-    flat: &mut BTreeMap<String, String>,
-) -> Result<(), Error> {
+/// One digest over all files that the rows of an NVS partition name for any device.
+fn files_of_fields(product: &Product, nvs: &Nvs) -> Result<Option<String>, Error> {
+    let fields = product.folder().join(&nvs.fields);
+    let values = nvs.values.as_ref().map(|path| product.folder().join(path));
+    let values = Values::read(&fields, values.as_deref(), &product.serials, &KNOWN)?;
+    let written = named_files(values.fields());
+    let files: BTreeSet<String> = if written.iter().any(|file| file.contains('{')) {
+        let mut files = BTreeSet::new();
+        for serial in &product.serials {
+            let known = [("serial", serial.as_str()), ("claim", ""), ("seed", "")];
+            files.extend(named_files(&values.render(serial, &known)?.text));
+        }
+        files
+    } else {
+        written.into_iter().collect()
+    };
+    if files.is_empty() {
+        return Ok(None);
+    }
+    let beside = fields.parent().unwrap_or(Path::new(""));
+    let mut hash = Sha256::new();
+    for file in files {
+        hash.update(format!("{file}\n"));
+        hash.update(sha256(&beside.join(&file))?);
+    }
+    Ok(Some(hex::encode(hash.finalize())))
+}
+
+fn flatten(name: &str, value: &toml::Value, flat: &mut BTreeMap<String, String>) {
     match value {
         toml::Value::Table(table) => {
             for (key, value) in table {
@@ -55,34 +77,24 @@ fn flatten(
                 } else {
                     format!("{name}.{key}")
                 };
-                flatten(&name, value, folder, flat)?;
+                flatten(&name, value, flat);
             }
         }
         toml::Value::Array(array) => {
             for (index, value) in array.iter().enumerate() {
-                flatten(&format!("{name}.{index}"), value, folder, flat)?;
+                flatten(&format!("{name}.{index}"), value, flat);
             }
         }
         toml::Value::String(text) => {
             flat.insert(name.to_owned(), text.clone());
-            let path = folder.join(text);
-            if path.is_file() && !is_key(name) {
-                flat.insert(format!("{name} (content)"), sha256(&path)?);
-            }
         }
         other => {
             flat.insert(name.to_owned(), other.to_string());
         }
     }
-    Ok(())
 }
 
-/// Keys that sign are named, not described: the digest of a private key is nobody's business.
-fn is_key(name: &str) -> bool {
-    name.starts_with("secure_boot.sign") || name.starts_with("flash_encryption.key")
-}
-
-fn sha256(path: &Path) -> Result<String, Error> {
+fn sha256(path: &Path) -> Result<[u8; 32], Error> {
     let source = Source::open(path)?;
     let mut hash = Sha256::new();
     let mut block = vec![0; 1 << 16];
@@ -96,5 +108,5 @@ fn sha256(path: &Path) -> Result<String, Error> {
         hash.update(part);
         offset += len as u64;
     }
-    Ok(hex::encode(hash.finalize()))
+    Ok(hash.finalize().into())
 }

@@ -67,6 +67,11 @@ impl Values {
         Ok(read)
     }
 
+    /// The rows as they are written, with their placeholders.
+    pub(crate) fn fields(&self) -> &str {
+        &self.fields
+    }
+
     /// The rows of one device.
     ///
     /// # Errors
@@ -145,6 +150,27 @@ impl Values {
         }
         Ok(())
     }
+}
+
+/// The files that rows of an NVS CSV name, as they are written there.
+pub(crate) fn named_files(text: &str) -> Vec<String> {
+    let mut reader = csv::ReaderBuilder::new()
+        .comment(Some(b'#'))
+        .flexible(true)
+        .from_reader(text.as_bytes());
+    let Ok(columns) = reader.headers().cloned() else {
+        return Vec::new();
+    };
+    let place = |name: &str| columns.iter().position(|column| column == name);
+    let (Some(kind), Some(value)) = (place("type"), place("value")) else {
+        return Vec::new();
+    };
+    reader
+        .records()
+        .flatten()
+        .filter(|row| row.get(kind) == Some("file"))
+        .filter_map(|row| row.get(value).map(str::to_owned))
+        .collect()
 }
 
 /// A CSV for one device.

@@ -125,17 +125,23 @@ fn a_signed_bootloader_that_reaches_the_table_is_refused() {
     let folder = ProductFolder::esp32c3();
     folder.edit(
         "partition_table_offset = 0x8000",
-        "partition_table_offset = 0x5000",
+        "partition_table_offset = 0x6000",
     );
     refused(
         &folder,
         &[
             "bootloader.bin",
             "with its signature",
-            "reaches the partition table at 0x5000",
+            "reaches the partition table at 0x6000",
             "PARTITION_TABLE_OFFSET",
         ],
     );
+    // Without its signature it ends before the table.
+    folder.edit(
+        "scheme = \"v2-rsa\"\nsign = [\"sb0.pem\"]\ndigests = [\"sb0.pub.pem\", \"sb1.pub.pem\"]",
+        "scheme = \"off\"",
+    );
+    accepted(&folder);
 }
 
 #[test]

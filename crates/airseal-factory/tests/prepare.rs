@@ -425,3 +425,57 @@ fn a_box_of_somebody_else_is_refused_and_changes_the_fingerprint() {
     fs::write(batch.join(sealed), []).unwrap();
     assert!(folder.prepare().is_err(), "an empty box");
 }
+
+/// A word that happens to name a file is no file; a file that a row of the fields names is one of the settings.
+#[test]
+fn files_are_what_settings_and_fields_name() {
+    let folder = ProductFolder::esp32c3();
+    let fields = fs::read_to_string(folder.path("fctry.csv")).unwrap();
+    fs::write(
+        folder.path("fctry.csv"),
+        format!("{fields}ca,file,binary,ca.der\nown,file,binary,{{serial}}.der\n"),
+    )
+    .unwrap();
+    fs::write(folder.path("ca.der"), "a certificate").unwrap();
+    for n in 1..=6 {
+        fs::write(folder.path(&format!("AL-2648-A-{n:05}.der")), "its own").unwrap();
+    }
+    folder.prepare().expect("prepared");
+    for word in ["lock-c3", "acme-lock", "1.0.0", "generate", "blank"] {
+        fs::write(folder.path(word), "a file of that name").unwrap();
+    }
+    folder.prepare().expect("the same settings");
+    for file in ["ca.der", "AL-2648-A-00004.der"] {
+        let before = fs::read(folder.path(file)).unwrap();
+        fs::write(folder.path(file), "another").unwrap();
+        let error = folder.prepare().expect_err(file).to_string();
+        assert!(
+            error.contains("nvs.fctry.fields (files)"),
+            "{file}: {error}"
+        );
+        fs::write(folder.path(file), before).unwrap();
+    }
+    folder.prepare().expect("the same again");
+}
+
+#[test]
+fn the_configuration_is_read_once() {
+    let folder = ProductFolder::esp32c3();
+    let product = airseal_factory::product::Product::read(&folder.config()).expect("a product");
+    let before = fs::read(folder.config()).unwrap();
+    folder.edit("hw_rev = 3", "hw_rev = 4");
+    airseal_factory::prepare::prepare(
+        &product,
+        &folder.path("batch"),
+        None,
+        &airseal_pack::entropy::SystemEntropy,
+        &airseal_pack::control::Control::default(),
+    )
+    .expect("prepared");
+    assert_eq!(
+        fs::read(folder.path("batch/common/config.toml")).unwrap(),
+        before
+    );
+    let error = folder.prepare().expect_err("changed").to_string();
+    assert!(error.contains("hw_rev"), "{error}");
+}
