@@ -386,16 +386,30 @@ impl Description {
     }
 }
 
-/// Waits until every file of a folder, and its name, is on the disk.
+/// Waits until every file of a folder, and its name, is on the disk. All at once: a file system writes them in one go.
 ///
 /// # Errors
 /// `Io`.
 pub(crate) fn sync_files(folder: &Path) -> Result<(), Error> {
     let io = |error| Error::io("write", folder, error);
-    for entry in std::fs::read_dir(folder).map_err(io)? {
-        let file = File::open(entry.map_err(io)?.path());
-        file.and_then(|file| file.sync_all()).map_err(io)?;
-    }
+    let entries: Result<Vec<_>, _> = std::fs::read_dir(folder).map_err(io)?.collect();
+    let paths: Vec<PathBuf> = entries
+        .map_err(io)?
+        .iter()
+        .map(std::fs::DirEntry::path)
+        .collect();
+    let sync = |path: &PathBuf| File::open(path).and_then(|file| file.sync_all());
+    std::thread::scope(|scope| {
+        let at_work: Vec<_> = paths
+            .iter()
+            .map(|path| scope.spawn(move || sync(path)))
+            .collect();
+        at_work.into_iter().try_for_each(|thread| {
+            let lost = |_| std::io::Error::other("a thread that synced it ended");
+            thread.join().map_err(lost).and_then(|synced| synced)
+        })
+    })
+    .map_err(io)?;
     sync_folder(folder)
 }
 

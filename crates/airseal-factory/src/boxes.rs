@@ -47,7 +47,7 @@ pub struct BoxContext<'a> {
 impl BoxContext<'_> {
     fn digest(&self) -> Digest {
         let hash = Sha256::new_with_prefix(b"airseal1 box")
-            .chain_update([self.batch.len() as u8])
+            .chain_update([u8::try_from(self.batch.len()).unwrap_or(u8::MAX)])
             .chain_update(self.batch)
             .chain_update(self.serial)
             .finalize();
@@ -79,10 +79,12 @@ pub fn seal(
     let mut bytes = Vec::with_capacity(1024);
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&digest.0);
-    bytes.push(recipients.len() as u8);
+    bytes.push(u8::try_from(recipients.len()).unwrap_or(u8::MAX));
     for (_, recipient) in recipients.iter() {
         let envelope = recipient.seal(digest, &key, entropy)?;
-        bytes.extend_from_slice(&(envelope.len() as u16).to_le_bytes());
+        let len = u16::try_from(envelope.len())
+            .map_err(|_| Error::refused(context.serial, "its envelope is too long", ""))?;
+        bytes.extend_from_slice(&len.to_le_bytes());
         bytes.extend_from_slice(&envelope);
     }
     let mut body = secrets.encode();

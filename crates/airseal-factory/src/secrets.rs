@@ -82,7 +82,8 @@ impl DeviceSecrets {
         // As long as it gets: growing would leave copies behind that nobody wipes.
         let mut bytes = Zeroizing::new(Vec::with_capacity(len));
         for field in fields {
-            bytes.extend_from_slice(&(field.len() as u32).to_le_bytes());
+            let len = u32::try_from(field.len()).unwrap_or(u32::MAX);
+            bytes.extend_from_slice(&len.to_le_bytes());
             bytes.extend_from_slice(field);
         }
         bytes
@@ -91,7 +92,8 @@ impl DeviceSecrets {
     pub(crate) fn decode(mut bytes: &[u8]) -> Option<DeviceSecrets> {
         let mut next = || {
             let (len, rest) = bytes.split_first_chunk::<4>()?;
-            let (field, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+            let (field, rest) =
+                rest.split_at_checked(usize::try_from(u32::from_le_bytes(*len)).ok()?)?;
             bytes = rest;
             Some(Zeroizing::new(field.to_vec()))
         };
