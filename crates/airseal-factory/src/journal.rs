@@ -263,7 +263,7 @@ fn refuse_missing(path: &Path) -> Result<(), Error> {
     Err(Error::refused(
         path.display().to_string(),
         "is not there: nobody can say which serials and keys are in use",
-        "bring it back from a copy of the batch, or make a new batch",
+        "bring it back as it was last, never an older one, or make a new batch",
     ))
 }
 
@@ -325,12 +325,12 @@ impl Chain {
             None if chain.entries.len() > 1 => Err(Error::refused(
                 path.with_file_name(HEAD).display().to_string(),
                 "is not there: nobody can say whether the journal is whole",
-                "bring it back from a copy of the batch",
+                "bring it back as it was last, never an older one",
             )),
             _ if chain.entries.is_empty() => Err(Error::refused(
                 path.display().to_string(),
                 "is empty",
-                "bring it back from a copy of the batch",
+                "bring it back as it was last, never an older one",
             )),
             _ => Ok(chain),
         }
@@ -342,7 +342,7 @@ impl Chain {
             Error::refused(
                 path.display().to_string(),
                 format!("line {number}: {what}"),
-                "bring back the journal as it was: lines that are lost can hide a serial or a key in use",
+                "bring back the journal as it was last: lines that are lost can hide a serial or a key in use",
             )
         };
         let line: Line = serde_json::from_slice(text)
@@ -391,7 +391,7 @@ impl Head {
             Error::refused(
                 path.display().to_string(),
                 "is damaged",
-                "bring it back from a copy of the batch",
+                "bring it back as it was last, never an older one",
             )
         })
     }
@@ -403,7 +403,7 @@ impl Head {
                 "had {} lines, and the last ones are lost or others",
                 self.lines
             ),
-            "bring back the journal as it was: lines that are lost can hide a serial or a key in use",
+            "bring back the journal as it was last: lines that are lost can hide a serial or a key in use",
         )
     }
 }
