@@ -259,8 +259,8 @@ const TABLE: &str = "\
 otadata,data,ota,0xd000,0x2000
 nvs_keys,data,nvs_keys,0xf000,0x1000,encrypted
 factory,app,factory,0x10000,0x180000
-ota_0,app,ota_0,0x190000,0x110000
-ota_1,app,ota_1,0x2a0000,0x110000
+ota_0,app,ota_0,0x190000,0x180000
+ota_1,app,ota_1,0x310000,0x180000
 ";
 
 const CONFIG: &str = r#"schema = 1
@@ -272,7 +272,7 @@ hw_rev = 1
 [chip]
 family = "esp32c3"
 min_revision = 3
-flash_size = "4MB"
+flash_size = "8MB"
 
 [flash]
 bootloader = "bootloader.bin"
