@@ -233,26 +233,27 @@ impl Sdkconfig {
         }
     }
 
-    /// Firmware that closes the loader by itself when it first starts must close it as the line expects to find it.
+    /// Firmware that closes the loader by itself does so when it first starts: at the line, before the lock. A loader in
+    /// secure mode still answers, and is seen to be locked; one that is gone tells nothing any more.
     fn loader(&self, config: &Config, file: &str) -> Result<(), Error> {
-        let by_firmware = [
-            ("SECURE_DISABLE_ROM_DL_MODE", Download::Off),
-            ("SECURE_ENABLE_SECURE_ROM_DL_MODE", Download::Secure),
-        ];
-        for (option, download) in by_firmware {
-            if self.is_on(option) && config.efuse.download != download {
-                return Err(self.contradiction(
-                    file,
-                    "efuse.download",
-                    &format!(
-                        "is {}, and CONFIG_{option} makes the firmware burn {}",
-                        config.efuse.download.name(),
-                        download.name()
-                    ),
-                ));
-            }
-        }
-        Ok(())
+        const GONE: &str = "SECURE_DISABLE_ROM_DL_MODE";
+        const SECURE: &str = "SECURE_ENABLE_SECURE_ROM_DL_MODE";
+        let set = config.efuse.download;
+        let what = if self.is_on(GONE) {
+            format!(
+                "is {}, and CONFIG_{GONE} makes the firmware switch the loader off at its first start, before the line has closed it: no board could be finished",
+                set.name()
+            )
+        } else if self.is_on(SECURE) && set != Download::Secure {
+            format!(
+                "is {}, and CONFIG_{SECURE} makes the firmware burn {}",
+                set.name(),
+                Download::Secure.name()
+            )
+        } else {
+            return Ok(());
+        };
+        Err(self.contradiction(file, "efuse.download", &what))
     }
 
     fn must(&self, setting: &str, file: &str, option: &str, on: bool) -> Result<(), Error> {

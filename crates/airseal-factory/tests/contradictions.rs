@@ -144,6 +144,16 @@ fn efuses_that_start_no_image_are_refused() {
 }
 
 #[test]
+fn efuses_that_the_bootloader_would_raise_at_the_line_are_refused() {
+    let folder = ProductFolder::esp32c3();
+    folder.edit("[keys]", "[efuse]\nsecure_version = 1\n\n[keys]");
+    refused(
+        &folder,
+        &["efuse.secure_version", "burn the rest", "write 3, or 0"],
+    );
+}
+
+#[test]
 fn an_original_esp32_before_revision_3_is_refused_where_it_would_stay_open() {
     for (boot, download) in [(true, "open"), (false, "off")] {
         let folder = ProductFolder::esp32c3();

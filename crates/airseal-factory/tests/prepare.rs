@@ -371,6 +371,9 @@ fn a_build_decides_what_secure_version_and_loader_may_be() {
     with("download = \"secure\"", secure).expect("the same loader");
     let error = with("download = \"open\"", secure).expect_err("another loader");
     assert!(error.contains("efuse.download: is open"), "{error}");
+    let gone = "CONFIG_SECURE_DISABLE_ROM_DL_MODE=y\n";
+    let error = with("download = \"off\"", gone).expect_err("gone before the lock");
+    assert!(error.contains("before the line has closed it"), "{error}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::fs;
 use std::path::Path;
 
 use airseal_factory::journal::{Entry, Journal, Outcome, Step};
@@ -15,6 +16,7 @@ use airseal_pack::entropy::SystemEntropy;
 use airseal_pack::esp::efuse_audit::EfuseState;
 use common::bench::{clock, nothing, serial};
 use common::{ProductFolder, vectors};
+use sha2::{Digest, Sha256};
 
 const BOUND: (Step, Outcome) = (Step::Bind, Outcome::Done);
 const BURNING: (Step, Outcome) = (Step::Burn, Outcome::Begun);
@@ -30,8 +32,20 @@ fn batch() -> ProductFolder {
         "source = \"efuse-hmac\"\nblock = \"BLOCK_KEY2\"",
     );
     folder.edit("[keys]", "[efuse]\nsecure_version = 1\n\n[keys]");
+    let app = folder.path("app.bin");
+    fs::write(&app, of_version_1(fs::read(&app).expect("an image"))).expect("an image");
     folder.prepare().expect("a batch");
     folder
+}
+
+/// The image with another secure version, which its checksum and hash cover.
+fn of_version_1(mut image: Vec<u8>) -> Vec<u8> {
+    let hash = image.len() - 32;
+    image[hash - 1] ^= image[36] ^ 1;
+    image[36] = 1;
+    let digest = Sha256::digest(&image[..hash]);
+    image[hash..].copy_from_slice(&digest);
+    image
 }
 
 fn board(name: &str) -> Board {

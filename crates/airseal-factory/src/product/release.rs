@@ -76,6 +76,7 @@ impl Checker {
             };
             self.reaches_efuses(path, descriptor.secure_version)?;
             if first == Some(row) {
+                self.starts_without_burning(path, descriptor.secure_version)?;
                 self.is_the_release(
                     path,
                     &descriptor.version.to_string(),
@@ -97,6 +98,20 @@ impl Checker {
             "efuse.secure_version",
             &format!("is {burned}, and {path} has secure version {secure_version} (descriptor, offset 36): the burned chip would start it never"),
             "burn no more than the image has, or build it with a higher CONFIG_BOOTLOADER_APP_SECURE_VERSION",
+        ))
+    }
+
+    /// A bootloader with anti-rollback raises the eFuses to the image it starts. At the line that would be in the middle of
+    /// the work, and the chip would not be as it was planned.
+    fn starts_without_burning(&self, path: &str, secure_version: u32) -> Result<(), Error> {
+        let burned = self.config.efuse.secure_version;
+        if burned == 0 || u32::from(burned) >= secure_version {
+            return Ok(());
+        }
+        Err(self.refuse(
+            "efuse.secure_version",
+            &format!("is {burned}, and {path} has secure version {secure_version} (descriptor, offset 36): the bootloader would burn the rest when the board first starts, and the line would not know its chip again"),
+            &format!("write {secure_version}, or 0 and leave it to the bootloader"),
         ))
     }
 
