@@ -83,6 +83,7 @@ fn decrypt(key: &[u8], address: u32, bytes: &[u8]) -> Vec<u8> {
     plain
 }
 
+/// R10: nvs_keys is encrypted with the flash key like all that is marked so; NVS itself is not, it has keys of its own.
 #[test]
 fn each_region_is_encrypted_at_the_address_in_its_name() {
     let folder = ProductFolder::esp32c3();

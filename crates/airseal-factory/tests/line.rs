@@ -67,6 +67,7 @@ fn a_board_is_made_and_found_finished() {
 }
 
 /// The exact words at a board, from first look to lock; only the file names differ from run to run.
+/// R17: ciphertext is written and verified before the first burning, and no call resets the board in between.
 #[test]
 fn the_words_of_every_call_are_these() {
     let Some(line) = Line::new() else { return };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use airseal_factory::record::{DeviceKeys, device_id};
 
-use crate::factory_room::{SERIAL, boxes_in, product, secrets, tools, vectors};
+use crate::factory_room::{SERIAL, boxes_in, product, secrets, set, tools, vectors};
 use crate::harness::{Room, done, firmware, skip};
 use crate::server::Serving;
 
@@ -118,6 +118,77 @@ fn a_list_with_wrong_lines_is_refused_by_line_and_file() {
         "{why}"
     );
     assert!(!serving.ok("device list").contains(SERIAL));
+
+    let made: serde_json::Value = serde_json::from_str(&good).unwrap();
+    let key = |name: &str| made["keys"][name].as_str().unwrap().to_owned();
+    let row = format!(
+        "{SERIAL},acme.example,lock,{},{},3,blue",
+        key("request"),
+        key("unseal")
+    );
+    let table = format!("serial,vendor,class,request,unseal,hw_rev,colour\n{row}\n");
+    let wrong = table.replace("x25519:", "x448:");
+    serving.room.write("wrong.csv", wrong.as_bytes());
+    let why = serving.fails(1, "device import wrong.csv");
+    assert!(
+        why.contains("wrong.csv") && why.contains("line 2") && why.contains("unseal"),
+        "{why}"
+    );
+    serving.room.write("list.csv", table.as_bytes());
+    let done = serving.ok("device import list.csv");
+    assert_eq!(done, "1 new, 0 announced before, 0 known already\n");
+    let shown = serving.ok(&format!("device show {SERIAL} --json"));
+    assert!(shown.contains("blue"), "{shown}");
+    let known = serving.ok("device import batch/devices.jsonl");
+    assert!(known.contains("1 known already"), "{known}");
+}
+
+/// R03: where the bootloader lies follows from chip and image; what is for another chip is named with both.
+#[test]
+fn r03_the_bootloader_lies_where_its_chip_looks_for_it() {
+    let room = product(1);
+    let check = "esp provision --config acme.toml --check";
+    let plan = room.ok(check);
+    assert!(plan.contains("0x00000000 bootloader"), "{plan}");
+    let image = |name: &str| {
+        let path = vectors("images").join(name);
+        fs::copy(path, room.file("bootloader.bin")).unwrap();
+    };
+    image("esp32s3-bootloader.bin");
+    let why = room.fails(1, check);
+    assert!(why.contains("esp32s3") && why.contains("esp32c3"), "{why}");
+
+    let c3 = room.read("acme.toml");
+    set(&room, "esp32c3", "esp32p4");
+    set(&room, "min_revision = 3", "min_revision = 300");
+    image("esp32p4-v3-bootloader.bin");
+    let why = room.fails(1, check);
+    assert!(
+        why.contains("bootloader.bin") && why.contains("begins at 0x2000"),
+        "{why}"
+    );
+
+    room.write("acme.toml", &c3);
+    for (from, to) in [
+        ("esp32c3", "esp32"),
+        ("min_revision = 3", "min_revision = 0"),
+        ("mode = \"release\"", "mode = \"off\""),
+        ("v2-rsa", "off"),
+        ("sign = [\"sb0.pem\"]\ndigests = [\"sb0.pub.pem\"]\n", ""),
+        ("efuse-hmac", "none"),
+        ("encrypt = \"hmac\"", "encrypt = \"none\""),
+        ("nvs_keys = \"generate\"\n", ""),
+        (
+            "[keys]",
+            "[efuse]\ndownload = \"open\"\njtag = \"open\"\n\n[keys]",
+        ),
+    ] {
+        set(&room, from, to);
+    }
+    image("esp32-bootloader.bin");
+    fs::copy(vectors("images/app-esp32.bin"), room.file("app.bin")).unwrap();
+    let plan = room.ok(check);
+    assert!(plan.contains("0x00001000 bootloader"), "{plan}");
 }
 
 #[test]
