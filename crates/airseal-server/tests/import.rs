@@ -231,6 +231,28 @@ fn another_key_for_a_serial_needs_replace_and_revokes_the_old_one() {
 }
 
 #[test]
+fn a_serial_of_another_product_is_named_and_never_replaced() {
+    let (_data, bench) = bench();
+    let (lock, door) = (Made::new(&bench, "AL-1"), Made::new(&bench, "AL-1"));
+    import(&bench, vec![lock.line(1)], false, false).json::<DevicesImported>(200);
+    let other = ImportDevice {
+        class_id: hex::encode([7_u8; 16]),
+        ..door.line(3)
+    };
+    for replace in [false, true] {
+        let problem: ProblemBody = import(&bench, vec![other.clone()], replace, false).json(422);
+        assert!(
+            problem.detail.contains("line 3")
+                && problem.detail.contains("another vendor or class")
+                && !problem.detail.contains("--replace"),
+            "{}",
+            problem.detail
+        );
+    }
+    lock.device.poll();
+}
+
+#[test]
 fn an_import_does_not_revive_a_revoked_device() {
     let (_data, bench) = bench();
     let made = Made::new(&bench, "AL-1");

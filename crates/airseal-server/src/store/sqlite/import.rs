@@ -99,6 +99,15 @@ async fn standing(
         (_, Some(_)) if known.recipient_id == Some(device.recipient_id) => {
             Err("is known with this unseal key and another request key".to_owned())
         }
+        // Another product with the same serials: to replace would throw a device in the field out.
+        (state, Some(_))
+            if state != EnrolmentState::Revoked
+                && known
+                    .product
+                    .is_some_and(|product| product != device.product) =>
+        {
+            Err("is the serial of a device of another vendor or class: give this one another, or revoke that device first".to_owned())
+        }
         (_, Some(_)) if replace => Ok(Standing::Replaces(known)),
         (_, Some(_)) => Err("is known with another key: --replace revokes that one".to_owned()),
         (_, None)
