@@ -232,11 +232,15 @@ impl BatchFolder {
         names.into_iter().map(digest).collect()
     }
 
-    /// Refuses files of `common/` that are not as the batch was made with, and public keys that came later.
+    /// The files of `common/` that `batch.json` has a digest of, by name: a file that is read again may be another one. Refuses
+    /// those that are not as the batch was made with, and public keys that came later.
     ///
     /// # Errors
     /// `Io`; refused with the file's name.
-    pub(crate) fn check_files(&self, description: &Description) -> Result<(), Error> {
+    pub(crate) fn check_files(
+        &self,
+        description: &Description,
+    ) -> Result<BTreeMap<String, Vec<u8>>, Error> {
         let refuse = |name: &str, what: &str, remedy: &str| {
             Err(Error::refused(
                 self.common(name).display().to_string(),
@@ -244,15 +248,17 @@ impl BatchFolder {
                 remedy,
             ))
         };
-        let now = self.digests(description.files.keys().cloned().collect())?;
-        for (name, digest) in &now {
-            if description.files.get(name) != Some(digest) {
+        let mut files = BTreeMap::new();
+        for (name, digest) in &description.files {
+            let bytes = read_small(&self.common(name), MAX_DESCRIPTION, "a part of a batch")?;
+            if *digest != hex::encode(Sha256::digest(&bytes)) {
                 return refuse(
                     name,
                     "was changed since the batch was made: its SHA-256 is not that of batch.json",
                     "bring it back from a copy of the batch",
                 );
             }
+            files.insert(name.clone(), bytes);
         }
         let folder = self.common("");
         let io = |error| Error::io("read", &folder, error);
@@ -270,7 +276,7 @@ impl BatchFolder {
                 );
             }
         }
-        Ok(())
+        Ok(files)
     }
 }
 
@@ -287,6 +293,11 @@ impl Description {
     /// # Errors
     /// `Io`; refused if the folder is no batch, or the description is damaged.
     pub fn read(folder: &Path) -> Result<Description, Error> {
+        Description::read_hashed(folder).map(|(description, _)| description)
+    }
+
+    /// The same with the SHA-256 of the file.
+    pub(crate) fn read_hashed(folder: &Path) -> Result<(Description, [u8; 32]), Error> {
         let path = folder.join(DESCRIPTION);
         if !path.is_file() {
             return Err(Error::refused(
@@ -316,7 +327,7 @@ impl Description {
                 "has the name {name:?}, which can't be that of a file"
             )));
         }
-        Ok(description)
+        Ok((description, Sha256::digest(&text).into()))
     }
 
     /// The first name that would lead out of the folder, or onto another file.

@@ -98,17 +98,8 @@ fn label(product: &Product, sample: &DeviceSecrets) -> Result<(), Error> {
     ) else {
         return Ok(());
     };
-    let hw_rev = config.hw_rev.to_string();
-    let values = [
-        &config.product,
-        &hw_rev,
-        serial,
-        &config.batch.id,
-        SAMPLE_MAC,
-        &config.class,
-        sample.claim.as_str(),
-    ];
-    labels::check(label, &LabelValues(values))
+    let values = LabelValues::new(config, serial, SAMPLE_MAC, &sample.claim);
+    labels::check(label, &values)
 }
 
 fn same_settings(product: &Product, out: &Path) -> Result<(), Error> {

@@ -127,6 +127,7 @@ struct Line {
 pub struct Journal {
     path: PathBuf,
     file: File,
+    description: [u8; 32],
     entries: Vec<Entry>,
     last: [u8; 32],
     /// Bytes of whole lines; what follows was torn by a cut, and goes with the next line.
@@ -200,6 +201,7 @@ impl Journal {
         Ok(Journal {
             path: path.to_owned(),
             file,
+            description: chain.description,
             entries: chain.entries,
             last: chain.last,
             len: chain.len as u64,
@@ -250,6 +252,11 @@ impl Journal {
         write_head(&self.path, self.entries.len(), &self.last)
     }
 
+    /// SHA-256 of the `batch.json` that its first line is bound to.
+    pub(crate) fn description(&self) -> [u8; 32] {
+        self.description
+    }
+
     /// Every line, oldest first.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
@@ -291,6 +298,7 @@ fn is_mac(text: &str) -> bool {
 /// The whole lines of a journal.
 #[derive(Default)]
 struct Chain {
+    description: [u8; 32],
     entries: Vec<Entry>,
     last: [u8; 32],
     /// Bytes of the whole lines.
@@ -301,8 +309,10 @@ impl Chain {
     fn read(path: &Path, text: &[u8], head: Option<&Head>) -> Result<Chain, Error> {
         let description = path.with_file_name(DESCRIPTION);
         let description = read_small(&description, MAX_DESCRIPTION, "the description of a batch")?;
+        let description = Sha256::digest(&description).into();
         let mut chain = Chain {
-            last: Sha256::digest(&description).into(),
+            description,
+            last: description,
             len: text
                 .iter()
                 .rposition(|byte| *byte == b'\n')

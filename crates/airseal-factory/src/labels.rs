@@ -7,9 +7,10 @@ use std::path::Path;
 use airseal_pack::Error;
 use airseal_pack::bundle::read_small;
 use airseal_pack::output::{Access, Existing, write_file};
+use airseal_pack::seal::{class_id, vendor_id};
 use qrcodegen::{QrCode, QrCodeEcc};
 
-use crate::config::{Label, LabelFile};
+use crate::config::{Config, Label, LabelFile};
 use crate::values::placeholders;
 
 /// Longest table of labels, bytes.
@@ -22,12 +23,40 @@ const QUIET: i32 = 4;
 const ANYTHING: char = '\0';
 
 /// Names that labels may hold in braces.
-pub const PLACEHOLDERS: [&str; 7] = [
-    "product", "hw_rev", "serial", "batch", "mac", "class", "claim",
+pub const PLACEHOLDERS: [&str; 8] = [
+    "product",
+    "hw_rev",
+    "serial",
+    "batch",
+    "mac",
+    "class",
+    "class_id8",
+    "claim",
 ];
 
+/// Hex digits of the class id that a label has room for.
+const CLASS_ID_DIGITS: usize = 8;
+
 /// The values of one board, in the order of [`PLACEHOLDERS`].
-pub struct LabelValues<'v>(pub [&'v str; PLACEHOLDERS.len()]);
+pub struct LabelValues([String; PLACEHOLDERS.len()]);
+
+impl LabelValues {
+    /// Those of the batch, with what is the board's own.
+    pub fn new(config: &Config, serial: &str, mac: &str, claim: &str) -> LabelValues {
+        let class = class_id(vendor_id(&config.vendor), &config.class);
+        let class_id8 = hex::encode(class.0).chars().take(CLASS_ID_DIGITS).collect();
+        LabelValues([
+            config.product.clone(),
+            config.hw_rev.to_string(),
+            serial.to_owned(),
+            config.batch.id.clone(),
+            mac.to_owned(),
+            config.class.clone(),
+            class_id8,
+            claim.to_owned(),
+        ])
+    }
+}
 
 /// The first name in braces that no label knows.
 pub fn unknown_placeholder(label: &Label) -> Option<&str> {
@@ -41,10 +70,10 @@ pub fn unknown_placeholder(label: &Label) -> Option<&str> {
 ///
 /// # Errors
 /// `Io`; refused if the text is too long for a QR code.
-pub fn write(label: &Label, folder: &Path, values: &LabelValues<'_>) -> Result<(), Error> {
+pub fn write(label: &Label, folder: &Path, values: &LabelValues) -> Result<(), Error> {
     std::fs::create_dir_all(folder).map_err(|error| Error::io("make", folder, error))?;
     let qr = label.qr.as_ref().map(|text| fill(text, values));
-    let [_, _, serial, _, mac, ..] = values.0;
+    let [_, _, serial, _, mac, ..] = &values.0;
     // A claim token lets its holder enrol: labels that carry one are for the owner alone.
     let access = if label
         .qr
@@ -82,13 +111,13 @@ pub fn write(label: &Label, folder: &Path, values: &LabelValues<'_>) -> Result<(
 ///
 /// # Errors
 /// Refused if the text is too long for a QR code.
-pub fn check(label: &Label, values: &LabelValues<'_>) -> Result<(), Error> {
+pub fn check(label: &Label, values: &LabelValues) -> Result<(), Error> {
     let qr = label.qr.as_ref().map(|text| fill(text, values));
     svg(&[], qr.as_deref()).map(|_| ())
 }
 
 /// Whether the label's QR code says `text`; a value that is its own name in braces may be anything.
-pub(crate) fn is_qr(label: &Label, values: &LabelValues<'_>, text: &str) -> bool {
+pub(crate) fn is_qr(label: &Label, values: &LabelValues, text: &str) -> bool {
     let Some(qr) = label.qr.as_ref().filter(|qr| qr.contains("{serial}")) else {
         return false;
     };
@@ -117,8 +146,8 @@ pub(crate) fn is_qr(label: &Label, values: &LabelValues<'_>, text: &str) -> bool
     rest.ends_with(last)
 }
 
-fn fill(text: &str, values: &LabelValues<'_>) -> String {
-    let pairs = PLACEHOLDERS.iter().zip(values.0);
+fn fill(text: &str, values: &LabelValues) -> String {
+    let pairs = PLACEHOLDERS.iter().zip(&values.0);
     pairs.fold(text.to_owned(), |text, (name, value)| {
         text.replace(&format!("{{{name}}}"), value)
     })
@@ -214,6 +243,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_placeholder_is_filled() {
+        let names: Vec<String> = PLACEHOLDERS
+            .iter()
+            .map(|name| format!("{{{name}}}"))
+            .collect();
+        let values =
+            LabelValues(["p", "3", "S3", "b", "aa:bb", "c", "01234567", "t"].map(str::to_owned));
+        assert_eq!(
+            fill(&names.join(" "), &values),
+            "p 3 S3 b aa:bb c 01234567 t"
+        );
+    }
+
+    #[test]
     fn a_damaged_table_is_named_and_stays() {
         let folder = tempfile::tempdir().unwrap();
         let label = Label {
@@ -224,7 +267,8 @@ mod tests {
         let path = folder.path().join("labels.csv");
         let damaged = "serial,mac,qr\nS1,aa\nS2,bb,c\n";
         std::fs::write(&path, damaged).unwrap();
-        let values = LabelValues(["p", "3", "S3", "b", "aa:bb", "c", ""]);
+        let values =
+            LabelValues(["p", "3", "S3", "b", "aa:bb", "c", "01234567", ""].map(str::to_owned));
         let error = write(&label, folder.path(), &values)
             .unwrap_err()
             .to_string();
@@ -243,7 +287,9 @@ mod tests {
                 qr: Some(qr.to_owned()),
                 files: Vec::new(),
             };
-            let values = LabelValues(["p", "3", "S3", "b", "{mac}", "c", "{claim}"]);
+            let values = LabelValues(
+                ["p", "3", "S3", "b", "{mac}", "c", "01234567", "{claim}"].map(str::to_owned),
+            );
             is_qr(&label, &values, text)
         };
         assert!(is("AIRSEAL1:{serial}", "AIRSEAL1:S3"));
@@ -272,7 +318,9 @@ mod tests {
             files: vec![LabelFile::Csv, LabelFile::Svg],
         };
         for serial in ["S1", "S2", "S1"] {
-            let values = LabelValues(["p", "3", serial, "b", "aa:bb", "c", ""]);
+            let values = LabelValues(
+                ["p", "3", serial, "b", "aa:bb", "c", "01234567", ""].map(str::to_owned),
+            );
             write(&label, folder.path(), &values).unwrap();
         }
         let table = std::fs::read_to_string(folder.path().join("labels.csv")).unwrap();

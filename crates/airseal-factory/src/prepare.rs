@@ -25,6 +25,7 @@ use crate::journal::Journal;
 use crate::keymap::MAX_PLAN;
 use crate::line::decide::History;
 use crate::product::{Content, Product, Region};
+use crate::record::device_id;
 use crate::sealed::SealedList;
 use crate::secrets::DeviceSecrets;
 use crate::settings::settings;
@@ -358,7 +359,7 @@ fn test_recipient(folder: &BatchFolder) -> Result<Recipient, Error> {
 pub(crate) struct ProductValues<'p>(Vec<(&'p Region, NvsEncryption, Values)>);
 
 /// Placeholders that every device fills.
-pub(crate) const KNOWN: [&str; 3] = ["serial", "claim", "seed"];
+pub(crate) const KNOWN: [&str; 4] = ["serial", "device_id", "claim", "seed"];
 
 impl<'p> ProductValues<'p> {
     pub(crate) fn read(product: &'p Product) -> Result<ProductValues<'p>, Error> {
@@ -401,8 +402,10 @@ impl<'p> ProductValues<'p> {
     /// Builds the NVS partitions of a device from the secrets it has.
     pub(crate) fn build(&self, serial: &str, secrets: &mut DeviceSecrets) -> Result<(), Error> {
         let seed = Zeroizing::new(hex::encode(&*secrets.seed));
+        let id = <&[u8; 32]>::try_from(&secrets.seed[..]).map(device_id);
         let known = [
             ("serial", serial),
+            ("device_id", id.as_deref().unwrap_or_default()),
             ("claim", &secrets.claim),
             ("seed", &seed),
         ];

@@ -13,7 +13,7 @@ use airseal_pack::bundle::read_small;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::batch::{DESCRIPTION, MAX_DESCRIPTION};
+use crate::batch::{DESCRIPTION, Description, MAX_DESCRIPTION};
 use crate::line::decide::History;
 use crate::secrets::is_there;
 
@@ -134,12 +134,12 @@ impl SealedList {
         ))
     }
 
-    /// Refuses if the batch has another fingerprint.
+    /// Refuses if the batch has another fingerprint; `description` is the SHA-256 of its `batch.json`.
     ///
     /// # Errors
-    /// `Io`; refused.
-    pub(crate) fn refuse_other(&self, told: &str) -> Result<(), Error> {
-        let found = self.fingerprint()?;
+    /// Refused.
+    pub(crate) fn refuse_other(&self, told: &str, description: [u8; 32]) -> Result<(), Error> {
+        let found = self.fingerprint_of(description);
         let told = told.trim();
         if found.eq_ignore_ascii_case(told) {
             return Ok(());
@@ -159,15 +159,17 @@ impl SealedList {
     pub(crate) fn fingerprint(&self) -> Result<String, Error> {
         let path = self.path.with_file_name(DESCRIPTION);
         let description = read_small(&path, MAX_DESCRIPTION, "the description of a batch")?;
+        Ok(self.fingerprint_of(Sha256::digest(&description).into()))
+    }
+
+    fn fingerprint_of(&self, description: [u8; 32]) -> String {
         let mut hash = Sha256::new_with_prefix(b"airseal1 batch");
-        hash.update(Sha256::digest(&description));
+        hash.update(description);
         for (serial, sha256) in &self.digests {
             hash.update(format!("{serial} {sha256}\n"));
         }
         let digest = hash.finalize();
-        Ok(hex::encode(
-            digest.get(..FINGERPRINT_LEN).unwrap_or_default(),
-        ))
+        hex::encode(digest.get(..FINGERPRINT_LEN).unwrap_or_default())
     }
 }
 
@@ -184,5 +186,6 @@ pub fn fingerprint(folder: &Path) -> Result<String, Error> {
 /// # Errors
 /// As [`fingerprint`].
 pub fn refuse_other(folder: &Path, told: &str) -> Result<(), Error> {
-    SealedList::read(folder)?.refuse_other(told)
+    let (_, description) = Description::read_hashed(folder)?;
+    SealedList::read(folder)?.refuse_other(told, description)
 }

@@ -49,7 +49,10 @@ fn files_of_fields(product: &Product, nvs: &Nvs) -> Result<Option<String>, Error
     let files: BTreeSet<String> = if written.iter().any(|file| file.contains('{')) {
         let mut files = BTreeSet::new();
         for serial in &product.serials {
-            let known = [("serial", serial.as_str()), ("claim", ""), ("seed", "")];
+            let known = KNOWN.map(|name| match name {
+                "serial" => (name, serial.as_str()),
+                _ => (name, ""),
+            });
             files.extend(named_files(&values.render(serial, &known)?.text));
         }
         files

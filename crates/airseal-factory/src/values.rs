@@ -58,7 +58,7 @@ impl Values {
                     &read.fields_file,
                     format!("{{{name}}} is no placeholder"),
                     format!(
-                        "known are {{{}}} and the columns of the values file",
+                        "known are {{{}}} and the columns of the values file; a board's MAC is not known before it is on the bench",
                         known.join("}, {")
                     ),
                 ));

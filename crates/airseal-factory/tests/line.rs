@@ -81,7 +81,6 @@ fn the_words_of_every_call_are_these() {
         .join(serial(1))
         .display()
         .to_string();
-    let common = line.batch().join("common").display().to_string();
     let shown: Vec<String> = board
         .calls()
         .iter()
@@ -89,7 +88,6 @@ fn the_words_of_every_call_are_these() {
             call.join(" ")
                 .replace(&work, "WORK")
                 .replace(&folder, "BOARD")
-                .replace(&common, "COMMON")
         })
         .collect();
     let esptool = "esptool --chip esp32c3 --port BOARD --before default-reset --after no-reset";

@@ -176,11 +176,9 @@ fn a_board_at_a_port_gets_these_words_and_is_finished() {
         .join(serial(1))
         .display()
         .to_string();
-    let common = line.batch().join("common").display().to_string();
     let port = port.display().to_string();
     let shown = words(programs.path())
         .replace(&work, "WORK")
-        .replace(&common, "COMMON")
         .replace(&port, "PORT");
     let esptool = "esptool --chip esp32c3 --port PORT --before default-reset --after no-reset";
     let espefuse = "espefuse --chip esp32c3 --port PORT --before default-reset --after no-reset --do-not-confirm";

@@ -10,8 +10,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use airseal_esp::nvs::NvsKey;
 use airseal_factory::boxes::{self, BoxContext};
+use airseal_factory::record::device_id;
 use airseal_factory::sealed::{fingerprint, refuse_other};
+use airseal_pack::esp::nvs::{derive_keys, parse_partition};
 use airseal_pack::key::NoPassphrase;
 use airseal_pack::open::OpenKey;
 use common::ProductFolder;
@@ -121,6 +124,42 @@ fn boxes_open_for_the_line_and_hold_secrets_of_their_own() {
                     "a secret lies open in the folder"
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn nvs_holds_the_values_of_its_own_device() {
+    let folder = ProductFolder::esp32c3();
+    let fields = fs::read_to_string(folder.path("fctry.csv")).expect("fields");
+    fs::write(
+        folder.path("fctry.csv"),
+        format!("{fields}id,data,string,{{device_id}}\n"),
+    )
+    .expect("fields");
+    folder.prepare().expect("prepared");
+    let key = OpenKey::read(&folder.path("line.key"), &NoPassphrase)
+        .expect("a key")
+        .key;
+    for n in 1..=6 {
+        let serial = format!("AL-2648-A-{n:05}");
+        let bytes = fs::read(folder.path(&format!("batch/sealed/{serial}.box"))).expect("a box");
+        let context = BoxContext {
+            batch: "2648-A",
+            serial: &serial,
+        };
+        let secrets = boxes::open(context, &bytes, &key).expect("opened");
+        let seed = <[u8; 32]>::try_from(&secrets.seed[..]).expect("a seed");
+        let keys = NvsKey::new(&derive_keys(&seed)).expect("keys");
+        let dump = parse_partition(&secrets.nvs[0].1, Some(&keys));
+        let dump = dump.map_err(|refused| refused.message).expect("NVS");
+        for row in [
+            format!("serial,data,string,{serial}\n"),
+            format!("trim,data,string,calibration-{n}\n"),
+            format!("id,data,string,{}\n", device_id(&seed)),
+            format!("claim,data,string,{}\n", *secrets.claim),
+        ] {
+            assert!(dump.csv.contains(&row), "{row} is not in {}", *dump.csv);
         }
     }
 }

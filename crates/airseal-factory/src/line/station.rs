@@ -1,11 +1,11 @@
 //! One station: it looks at the board, decides, and does the work, each step journalled before and after.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use airseal_esp::Chip;
 use airseal_pack::Error;
-use airseal_pack::bundle::read_small;
 use airseal_pack::open::OpenKey;
 
 mod bound;
@@ -24,11 +24,11 @@ pub use service::{Imported, Which};
 use super::bench::{Bench, Expected, FIRMWARE, FlashFile};
 use super::decide::{Board, History, Next, Task, next};
 use super::work::WorkFolder;
-use crate::batch::{BatchFolder, Description};
+use crate::batch::{BatchFolder, DESCRIPTION, Description};
 use crate::config::{Config, SeedSource};
 use crate::efuse::{Burn, EfusePlan, arguments};
 use crate::journal::{Entry, Journal, Outcome, Step};
-use crate::prepare::CONFIG;
+use crate::prepare::{CONFIG, PLAN};
 use crate::sealed::SealedList;
 use crate::secrets::{DeviceSecrets, shred};
 use crate::status::is_closed;
@@ -61,6 +61,8 @@ pub struct Shift<'c> {
 pub struct Station<'c> {
     folder: BatchFolder,
     description: Description,
+    /// What the description has a digest of, as it was read when that was compared.
+    files: BTreeMap<String, Vec<u8>>,
     config: Config,
     chip: Chip,
     plan: EfusePlan,
@@ -111,7 +113,7 @@ impl<'c> Station<'c> {
         key: Option<OpenKey>,
         shift: Shift<'c>,
     ) -> Result<Station<'c>, Error> {
-        let description = Description::read(folder)?;
+        let (description, sha256) = Description::read_hashed(folder)?;
         let folder = BatchFolder::open(folder)?;
         WorkFolder::clean(folder.path())?;
         let damaged = |path: &Path, what: String| {
@@ -121,12 +123,16 @@ impl<'c> Station<'c> {
                 "bring it back from a copy of the batch",
             )
         };
-        folder.check_files(&description)?;
-        let config = Config::read(&folder.common(CONFIG))?;
-        let plan_path = folder.common("plan.json");
-        let plan = read_small(&plan_path, MAX_FILE, "a plan")?;
-        let plan = serde_json::from_slice(&plan)
-            .map_err(|error| damaged(&plan_path, format!("is damaged: {error}")))?;
+        let files = folder.check_files(&description)?;
+        let part = |name: &str| {
+            files
+                .get(name)
+                .ok_or_else(|| damaged(&folder.common(name), "is not in batch.json".to_owned()))
+        };
+        let config = folder.common(CONFIG).display().to_string();
+        let config = Config::parse(&config, &String::from_utf8_lossy(part(CONFIG)?))?;
+        let plan = serde_json::from_slice(part(PLAN)?)
+            .map_err(|error| damaged(&folder.common(PLAN), format!("is damaged: {error}")))?;
         let chip = Chip::from_name(&description.chip).ok_or_else(|| {
             damaged(
                 folder.path(),
@@ -134,10 +140,15 @@ impl<'c> Station<'c> {
             )
         })?;
         let journal = Journal::open(&folder.journal())?;
+        if journal.description() != sha256 {
+            let path = folder.path().join(DESCRIPTION);
+            return Err(damaged(&path, "was changed while it was read".to_owned()));
+        }
         let sealed = SealedList::read(folder.path())?;
         let station = Station {
             folder,
             description,
+            files,
             config,
             chip,
             plan,
@@ -163,9 +174,9 @@ impl<'c> Station<'c> {
     /// Refuses if the batch is not the one with this fingerprint, which `esp provision` printed.
     ///
     /// # Errors
-    /// `Io`; refused.
+    /// Refused.
     pub fn refuse_other(&self, told: &str) -> Result<(), Error> {
-        self.sealed.refuse_other(told)
+        self.sealed.refuse_other(told, self.journal.description())
     }
 
     /// What its boards must be.

@@ -35,7 +35,7 @@ pub(crate) const PLACES: &str = "0x0 WORK/bootloader@0x0.bin 0x8000 WORK/partiti
 
 /// What is burned into it in the first call.
 pub(crate) const BURN: &str = "burn-key BLOCK_KEY0 WORK/flash-key.bin XTS_AES_128_KEY BLOCK_KEY1 WORK/seed.bin HMAC_UP \
-     BLOCK_KEY2 COMMON/digest0.bin SECURE_BOOT_DIGEST0 BLOCK_KEY3 COMMON/digest1.bin SECURE_BOOT_DIGEST1 \
+     BLOCK_KEY2 WORK/digest0.bin SECURE_BOOT_DIGEST0 BLOCK_KEY3 WORK/digest1.bin SECURE_BOOT_DIGEST1 \
      burn-efuse SPI_BOOT_CRYPT_CNT 7 DIS_DOWNLOAD_ICACHE 1 DIS_DIRECT_BOOT 1 DIS_USB_JTAG 1 DIS_PAD_JTAG 1 \
      DIS_DOWNLOAD_MANUAL_ENCRYPT 1 SECURE_BOOT_KEY_REVOKE2 1 SECURE_BOOT_EN 1 write-protect-efuse DIS_ICACHE RD_DIS";
 

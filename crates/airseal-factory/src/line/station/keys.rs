@@ -40,9 +40,7 @@ impl Station<'_> {
         key: BurnedKey,
     ) -> Result<Zeroizing<Vec<u8>>, Error> {
         match key {
-            BurnedKey::Digest(_) => {
-                read_small(&self.folder.common(&key_file(key)), 32, "a digest").map(Zeroizing::new)
-            }
+            BurnedKey::Digest(_) => self.part(&key_file(key)).map(|part| part.to_vec().into()),
             BurnedKey::Flash => Ok(self.open_box(serial)?.flash_key.clone()),
             BurnedKey::Seed => Ok(self.open_box(serial)?.seed.clone()),
             BurnedKey::BootloaderDigestKey => Ok(Zeroizing::default()),
@@ -91,6 +89,18 @@ impl Station<'_> {
             batch: &self.description.batch,
             serial,
         }
+    }
+
+    /// A file of the batch as it was when the station began, whatever lies there by now.
+    pub(super) fn part(&self, name: &str) -> Result<&[u8], Error> {
+        let part = self.files.get(name).map(Vec::as_slice);
+        part.ok_or_else(|| {
+            Error::refused(
+                self.folder.common(name).display().to_string(),
+                "is not in batch.json",
+                "bring it back from a copy of the batch",
+            )
+        })
     }
 
     pub(super) fn common(&self, file: &str, sha256: &str) -> Result<Vec<u8>, Error> {

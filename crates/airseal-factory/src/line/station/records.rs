@@ -6,7 +6,7 @@ use airseal_esp::partition::{Partition, PartitionTable};
 use airseal_pack::Error;
 use airseal_pack::bundle::read_small;
 use airseal_pack::entropy::SystemEntropy;
-use airseal_pack::key::NoPassphrase;
+use airseal_pack::key::{KeyFile, KeyRole, NoPassphrase};
 use airseal_pack::output::{Access, Existing, write_durable};
 use airseal_pack::recipient::{Recipient, Recipients};
 use sha2::{Digest, Sha256};
@@ -59,22 +59,8 @@ impl Station<'_> {
             return Ok(());
         };
         let claim = self.secrets(job)?.claim.clone();
-        let hw_rev = self.config.hw_rev.to_string();
-        let config = &self.config;
-        let values = [
-            &config.product,
-            &hw_rev,
-            &job.serial,
-            &config.batch.id,
-            &job.mac,
-            &config.class,
-            claim.as_str(),
-        ];
-        labels::write(
-            label,
-            &self.folder.path().join("labels"),
-            &LabelValues(values),
-        )
+        let values = LabelValues::new(&self.config, &job.serial, &job.mac, &claim);
+        labels::write(label, &self.folder.path().join("labels"), &values)
     }
 
     fn keys_go(&self, job: &mut Job<'_, '_>) -> Result<(), Error> {
@@ -150,11 +136,11 @@ impl Station<'_> {
     fn recipients(&self, kind: &str) -> Result<Recipients, Error> {
         let mut recipients = Recipients::new();
         let prefix = format!("{kind}-");
-        for (name, sha256) in &self.description.files {
+        for (name, text) in &self.files {
             if name.starts_with(&prefix) && name.ends_with(".pub") {
-                self.common(name, sha256)?;
-                let path = self.folder.common(name);
-                recipients.add(Recipient::read(&path, &NoPassphrase)?.key);
+                let path = self.folder.common(name).display().to_string();
+                let key = KeyFile::parse(&path, text, Some(KeyRole::Recipient), &NoPassphrase)?;
+                recipients.add(Recipient::from_key(&path, &key)?);
             }
         }
         if recipients.is_empty() && kind == AT_REST {
@@ -183,14 +169,7 @@ impl Station<'_> {
             .keys()
             .filter(|key| key.readable)
             .enumerate()
-            .map(|(index, _)| {
-                read_small(
-                    &self.folder.common(&format!("digest{index}.bin")),
-                    32,
-                    "a digest",
-                )
-                .map(hex::encode)
-            });
+            .map(|(index, _)| self.part(&format!("digest{index}.bin")).map(hex::encode));
         Ok(DeviceRecord {
             schema: DeviceRecord::schema(),
             serial: job.serial.clone(),

@@ -39,19 +39,9 @@ impl Station<'_> {
 
     /// MAC and claim token may be any: nobody knows them yet.
     fn is_qr_of(&self, serial: &str, text: &str) -> bool {
-        let hw_rev = self.config.hw_rev.to_string();
-        let config = &self.config;
-        let values = [
-            &config.product,
-            &hw_rev,
-            serial,
-            &config.batch.id,
-            "{mac}",
-            &config.class,
-            "{claim}",
-        ];
-        let label = config.label.as_ref();
-        label.is_some_and(|label| is_qr(label, &LabelValues(values), text))
+        let values = LabelValues::new(&self.config, serial, "{mac}", "{claim}");
+        let label = self.config.label.as_ref();
+        label.is_some_and(|label| is_qr(label, &values, text))
     }
 
     /// The serial that a board without a label gets next: one that was begun and not finished, else the first free one.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use airseal_pack::Error;
-use airseal_pack::bundle::read_small;
 use airseal_pack::esp::efuse_audit::{EfuseState, Policy, audit};
 use sha2::{Digest, Sha256};
 
@@ -83,15 +82,15 @@ impl Station<'_> {
             let files = self.key_files(job, call)?;
             let file_of = |key| files.get(&key).cloned().unwrap_or_default();
             let burned = job.bench.burn(&arguments(call, file_of));
-            for name in [FLASH_KEY, SEED] {
-                job.work.forget(name)?;
+            for key in files.keys() {
+                job.work.forget(&key_file(*key))?;
             }
             burned?;
         }
         Ok(())
     }
 
-    /// Key files for the tool: they exist while it runs.
+    /// Key files for the tool, of bytes that were compared: they exist while it runs.
     fn key_files(
         &self,
         job: &mut Job<'_, '_>,
@@ -104,7 +103,10 @@ impl Station<'_> {
         let mut files = BTreeMap::new();
         for key in keys {
             let file = match key.key {
-                BurnedKey::Digest(_) => self.folder.common(&key_file(key.key)),
+                BurnedKey::Digest(_) => {
+                    let name = key_file(key.key);
+                    job.work.replace(&name, self.part(&name)?)?
+                }
                 BurnedKey::Flash => {
                     let bytes = self.secrets(job)?.flash_key.clone();
                     job.work.replace(FLASH_KEY, &bytes)?
@@ -131,8 +133,7 @@ impl Station<'_> {
         }
         wrong.extend(self.against_policy(&efuses)?);
         for (index, key) in self.plan.keys().filter(|key| key.readable).enumerate() {
-            let path = self.folder.common(&format!("digest{index}.bin"));
-            let digest = read_small(&path, 32, "a digest")?;
+            let digest = self.part(&format!("digest{index}.bin"))?;
             let shown = efuses
                 .field(&key.block)
                 .map(|field| field.shown.clone())
@@ -141,7 +142,7 @@ impl Station<'_> {
             let names_a_block = key.block.starts_with("BLOCK_KEY")
                 && !shown.is_empty()
                 && self.chip.name() != "esp32c2";
-            if names_a_block && shown != hex::encode(&digest) {
+            if names_a_block && shown != hex::encode(digest) {
                 wrong.push(format!("{} holds another digest", key.block));
             }
         }
@@ -275,7 +276,7 @@ impl Station<'_> {
     }
 }
 
-/// The file a key is burned from: public ones lie in `common/`, secret ones in the work folder while espefuse runs.
+/// The file a key is burned from, in the work folder while espefuse runs; that of a digest is called so in `common/` too.
 pub(super) fn key_file(key: BurnedKey) -> String {
     match key {
         BurnedKey::Flash => FLASH_KEY.to_owned(),
