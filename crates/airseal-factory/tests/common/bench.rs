@@ -18,7 +18,7 @@ use airseal_pack::open::OpenKey;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::ProductFolder;
+use super::{ProductFolder, vendor_tools};
 
 pub(crate) struct Line {
     pub(crate) product: ProductFolder,
@@ -47,7 +47,7 @@ pub(crate) fn nothing(_: &str, _: Step, _: Outcome) {}
 
 /// The folder of esptool and espefuse, where the tests have them.
 pub(crate) fn tools() -> Option<PathBuf> {
-    std::env::var_os("AIRSEAL_ESPTOOLS").map(PathBuf::from)
+    vendor_tools("AIRSEAL_ESPTOOLS")
 }
 
 impl Line {
