@@ -2,6 +2,8 @@
 //!
 //! Runs where `AIRSEAL_ESPEFUSE` names the program; `cargo xtask interop` sets it.
 
+mod common;
+
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -52,7 +54,7 @@ struct Chipside {
 impl Chipside {
     fn new(chip: Chip) -> Option<Chipside> {
         Some(Chipside {
-            espefuse: std::env::var_os("AIRSEAL_ESPEFUSE")?.into(),
+            espefuse: common::vendor_tools("AIRSEAL_ESPEFUSE")?,
             folder: tempfile::tempdir().expect("a folder"),
             chip,
         })

@@ -289,7 +289,7 @@ fn a_changed_or_lost_common_file_is_named() {
 /// Runs where `AIRSEAL_ESPEFUSE` names the program; `cargo xtask interop` sets it.
 #[test]
 fn the_scripts_burn_what_the_plan_promises() {
-    let Some(espefuse) = std::env::var_os("AIRSEAL_ESPEFUSE") else {
+    let Some(espefuse) = common::vendor_tools("AIRSEAL_ESPEFUSE") else {
         return;
     };
     let folder = ProductFolder::esp32c3();
@@ -453,6 +453,14 @@ fn the_scripts_bind_no_chip_that_is_not_blank() {
         !ok && why.contains("is not blank") && why.contains("BLOCK_KEY0"),
         "{why}"
     );
+    // A supplier's digest, in a block that the plan leaves alone.
+    let supplied = chips.chip(3);
+    let now = fs::read_to_string(supplied.join("now")).expect("a summary");
+    let digest = "    \"KEY_PURPOSE_5\": {\n        \"raw_value\": \"0xb\",\n        \"readable\": true,\n        \
+         \"value\": \"SECURE_BOOT_DIGEST2\",\n        \"writeable\": false\n    },\n    \"MAC\"";
+    fs::write(supplied.join("now"), now.replace("    \"MAC\"", digest)).expect("a summary");
+    let (ok, why) = chips.run("1-burn.sh", &supplied);
+    assert!(!ok && why.contains("KEY_PURPOSE_5"), "{why}");
     assert!(!device(&folder).join("burn.mac").exists());
     assert!(chips.run("1-burn.sh", &blank).0);
     assert_eq!((Chips::burned(&used), Chips::burned(&blank)), (0, 1));

@@ -2,9 +2,11 @@
 //!
 //! Runs where `AIRSEAL_ESPEFUSE` names the program; `cargo xtask interop` sets it.
 
+mod common;
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use airseal_esp::Chip;
@@ -53,7 +55,7 @@ fn r14_the_summary_of_the_sequence_is_what_the_plan_promises() {
 /// shown), whether it can be read and whether it can be burned. None may differ.
 #[test]
 fn r14_two_calls_with_names_only_end_where_eleven_steps_end() {
-    let Some(espefuse) = std::env::var_os("AIRSEAL_ESPEFUSE").map(PathBuf::from) else {
+    let Some(espefuse) = common::vendor_tools("AIRSEAL_ESPEFUSE") else {
         return;
     };
     let plan = EfusePlan::new(&wish()).expect("a plan");

@@ -113,6 +113,7 @@ fn factory(workshop: &Workshop, tools: &VendorTools) -> Result<(), Failure> {
                 .args(scope)
                 .env("AIRSEAL_ESPEFUSE", tools.program("espefuse"))
                 .env("AIRSEAL_ESPTOOLS", tools.folder())
+                .env("AIRSEAL_INTEROP", "1")
                 .env("AIRSEAL_TEST_ALL", "1"),
         )?;
     }

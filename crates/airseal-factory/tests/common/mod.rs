@@ -42,6 +42,14 @@ pub(crate) fn refused(folder: &ProductFolder, words: &[&str]) {
     assert!(!out.exists(), "something was made");
 }
 
+/// A program or folder of the vendor's tools, where the tests have them; `cargo xtask interop` does not let it be missing.
+pub(crate) fn vendor_tools(variable: &str) -> Option<PathBuf> {
+    let found = std::env::var_os(variable).map(PathBuf::from);
+    let needed = std::env::var_os("AIRSEAL_INTEROP").is_some();
+    assert!(found.is_some() || !needed, "{variable} is not set");
+    found
+}
+
 pub(crate) fn vectors() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../vectors/esp")
 }

@@ -115,9 +115,12 @@ pub(crate) fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// The folder of esptool and espefuse, where the tests have them.
+/// The folder of esptool and espefuse, where the tests have them; `cargo xtask interop` does not let it be missing.
 pub(crate) fn tools() -> Option<PathBuf> {
-    std::env::var_os("AIRSEAL_ESPTOOLS").map(PathBuf::from)
+    let found = std::env::var_os("AIRSEAL_ESPTOOLS").map(PathBuf::from);
+    let needed = std::env::var_os("AIRSEAL_INTEROP").is_some();
+    assert!(found.is_some() || !needed, "AIRSEAL_ESPTOOLS is not set");
+    found
 }
 
 /// A prepared batch and the programs of its line, which lie in `tools`.
