@@ -300,6 +300,16 @@ fn open(
         Progress::Burned if plan.burn.is_empty() && !history.booted => {
             work(plan, order, history, Flash::Unwritten, Vec::new())
         }
+        // It was not reset since. The journal must know of the lock before a reset closes the loader.
+        Progress::Burned if !plan.lock.is_empty() && plan.is_locked(efuses) => Next::Work {
+            serial: history.serial(),
+            tasks: vec![
+                Task::Audit,
+                Task::Lock(plan.lock.clone()),
+                Task::Boot,
+                Task::Record,
+            ],
+        },
         Progress::Burned => work(plan, order, history, Flash::Proved, Vec::new()),
         Progress::Blank(calls) => work(plan, order, history, Flash::Unwritten, calls),
         Progress::Begun(_) if !history.burn_begun => other_tool(),

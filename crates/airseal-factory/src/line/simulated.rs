@@ -54,6 +54,7 @@ pub struct SimulatedBoard {
     calls: Vec<Vec<String>>,
     fault: Option<(usize, Fault)>,
     pieces: Option<usize>,
+    burned_at_start: Option<&'static str>,
 }
 
 /// What the serial loader still does.
@@ -83,6 +84,7 @@ impl SimulatedBoard {
             calls: Vec::new(),
             fault: None,
             pieces: None,
+            burned_at_start: None,
         };
         let path = board.file("mac");
         if path.exists() {
@@ -98,6 +100,11 @@ impl SimulatedBoard {
     /// Lets the fault strike at call number `at`, from 0.
     pub fn set_fault(&mut self, at: usize, fault: Fault) {
         self.fault = Some((at, fault));
+    }
+
+    /// Firmware that burns this field whenever it starts, as ESP-IDF does for some of its options.
+    pub fn set_burned_at_start(&mut self, field: &'static str) {
+        self.burned_at_start = Some(field);
     }
 
     /// In how many pieces the call that a kill struck does its work.

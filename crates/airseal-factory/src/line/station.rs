@@ -200,7 +200,13 @@ impl<'c> Station<'c> {
                 history.unfinished = self.unfinished(efuses, &history)?;
                 history
             }
-            (_, Some(serial)) => History::of_serial(entries, serial),
+            (_, Some(serial)) => {
+                let mut history = History::of_serial(entries, serial);
+                // Firmware may lock its chip when it first starts, which is after the audit; it must say then who it is.
+                history.lock_begun |=
+                    history.audited && self.config.device_key.source != SeedSource::None;
+                history
+            }
             (_, None) => History::default(),
         };
         if let (Some(scanned), Some((bound, _))) = (scanned, &history.bound)

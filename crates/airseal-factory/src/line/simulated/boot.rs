@@ -19,6 +19,8 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::SimulatedBoard;
+use crate::line::connection::{Connection as _, Program};
+use crate::line::tools::words;
 use crate::record::device_id;
 
 /// Data partitions.
@@ -78,6 +80,12 @@ impl SimulatedBoard {
             Some(seed) => device_id(&seed),
             None => "-".to_owned(),
         };
+        if let Some(field) = self.burned_at_start.filter(|field| !self.is_burned(field)) {
+            let mut call = words(&[&"--chip", &chip.name()]);
+            call.extend(self.place(Program::Espefuse));
+            call.extend(words(&[&"--do-not-confirm", &"burn-efuse", &field, &"1"]));
+            self.burn(&call, None)?;
+        }
         Ok(format!(
             "I boot: {slot}\nI (312) main: airseal: {id} {}\n",
             version.unwrap_or_else(|| "?".to_owned())

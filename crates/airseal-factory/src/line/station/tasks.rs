@@ -221,12 +221,22 @@ impl Station<'_> {
         Ok(Some(seed.map(|seed| device_id(&seed)).unwrap_or_default()))
     }
 
+    /// Whether its firmware can say which board it is.
+    fn has_id(&self, job: &mut Job<'_, '_>) -> Result<bool, Error> {
+        Ok(self.expected_id(job)?.is_some_and(|id| !id.is_empty()))
+    }
+
     /// The board on the bench now, which must be the one that the work was decided for.
     fn look_again(&self, job: &mut Job<'_, '_>) -> Result<EfuseState, Error> {
+        let board = job.bench.look()?;
+        Self::still_there(board, &job.mac)
+    }
+
+    fn still_there(board: Board, bound: &str) -> Result<EfuseState, Error> {
         let refuse = |why: String, remedy: &str| Err(Error::refused("the board", why, remedy));
-        match job.bench.look()? {
-            Board::Open { mac, .. } if mac != job.mac => refuse(
-                format!("is now {mac}, it was {}", job.mac),
+        match board {
+            Board::Open { mac, .. } if mac != bound => refuse(
+                format!("is now {mac}, it was {bound}"),
                 "put the first one back",
             ),
             Board::Open {
@@ -239,14 +249,20 @@ impl Station<'_> {
             Board::Open { efuses, .. } => Ok(efuses),
             Board::Locked => refuse(
                 "was locked before its turn".to_owned(),
-                "see the journal; another board may be on the bench",
+                "see the journal; another board may be on the bench. If it is the one, run again with its label: --serial",
             ),
             Board::Silent { why } => refuse(why, "look at cable, power and port, and run again"),
         }
     }
 
     fn lock(&self, job: &mut Job<'_, '_>, call: &[Burn]) -> Result<(), Error> {
-        let efuses = self.look_again(job)?;
+        let board = job.bench.look()?;
+        // Firmware may lock its chip when it first starts. The chip was audited a moment ago; that it is still the one, only its
+        // firmware can say now.
+        if matches!(board, Board::Locked) && !self.plan.closes_loader() && self.has_id(job)? {
+            return self.boot(job);
+        }
+        let efuses = Self::still_there(board, &job.mac)?;
         if !self.plan.is_burned(&efuses) {
             return Err(Error::refused(
                 "the eFuses",
@@ -254,11 +270,14 @@ impl Station<'_> {
                 "run again: what is missing is burned, what is wrong is named",
             ));
         }
+        if self.plan.is_locked(&efuses) {
+            return Ok(());
+        }
         job.bench.burn(&arguments(call, |_| PathBuf::new()))
     }
 
-    /// After the journal has it that the lock was burned: only a loader that is seen all the same speaks against it, and is
-    /// journalled.
+    /// After the journal has it that the lock was burned: only a loader that is seen all the same, on a chip that does not show
+    /// the lock, speaks against it, and is journalled.
     pub(super) fn see_locked(&mut self, job: &mut Job<'_, '_>) -> Result<(), Error> {
         match job.bench.look()? {
             Board::Silent { .. } if self.plan.closes_loader() => Ok(()),
@@ -268,6 +287,13 @@ impl Station<'_> {
                 why,
                 "look at cable, power and port, and run again",
             )),
+            Board::Open { mac, efuses, .. } if mac == job.mac && self.plan.is_locked(&efuses) => {
+                Err(Error::refused(
+                    "the board",
+                    "was not reset: its lock is burned, and its loader still answers",
+                    "reset it, or take its power away and give it back, and run again with its label: --serial",
+                ))
+            }
             Board::Open { .. } | Board::Locked => {
                 let error = Error::refused("the loader", "still answers", "run again");
                 Err(self.failed(&job.serial, &job.mac, Step::Lock, error)?)
