@@ -113,6 +113,17 @@ pub struct Entry {
     pub sha256: Option<String>,
 }
 
+impl Entry {
+    /// What no line may have: it names a board that can't be.
+    fn fault(&self) -> Option<String> {
+        if !self.serial.is_empty() && !names_a_file(&self.serial, MAX_SERIAL) {
+            return Some(format!("has the serial {:?}, which none is", self.serial));
+        }
+        let is_none = !self.mac.is_empty() && !is_mac(&self.mac);
+        is_none.then(|| format!("has the MAC {:?}, which none is", self.mac))
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Line {
     /// Number of the line, from 1.
@@ -224,8 +235,19 @@ impl Journal {
     /// Adds a line and waits until it is on the disk. A line that could not be written whole is taken back.
     ///
     /// # Errors
-    /// `Io`; the step must not be done then.
+    /// `Io`; refused for a line that no journal is read with. The step must not be done then.
     pub fn append(&mut self, entry: Entry) -> Result<(), Error> {
+        if let Some(what) = entry.fault() {
+            return Err(Error::refused(
+                self.path.display().to_string(),
+                format!("takes no such line, which would end it for good: it {what}"),
+                "find out where that name comes from: batch.json, a file in bound/, or the chip",
+            ));
+        }
+        self.write(entry)
+    }
+
+    fn write(&mut self, entry: Entry) -> Result<(), Error> {
         let line = Line {
             n: self.entries.len() as u64 + 1,
             prev: hex::encode(self.last),
@@ -285,8 +307,8 @@ fn write_head(journal: &Path, lines: usize, last: &[u8; 32]) -> Result<(), Error
     head.commit()
 }
 
-/// Lower case with colons.
-fn is_mac(text: &str) -> bool {
+/// Whether it is a MAC, lower case with colons.
+pub(crate) fn is_mac(text: &str) -> bool {
     let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     text.len() == 17
         && text.bytes().enumerate().all(|(at, byte)| match at % 3 {
@@ -363,12 +385,8 @@ impl Chain {
         if line.prev != hex::encode(self.last) {
             return Err(refuse("does not follow from the line before".to_owned()));
         }
-        let Entry { serial, mac, .. } = &line.entry;
-        if !serial.is_empty() && !names_a_file(serial, MAX_SERIAL) {
-            return Err(refuse(format!("has the serial {serial:?}, which none is")));
-        }
-        if !mac.is_empty() && !is_mac(mac) {
-            return Err(refuse(format!("has the MAC {mac:?}, which none is")));
+        if let Some(what) = line.entry.fault() {
+            return Err(refuse(what));
         }
         self.last = Sha256::digest(text).into();
         self.entries.push(line.entry);
@@ -451,6 +469,30 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_no_journal_is_read_with_is_not_written() {
+        let folder = tempfile::tempdir().expect("works");
+        let path = folder.path().join("journal.jsonl");
+        let text = three_lines(&path);
+        let mut journal = Journal::open(&path).expect("works");
+        let named = |serial: &str, mac: &str| Entry {
+            mac: mac.to_owned(),
+            ..entry(serial, Step::Scrap, Outcome::Done)
+        };
+        for entry in [
+            named("S1", "xyz"),
+            named("S1", "AA:bb:cc:dd:ee:ff"),
+            named("../S1", "aa:bb:cc:dd:ee:ff"),
+        ] {
+            let error = journal.append(entry).expect_err("refused").to_string();
+            assert!(error.contains("which none is"), "{error}");
+            assert_eq!(std::fs::read(&path).expect("works"), text);
+        }
+        journal.append(named("S1", "")).expect("no MAC is known");
+        drop(journal);
+        Journal::open(&path).expect("whole");
+    }
+
+    #[test]
     fn a_torn_last_line_is_dropped_wherever_it_tore() {
         let folder = tempfile::tempdir().expect("works");
         let path = folder.path().join("journal.jsonl");
@@ -527,7 +569,7 @@ mod tests {
             let mut journal = Journal::open(&path).expect("works");
             let mut line = entry(serial, Step::Scrap, Outcome::Done);
             line.mac = mac.to_owned();
-            journal.append(line).expect("works");
+            journal.write(line).expect("works");
             let error = Journal::open(&path).err().expect("refused").to_string();
             assert!(error.contains("line 5"), "{error}");
             std::fs::remove_file(&path).expect("works");

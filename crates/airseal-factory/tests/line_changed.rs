@@ -26,3 +26,31 @@ fn a_digest_that_is_exchanged_while_the_station_works_is_never_burned() {
     assert_eq!(shown, hex::encode(&own));
     assert!(records(&line.batch())[0].contains(&hex::encode(&own)));
 }
+
+/// What an editor or a bad disk made of a mark stops the line with its name, and never becomes a line that no journal is read with.
+#[test]
+fn a_mark_that_names_no_chip_is_refused_and_gets_into_no_journal() {
+    let Some(line) = Line::new() else { return };
+    let mark = line.batch().join("bound").join(serial(1));
+    fs::create_dir(line.batch().join("bound")).expect("a folder");
+    let mut station = line.station();
+    let lines = station.journal().entries().len();
+    for text in ["xyz\n", "", "02:00:00:00:00:+1"] {
+        fs::write(&mark, text).expect("a mark");
+        let mut board = line.board(2);
+        let run = station.run(&mut bench(&station, &mut board), None);
+        let scrap = station.scrap(&serial(1), "damaged", false);
+        for error in [run.map(drop), scrap, station.close(true).map(drop)] {
+            let error = error.expect_err(text).to_string();
+            assert!(error.contains(&serial(1)), "{error}");
+            assert!(error.contains("names no chip"), "{error}");
+        }
+        assert_eq!(station.journal().entries().len(), lines, "{text}");
+    }
+    fs::write(&mark, "02:00:00:00:00:01\n").expect("the mark");
+    station
+        .scrap(&serial(1), "damaged", false)
+        .expect("given up");
+    drop(station);
+    line.station();
+}

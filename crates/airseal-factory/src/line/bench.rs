@@ -16,6 +16,7 @@ use airseal_pack::esp::efuse_audit::EfuseState;
 use super::connection::{Connection, Program};
 use super::decide::Board;
 use super::tools::words;
+use crate::journal::is_mac;
 
 /// How long the firmware may take to say who it is.
 const BOOT_WAIT: Duration = Duration::from_secs(10);
@@ -336,13 +337,7 @@ pub fn mac_of(efuses: &EfuseState) -> Result<String, Error> {
         .map(|field| field.shown.to_ascii_lowercase())
         .unwrap_or_default();
     match shown.get(..17) {
-        Some(mac)
-            if mac
-                .split(':')
-                .all(|part| part.len() == 2 && u8::from_str_radix(part, 16).is_ok()) =>
-        {
-            Ok(mac.to_owned())
-        }
+        Some(mac) if is_mac(mac) => Ok(mac.to_owned()),
         _ => Err(Error::refused(
             "the summary",
             format!("has no MAC: {shown:?}"),
@@ -427,4 +422,22 @@ fn bytes_of(size: &str) -> Option<u64> {
         None => (size.strip_suffix("KB")?, 10),
     };
     Some(digits.parse::<u64>().ok()? << shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mac_is_hexadecimal_digits_and_nothing_else() {
+        let summary = |mac: &str| {
+            let text =
+                format!(r#"{{"MAC": {{"value": "{mac}", "readable": true, "writeable": false}}}}"#);
+            EfuseState::parse("x", text.as_bytes())
+        };
+        let efuses = summary("02:00:00:00:00:A1 (OK)").expect("a summary");
+        assert_eq!(mac_of(&efuses).expect("a MAC"), "02:00:00:00:00:a1");
+        let efuses = summary("02:00:00:00:00:+1 (OK)").expect("a summary");
+        assert!(mac_of(&efuses).is_err());
+    }
 }

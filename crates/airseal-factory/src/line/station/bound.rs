@@ -9,6 +9,7 @@ use airseal_pack::bundle::read_small;
 use airseal_pack::output::{Access, Existing, sync_folder, write_durable};
 
 use super::Station;
+use crate::journal::is_mac;
 use crate::secrets::is_there;
 
 /// Longest file, bytes.
@@ -53,6 +54,10 @@ impl Station<'_> {
         Ok(bound)
     }
 
+    /// The MAC of the chip that the box was opened for.
+    ///
+    /// # Errors
+    /// `Io`; refused for a mark that names no chip.
     pub(super) fn bound_to(&self, serial: &str) -> Result<Option<String>, Error> {
         let path = self.bound_folder().join(serial);
         let known = self.description.serials.iter().any(|known| known == serial);
@@ -60,7 +65,15 @@ impl Station<'_> {
             return Ok(None);
         }
         let text = read_small(&path, MAX_MARK, "the mark of a box")?;
-        Ok(Some(String::from_utf8_lossy(&text).trim().to_owned()))
+        let mac = String::from_utf8_lossy(&text).trim().to_owned();
+        if is_mac(&mac) {
+            return Ok(Some(mac));
+        }
+        Err(Error::refused(
+            path.display().to_string(),
+            format!("is damaged: it names no chip, but {mac:?}"),
+            "bring it back from a copy of the batch, or write the MAC of the chip into it that this serial's board has",
+        ))
     }
 
     fn bound_folder(&self) -> PathBuf {
