@@ -6,11 +6,12 @@ use std::path::Path;
 
 use airseal_pack::Error;
 use airseal_pack::bundle::read_small;
-use airseal_pack::output::{Access, Existing, write_file};
+use airseal_pack::output::{Access, Existing, sync_folder, write_durable};
 use airseal_pack::seal::{class_id, vendor_id};
 use qrcodegen::{QrCode, QrCodeEcc};
 
 use crate::config::{Config, Label, LabelFile};
+use crate::secrets::is_there;
 use crate::values::placeholders;
 
 /// Longest table of labels, bytes.
@@ -66,12 +67,16 @@ pub fn unknown_placeholder(label: &Label) -> Option<&str> {
         .find(|name| !PLACEHOLDERS.contains(name))
 }
 
-/// Writes the label of one board into `folder`; a second time for the same board changes nothing.
+/// Writes the label of one board into `folder`, and waits until it is on the disk: the keys that could make it again go next.
+/// A second time for the same board changes nothing.
 ///
 /// # Errors
 /// `Io`; refused if the text is too long for a QR code.
 pub fn write(label: &Label, folder: &Path, values: &LabelValues) -> Result<(), Error> {
-    std::fs::create_dir_all(folder).map_err(|error| Error::io("make", folder, error))?;
+    if !is_there(folder)? {
+        std::fs::create_dir_all(folder).map_err(|error| Error::io("make", folder, error))?;
+        folder.parent().map_or(Ok(()), sync_folder)?;
+    }
     let qr = label.qr.as_ref().map(|text| fill(text, values));
     let [_, _, serial, _, mac, ..] = &values.0;
     // A claim token lets its holder enrol: labels that carry one are for the owner alone.
@@ -95,7 +100,7 @@ pub fn write(label: &Label, folder: &Path, values: &LabelValues) -> Result<(), E
             LabelFile::Svg => {
                 let lines: Vec<String> = label.text.iter().map(|text| fill(text, values)).collect();
                 let path = folder.join(format!("{serial}.svg"));
-                write_file(
+                write_durable(
                     &path,
                     svg(&lines, qr.as_deref())?.as_bytes(),
                     Existing::Replace,
@@ -164,7 +169,7 @@ pub(crate) fn cell(text: &str) -> Cow<'_, str> {
 }
 
 fn row(path: &Path, cells: [&str; 3], access: Access) -> Result<(), Error> {
-    let before = if path.exists() {
+    let before = if is_there(path)? {
         read_small(path, MAX_TABLE, "a table of labels")?
     } else {
         Vec::new()
@@ -190,7 +195,7 @@ fn row(path: &Path, cells: [&str; 3], access: Access) -> Result<(), Error> {
     let bytes = table
         .into_inner()
         .map_err(|error| io(error.into_error().into()))?;
-    write_file(path, &bytes, Existing::Replace, access)
+    write_durable(path, &bytes, Existing::Replace, access)
 }
 
 /// 1 unit is one module of the QR code.
