@@ -385,8 +385,13 @@ fn keys_from_a_folder_write_boards_that_were_burned_elsewhere() {
     assert_eq!(station.import_keys(&folder).expect("again").known, 1);
     let which = Which::mac("020000000009").expect("a MAC");
     let mut board = line.board_in(&foreign.product.path("board9"), 9);
-    let done = station
+    let error = station
         .reflash(&mut bench(&station, &mut board), &which, false)
+        .expect_err("nothing on the board says that it is the one")
+        .to_string();
+    assert!(error.contains("--silent-board"), "{error}");
+    let done = station
+        .reflash(&mut bench(&station, &mut board), &which, true)
         .expect("written");
     assert_eq!(done.serial, "imported-020000000009");
     // What only its own line knew stayed as it was.

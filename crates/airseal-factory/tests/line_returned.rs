@@ -9,6 +9,7 @@ use std::fs;
 use airseal_factory::line::simulated::SimulatedBoard;
 use airseal_factory::line::station::{Station, Which};
 use airseal_pack::Error;
+use common::ProductFolder;
 use common::bench::{Line, bench, nothing, records, serial, with_escrow};
 
 fn reflash(
@@ -64,6 +65,28 @@ fn a_board_under_another_label_is_not_erased() {
     reflash(&mut station, &mut second, 2, false).expect("written");
     let done = station.run(&mut bench(&station, &mut second), Some(&serial(2)));
     assert!(done.expect("finished").was_finished);
+}
+
+fn without_a_key() -> ProductFolder {
+    let folder = with_escrow();
+    folder.edit("source = \"efuse-hmac\"", "source = \"none\"");
+    folder.edit("encrypt = \"hmac\"", "encrypt = \"keys\"");
+    folder
+}
+
+/// Two boards that both say nothing are alike, whatever their labels say.
+#[test]
+fn a_board_without_a_device_key_is_written_only_when_told() {
+    let Some(line) = Line::of(without_a_key) else {
+        return;
+    };
+    let (mut first, station) = line.finished();
+    drop(station);
+    let mut station = line.station_in(&line.batch(), "escrow.key", None, &nothing);
+    let as_made = fs::read(first.flash()).expect("the flash");
+    refused(reflash(&mut station, &mut first, 1, false), "no device key");
+    assert!(fs::read(first.flash()).expect("the flash") == as_made);
+    reflash(&mut station, &mut first, 1, true).expect("written");
 }
 
 /// A wrong digit in a serial gives up no board that is in the field.

@@ -53,8 +53,11 @@ impl Station<'_> {
         };
         let history = History::of_serial(self.journal.entries(), serial);
         // A journal of an earlier moment may not know what the mark of the box knows.
-        let marked = self.bound_to(serial)?;
-        let Some(mac) = history.bound.map(|(_, mac)| mac).or(marked) else {
+        let mac = match history.bound {
+            Some((_, mac)) => Some(mac),
+            None => self.bound_to(serial)?,
+        };
+        let Some(mac) = mac else {
             return refuse(
                 "is bound to no chip",
                 "a serial that was never used needs no scrapping",
@@ -107,7 +110,9 @@ impl Station<'_> {
                 ));
             }
         };
-        match bench.look()? {
+        let board = bench.look()?;
+        let told = matches!(board, Board::Open { .. });
+        match board {
             Board::Locked => {}
             Board::Open { mac: found, .. } if found != mac => {
                 return Err(Error::refused(
@@ -155,7 +160,7 @@ impl Station<'_> {
             !history.imported || matches!(region.source, RegionSource::Common { .. })
         };
         let files = self.some_regions(&mut job, &wanted)?;
-        self.ask(&mut job, silent)?;
+        self.ask(&mut job, silent, told)?;
         self.note(&serial, &mac, Step::Reflash, Outcome::Begun, "", None)?;
         let erase = !history.imported;
         let written = job.bench.write(&files, Write::Locked { erase });
@@ -170,7 +175,8 @@ impl Station<'_> {
     }
 
     /// Written with the keys of another board, a board is dead: what is on it now must say that the label is its own.
-    fn ask(&self, job: &mut Job<'_, '_>, silent: bool) -> Result<(), Error> {
+    /// A board without a key of its own can't; an open loader has told its MAC then (`told`).
+    fn ask(&self, job: &mut Job<'_, '_>, silent: bool, told: bool) -> Result<(), Error> {
         let want = self.expected_id(job)?;
         let found = match job.bench.boot() {
             Ok(line) => line.device_id,
@@ -189,10 +195,19 @@ impl Station<'_> {
             .iter()
             .find(|record| !found.is_empty() && record.device_id == found)
             .map(|record| record.serial.as_str());
-        let is_it = match &want {
-            Some(want) => *want == found,
+        let want = want.as_deref();
+        let is_it = match want {
+            Some(want) => want == found,
             None => owner.is_none(),
         };
+        let says_nothing = want.is_none_or(str::is_empty);
+        if is_it && says_nothing && !told && !silent {
+            return Err(Error::refused(
+                FIRMWARE,
+                "has no device key that could say which board this is, and neither has its loader",
+                "nothing was written. Compare label and board; if the label is surely its own, --silent-board writes it",
+            ));
+        }
         if is_it {
             return Ok(());
         }
