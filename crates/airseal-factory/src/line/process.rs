@@ -50,18 +50,18 @@ pub fn end_programs() {
     }
 }
 
-/// Runs it to its end, or to `limit`.
+/// Runs it to its end, or to `limit`; one without a limit burns, and is never killed.
 ///
 /// # Errors
 /// If it does not start.
-pub(super) fn run(command: &mut Command, burns: bool, limit: Duration) -> std::io::Result<Ended> {
+pub(super) fn run(command: &mut Command, limit: Option<Duration>) -> std::io::Result<Ended> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
         .spawn()?;
-    let listed = Listed::new(&child, burns);
+    let listed = Listed::new(&child, limit.is_none());
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     thread::scope(|scope| {
         let stdout = scope.spawn(move || read(stdout));
@@ -78,14 +78,14 @@ pub(super) fn run(command: &mut Command, burns: bool, limit: Duration) -> std::i
 fn wait(
     child: &mut Child,
     group: Option<Pid>,
-    limit: Duration,
+    limit: Option<Duration>,
 ) -> std::io::Result<Option<ExitStatus>> {
-    let until = Instant::now() + limit;
+    let begun = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
-        if Instant::now() >= until {
+        if limit.is_some_and(|limit| begun.elapsed() >= limit) {
             if let Some(group) = group {
                 kill(group);
             }
@@ -140,6 +140,9 @@ impl Drop for Listed {
 mod tests {
     use super::*;
 
+    /// The list of running programs is one for the whole process, and so is who ends them.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
     fn shell(script: &str) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
@@ -148,9 +151,10 @@ mod tests {
 
     #[test]
     fn a_program_that_hangs_is_ended_with_its_children() {
+        let _alone = ONE_AT_A_TIME.lock();
         let begun = Instant::now();
         let limit = Duration::from_millis(200);
-        let ended = run(&mut shell("echo here; sleep 60 & sleep 60"), false, limit).expect("runs");
+        let ended = run(&mut shell("echo here; sleep 60 & sleep 60"), Some(limit)).expect("runs");
         assert!(ended.status.is_none());
         assert_eq!(ended.stdout, b"here\n");
         assert!(begun.elapsed() < Duration::from_secs(20));
@@ -158,20 +162,21 @@ mod tests {
 
     #[test]
     fn more_output_than_is_kept_stops_no_program() {
+        let _alone = ONE_AT_A_TIME.lock();
         let script = "head -c 20000000 /dev/zero; echo end >&2";
-        let ended = run(&mut shell(script), false, Duration::from_secs(60)).expect("runs");
+        let ended = run(&mut shell(script), Some(Duration::from_secs(60))).expect("runs");
         assert!(ended.status.is_some_and(|status| status.success()));
         assert_eq!(ended.stdout.len() as u64, MAX_OUTPUT);
         assert_eq!(ended.stderr, b"end\n");
     }
 
-    /// One test for both: the list of running programs is one for the whole process.
     #[test]
     fn who_stops_the_station_kills_what_reads_and_waits_for_what_burns() {
+        let _alone = ONE_AT_A_TIME.lock();
         let limit = Duration::from_secs(60);
         thread::scope(|scope| {
-            let reads = scope.spawn(|| run(&mut shell("sleep 60"), false, limit));
-            let burns = scope.spawn(|| run(&mut shell("sleep 1; echo burned"), true, limit));
+            let reads = scope.spawn(|| run(&mut shell("sleep 60"), Some(limit)));
+            let burns = scope.spawn(|| run(&mut shell("sleep 1; echo burned"), None));
             while RUNNING.lock().expect("works").len() < 2 {
                 thread::sleep(LOOK);
             }

@@ -1,6 +1,7 @@
 //! Espressif's programs: the versions that are known, and calling them.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::Metadata;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,10 +15,15 @@ use super::process;
 const OLDEST: (u32, u32) = (5, 6);
 const NEXT_MAJOR: u32 = 6;
 
-/// How long a call may take, and one that writes or compares a whole flash.
+/// How long a call may take that neither burns nor writes.
 const LIMIT: Duration = Duration::from_secs(120);
-const LIMIT_SLOW: Duration = Duration::from_secs(300);
-const SLOW: [&str; 3] = ["erase-region", "write-flash", "verify-flash"];
+
+/// Bytes a second at least: 115200 baud carry some 11000, and ciphertext can't be compressed.
+const SLOWEST: u64 = 4000;
+
+/// What esptool waits for each MiB that is erased, and for a whole chip, is less (`targets/rom.py`, `loader.py`).
+const ERASE_MIB: Duration = Duration::from_secs(60);
+const ERASE_CHIP: Duration = Duration::from_secs(400);
 
 /// Commands that can't be taken back.
 const BURNS: [&str; 4] = [
@@ -69,13 +75,8 @@ impl Tools {
             .env_remove("ESPRESSIF_IDE_WS")
             .env("NO_COLOR", "1")
             .env("COLUMNS", "200");
-        let is = |names: &[&str]| {
-            words
-                .iter()
-                .any(|word| names.iter().any(|name| word == name))
-        };
-        let limit = if is(&SLOW) { LIMIT_SLOW } else { LIMIT };
-        let ended = process::run(&mut command, is(&BURNS), limit).map_err(|error| {
+        let limit = limit(words);
+        let ended = process::run(&mut command, limit).map_err(|error| {
             if error.kind() == ErrorKind::NotFound {
                 return Error::refused(path.display().to_string(), "is not there", INSTALL);
             }
@@ -84,8 +85,11 @@ impl Tools {
         let Some(status) = ended.status else {
             return Err(Error::refused(
                 program,
-                format!("did not end within {} s, and was killed", limit.as_secs()),
-                "look at cable, power and port; running again goes on where this stopped",
+                format!(
+                    "did not end within {} s, and was killed",
+                    limit.unwrap_or_default().as_secs()
+                ),
+                "look at cable, power and port, and run again",
             ));
         };
         let text = String::from_utf8_lossy(&ended.stdout).into_owned();
@@ -135,6 +139,35 @@ impl Tools {
     }
 }
 
+/// How long a call may take, from what it has to carry; one that burns is never killed, since it would leave a chip half burned.
+fn limit(words: &[OsString]) -> Option<Duration> {
+    let has = |names: &[&str]| {
+        words
+            .iter()
+            .any(|word| names.iter().any(|name| word == name))
+    };
+    if has(&BURNS) {
+        return None;
+    }
+    let mut limit = LIMIT;
+    if has(&["write-flash", "verify-flash"]) {
+        let files = words
+            .iter()
+            .filter_map(|word| Path::new(word).metadata().ok());
+        let bytes: u64 = files.filter(Metadata::is_file).map(|file| file.len()).sum();
+        limit += Duration::from_secs(bytes / SLOWEST);
+    }
+    if has(&["--erase-all"]) {
+        limit += ERASE_CHIP;
+    }
+    if has(&["erase-region"]) {
+        let len = words.last().and_then(|word| word.to_str());
+        let len = len.and_then(|len| u32::from_str_radix(len.trim_start_matches("0x"), 16).ok());
+        limit += ERASE_MIB * len.unwrap_or_default().div_ceil(1 << 20);
+    }
+    Some(limit)
+}
+
 /// The words of a call, from pieces.
 pub(crate) fn words(pieces: &[&dyn AsRef<OsStr>]) -> Vec<OsString> {
     pieces
@@ -164,4 +197,26 @@ fn last_words(text: &str) -> Option<&str> {
             .map(|line| line.trim_matches(decoration))
             .rfind(|line| line.chars().any(char::is_alphanumeric))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_has_the_time_that_its_bytes_take_and_a_burning_one_has_all() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let image = folder.path().join("image.bin");
+        std::fs::write(&image, vec![0; 3 << 20]).expect("a file");
+        let seconds = |words: &[OsString]| limit(words).map(|limit| limit.as_secs());
+        assert_eq!(seconds(&words(&[&"get-security-info"])), Some(120));
+        // At 11000 bytes a second, and what esptool allows for the erasing.
+        let write = words(&[&"write-flash", &"--erase-all", &"0x0", &image]);
+        assert!(seconds(&write).is_some_and(|limit| limit > (3 << 20) / 11_000 * 2 + 120));
+        let erase = words(&[&"erase-region", &"--force", &"0x0", &"0x4000000"]);
+        assert!(seconds(&erase).is_some_and(|limit| limit >= 64 * 40));
+        for name in BURNS {
+            assert_eq!(seconds(&words(&[&"summary", &name])), None);
+        }
+    }
 }
