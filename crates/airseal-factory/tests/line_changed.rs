@@ -54,3 +54,23 @@ fn a_mark_that_names_no_chip_is_refused_and_gets_into_no_journal() {
     drop(station);
     line.station();
 }
+
+/// A cut between the journal's line and the end of the box.
+#[test]
+fn the_key_of_a_board_that_was_taken_in_and_given_up_goes_at_the_next_start() {
+    let Some(line) = Line::new() else { return };
+    let keys = line.product.path("keys");
+    fs::create_dir(&keys).expect("a folder");
+    fs::write(keys.join("020000000009.bin"), [7; 32]).expect("a key");
+    let mut station = line.station();
+    station.import_keys(&keys).expect("taken in");
+    let sealed = line.batch().join("sealed/imported-020000000009.box");
+    let kept = fs::read(&sealed).expect("a box");
+    station
+        .scrap("imported-020000000009", "lost", true)
+        .expect("given up");
+    drop(station);
+    fs::write(&sealed, kept).expect("left by the cut");
+    line.station();
+    assert!(!sealed.exists());
+}

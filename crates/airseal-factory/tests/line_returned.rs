@@ -118,6 +118,11 @@ fn a_finished_board_is_given_up_only_when_told_and_its_record_says_so() {
     // A cut before the mark: it is made again.
     let unmarked = records(&line.batch())[0].replace(r#","state":"scrapped""#, "");
     fs::write(line.batch().join("devices.jsonl"), unmarked + "\n").expect("a record");
+    station.would_close().expect("a look");
+    assert!(
+        !records(&line.batch())[0].contains("scrapped"),
+        "a look wrote"
+    );
     station.close(true).expect("closed");
     assert!(records(&line.batch())[0].contains(r#""state":"scrapped""#));
 }

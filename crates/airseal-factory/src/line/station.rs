@@ -283,7 +283,7 @@ impl<'c> Station<'c> {
     /// # Errors
     /// The bench's; refused for a board that is not ours or can't be finished, or if the batch is closed.
     pub fn run(&mut self, bench: &mut Bench<'_>, scanned: Option<&str>) -> Result<Finished, Error> {
-        self.check_records()?;
+        self.settle_records()?;
         let board = bench.look()?;
         let next = self.decide(&board, scanned)?;
         match next {

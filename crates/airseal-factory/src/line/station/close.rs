@@ -44,6 +44,7 @@ impl Station<'_> {
     /// wanted, unless the keys of `unused` serials may go.
     pub fn close(&mut self, unused: bool) -> Result<Closed, Error> {
         let would = self.would_close()?;
+        self.settle_records()?;
         let wanted = usize::try_from(self.config.batch.count).unwrap_or(usize::MAX);
         let counts = would.counts;
         if !unused && !counts.closed && counts.finished < wanted && would.unused_removed > 0 {

@@ -13,7 +13,6 @@ use sha2::{Digest, Sha256};
 
 use super::{MAX_FILE, Station};
 use crate::journal::{Outcome, Step};
-use crate::line::decide::History;
 use crate::record::{DeviceRecord, SCRAPPED};
 use crate::secrets::is_there;
 
@@ -54,8 +53,38 @@ impl Station<'_> {
         records.collect()
     }
 
-    /// Refuses records that are not those the journal saw written. Marks of scrapped boards are made again.
+    /// Refuses records that are not those the journal saw written; nothing is changed.
     pub(super) fn check_records(&self) -> Result<(), Error> {
+        self.checked_records().map(drop)
+    }
+
+    /// Refuses as [`Station::check_records`], and makes marks of scrapped boards that a cut prevented.
+    pub(super) fn settle_records(&self) -> Result<(), Error> {
+        let records = self.checked_records()?;
+        let scrapped = self.scrapped();
+        let lacks_mark = |record: &DeviceRecord| {
+            record.state.is_none() && scrapped.contains(record.serial.as_str())
+        };
+        if !records.iter().any(lacks_mark) {
+            return Ok(());
+        }
+        let marked = records.into_iter().map(|record| match lacks_mark(&record) {
+            true => record.scrapped(),
+            false => record,
+        });
+        self.write_records(&marked.collect::<Vec<_>>())
+    }
+
+    /// Serials of boards that were given up.
+    fn scrapped(&self) -> BTreeSet<&str> {
+        let entries = self.journal.entries().iter();
+        entries
+            .filter(|entry| entry.step == Step::Scrap && entry.outcome == Outcome::Done)
+            .map(|entry| entry.serial.as_str())
+            .collect()
+    }
+
+    fn checked_records(&self) -> Result<Vec<DeviceRecord>, Error> {
         let records = self.records()?;
         let entries = self.journal.entries();
         let written: BTreeMap<&str, &str> = entries
@@ -102,17 +131,7 @@ impl Station<'_> {
         if let Some(serial) = written.keys().find(|serial| !seen.contains(*serial)) {
             return refuse(format!("the record of {serial} is missing"), copy);
         }
-        let lacks_mark = |record: &DeviceRecord| {
-            record.state.is_none() && History::of_serial(entries, &record.serial).scrapped
-        };
-        if records.iter().any(lacks_mark) {
-            let marked = records.into_iter().map(|record| match lacks_mark(&record) {
-                true => record.scrapped(),
-                false => record,
-            });
-            self.write_records(&marked.collect::<Vec<_>>())?;
-        }
-        Ok(())
+        Ok(records)
     }
 
     /// From now on no list of devices takes the board for a good one.

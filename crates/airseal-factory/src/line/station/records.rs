@@ -106,8 +106,12 @@ impl Station<'_> {
             kind && entry.outcome == Outcome::Done
         });
         let gone: BTreeSet<&str> = gone.map(|entry| entry.serial.as_str()).collect();
+        let entries = self.journal.entries().iter();
+        let imported = entries.filter(|entry| entry.step == Step::Import);
+        let imported = imported.map(|entry| &entry.serial);
         let of_the_batch = self.description.serials.iter();
         of_the_batch
+            .chain(imported)
             .filter(|serial| gone.contains(serial.as_str()))
             .try_for_each(|serial| shred(&self.folder.box_of(serial)))
     }

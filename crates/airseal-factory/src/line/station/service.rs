@@ -75,7 +75,7 @@ impl Station<'_> {
                 "compare the label; if it is the one, say so with --finished, and revoke it on the server: airseal device revoke",
             );
         }
-        self.check_records()?;
+        self.settle_records()?;
         self.give_up(serial, &mac, reason)?;
         match is_closed(self.journal.entries()) {
             true => self.report(counts(&self.description, self.journal.entries())),
@@ -94,7 +94,7 @@ impl Station<'_> {
         which: &Which,
         silent: bool,
     ) -> Result<Finished, Error> {
-        self.check_records()?;
+        self.settle_records()?;
         let entries = self.journal.entries();
         let (history, name) = match which {
             Which::Serial(serial) => (History::of_serial(entries, serial), serial),
