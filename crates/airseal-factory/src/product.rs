@@ -10,6 +10,7 @@ use airseal_pack::esp::flash_check::RollbackKind;
 use zeroize::Zeroizing;
 
 mod boot;
+mod images;
 mod keys;
 mod layout;
 mod play;
