@@ -59,7 +59,11 @@ pub fn folder_of(batch: &Path, serial: &str) -> PathBuf {
     mark(batch).join(serial)
 }
 
-fn is_marked(batch: &Path) -> Result<bool, Error> {
+/// Whether the batch takes simulated boards only.
+///
+/// # Errors
+/// `Io`.
+pub fn is_marked(batch: &Path) -> Result<bool, Error> {
     let mark = mark(batch);
     match mark.symlink_metadata() {
         Ok(_) => Ok(true),

@@ -252,7 +252,11 @@ fn r15_keys_from_a_folder_are_taken_in_and_write_their_board() {
         "{again}"
     );
     let reflash = "esp line reflash --batch later --key line.key --tools tools --simulate=board";
-    let text = line.room.ok(&format!("{reflash} --mac 020000000000"));
+    let why = line.room.fails(1, &format!("{reflash} --mac 020000000000"));
+    assert!(why.contains("--silent-board"), "{why}");
+    let text = line
+        .room
+        .ok(&format!("{reflash} --mac 020000000000 --silent-board"));
     assert_eq!(text, "imported-020000000000 is written anew\n");
     let why = line.room.fails(
         3,
@@ -312,6 +316,7 @@ fn calls_of_the_line_that_make_no_sense_are_refused_before_anything_is_made() {
         (1, format!("{run} --simulate --serial ../../out"), "is not in the batch"),
         (1, format!("{run} --simulate=b --serial /tmp/out"), "is not in the batch"),
         (1, "esp line run --batch batch --key sb0.pem --tools tools --simulate=b".to_owned(), "sb0.pem"),
+        (1, "esp line run --batch batch --tools tools --simulate=b".to_owned(), "no key is given"),
         (1, "esp line status --batch keyset".to_owned(), "is no batch"),
         (1, "esp line close --batch elsewhere".to_owned(), "elsewhere"),
         (2, "esp line reflash --batch batch --key line.key --simulate=b".to_owned(), "--serial"),

@@ -55,6 +55,14 @@ impl Station<'_> {
         Ok(job.secrets.insert(opened))
     }
 
+    /// Refuses if no key was given: no board can be made then.
+    ///
+    /// # Errors
+    /// Refused.
+    pub fn needs_key(&self) -> Result<(), Error> {
+        self.the_key("the boxes of the batch").map(drop)
+    }
+
     pub(super) fn the_key(&self, what: &str) -> Result<&OpenKey, Error> {
         self.key.as_ref().ok_or_else(|| {
             Error::refused(

@@ -94,6 +94,10 @@ impl PlaceArgs {
                 .hint("name the board's folder: --simulate DIR"));
             }
             Purpose::Work | Purpose::Return => {
+                // Without a key no board is made, and the batch stays free for real ones.
+                if !apart::is_marked(station.folder())? {
+                    station.needs_key()?;
+                }
                 apart::mark_simulated(station.folder())?;
                 None
             }
