@@ -34,7 +34,7 @@ pub(crate) fn run(workshop: &Workshop, options: &Options) -> Result<bool, Failur
     };
     let outcome = compare(workshop, &tools, options.seed, &options.only)?;
     if options.only.is_empty() {
-        factory(workshop, &tools)?;
+        factory(workshop, &tools, Stops::Every)?;
     }
     if options.json {
         println!("{outcome}");
@@ -55,7 +55,7 @@ pub(crate) fn step(workshop: &Workshop) -> Result<String, Failure> {
         }
     };
     let outcome = compare(workshop, &tools, STEP_SEED, &[])?;
-    factory(workshop, &tools)?;
+    factory(workshop, &tools, Stops::Some)?;
     if count(&outcome, "failed") == 0 && count(&outcome, "cases") >= FEWEST_CASES {
         return Ok(sentence(&outcome));
     }
@@ -96,8 +96,17 @@ fn compare(
     Ok(outcome)
 }
 
+/// Where a board on the simulated line is stopped.
+#[derive(Clone, Copy)]
+enum Stops {
+    /// At every call, before, after and inside it, and before every line of the journal: some minutes.
+    Every,
+    /// At every third of them.
+    Some,
+}
+
 /// The factory's tests with the vendor's tools at hand: plans burned into virtual eFuses, boards made on a simulated line.
-fn factory(workshop: &Workshop, tools: &VendorTools) -> Result<(), Failure> {
+fn factory(workshop: &Workshop, tools: &VendorTools, stops: Stops) -> Result<(), Failure> {
     let folder = workshop.target.join("interop-factory");
     fs::create_dir_all(&folder)?;
     bench::factory::smoke(workshop, &folder)?;
@@ -114,6 +123,13 @@ fn factory(workshop: &Workshop, tools: &VendorTools) -> Result<(), Failure> {
                 .env("AIRSEAL_ESPEFUSE", tools.program("espefuse"))
                 .env("AIRSEAL_ESPTOOLS", tools.folder())
                 .env("AIRSEAL_INTEROP", "1")
+                .env(
+                    "AIRSEAL_FAULTS",
+                    match stops {
+                        Stops::Every => "all",
+                        Stops::Some => "some",
+                    },
+                )
                 .env("AIRSEAL_TEST_ALL", "1"),
         )?;
     }
