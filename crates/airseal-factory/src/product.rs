@@ -263,7 +263,12 @@ impl Checker {
             },
             Error::Refused { ref subject, .. } if subject.starts_with(&self.file) => error,
             Error::Cancelled | Error::Usage { .. } => error,
-            other => Error::refused(place, other.to_string(), in_settings(other.remedy())),
+            other => {
+                let text = other.to_string();
+                let remedy = other.remedy();
+                let message = text.strip_suffix(&format!("; {remedy}")).unwrap_or(&text);
+                Error::refused(place, message, in_settings(remedy))
+            }
         }
     }
 
