@@ -163,11 +163,7 @@ pub fn write_file(
     existing: Existing,
     access: Access,
 ) -> Result<(), Error> {
-    let mut output = OutputFile::create(target, existing, access)?;
-    output
-        .write_all(bytes)
-        .map_err(|error| Error::io("write", target, error))?;
-    output.commit()
+    written(target, bytes, existing, access)?.commit()
 }
 
 /// Writes a whole small file that is on the disk, under its name, on return.
@@ -180,13 +176,24 @@ pub fn write_durable(
     existing: Existing,
     access: Access,
 ) -> Result<(), Error> {
+    let mut output = written(target, bytes, existing, access)?;
+    output.sync()?;
+    output.commit()?;
+    sync_folder(directory_of(target))
+}
+
+/// All bytes in a file that has not its name yet.
+fn written(
+    target: &Path,
+    bytes: &[u8],
+    existing: Existing,
+    access: Access,
+) -> Result<OutputFile, Error> {
     let mut output = OutputFile::create(target, existing, access)?;
     output
         .write_all(bytes)
         .map_err(|error| Error::io("write", target, error))?;
-    output.sync()?;
-    output.commit()?;
-    sync_folder(directory_of(target))
+    Ok(output)
 }
 
 /// Makes the names in a folder durable, where the system can.

@@ -314,7 +314,7 @@ fn calls_of_the_line_that_make_no_sense_are_refused_before_anything_is_made() {
         (1, format!("{run} --dry-run --state elsewhere"), "elsewhere"),
         (1, format!("{run} --simulate --serial AL-A-00009"), "is not in the batch"),
         (1, format!("{run} --simulate --serial ../../out"), "is not in the batch"),
-        (1, format!("{run} --simulate=b --serial /tmp/out"), "is not in the batch"),
+        (1, format!("{run} --simulate=b --serial /out"), "is not in the batch"),
         (1, "esp line run --batch batch --key sb0.pem --tools tools --simulate=b".to_owned(), "sb0.pem"),
         (1, "esp line run --batch batch --tools tools --simulate=b".to_owned(), "no key is given"),
         (1, "esp line status --batch keyset".to_owned(), "is no batch"),
